@@ -1,0 +1,58 @@
+"""Packaging of hf_jukebox. What it needs to run, to train and to be tested is listed here and nowhere else."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "src/hf_jukebox/__init__.py").read_text("utf-8"), re.MULTILINE)
+
+RUNTIME = [
+    "accelerate>=1.10",
+    "diffusers>=0.37,<1",
+    "filelock>=3.16",
+    "huggingface_hub>=1.33,<3",
+    "jinja2>=3.1",
+    "numpy>=2.0",
+    "pillow>=11.0",
+    "pyyaml>=6.0",
+    "rich>=13.9",
+    "safetensors>=0.6",
+    "soundfile>=0.13",
+    "soxr>=0.5",
+    "torch>=2.8",
+    "transformers>=5.4,<6",
+    "typer>=0.20",
+    "Unidecode>=1.3",
+]
+TRAIN = ["datasets>=4.4", "peft>=0.18", "tensorboard>=2.19"]
+QUANTIZE = ["torchao>=0.16"]
+# Formatting differs between the minor versions of ruff: everyone uses the same one.
+TEST = ["mypy>=2.4,<3", "pytest>=9.0,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"]
+
+setup(
+    name="hf_jukebox",
+    version=VERSION[1],
+    description="OpenAI's Jukebox as a modern Hugging Face-style library: a wav in, its continuation out",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE", "NOTICE"],
+    author="the hf_jukebox authors",
+    keywords=["music generation", "jukebox", "vq-vae", "transformer", "audio"],
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Multimedia :: Sound/Audio :: Sound Synthesis",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    package_dir={"": "src"},
+    packages=find_packages("src"),
+    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page.*"]},
+    python_requires=">=3.11",
+    install_requires=RUNTIME,
+    extras_require={"train": TRAIN, "quantize": QUANTIZE, "test": TRAIN + QUANTIZE + TEST},
+    entry_points={"console_scripts": ["hf-jukebox = hf_jukebox.cli:main"]},
+)
