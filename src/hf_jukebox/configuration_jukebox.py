@@ -1,0 +1,351 @@
+"""Configurations of the VQ-VAE and of the priors."""
+
+# Without `from __future__ import annotations`: `strict` checks a value's type only where the annotation is no string.
+
+import math
+from functools import wraps
+from typing import Any, Self, TypeVar
+
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from transformers import PreTrainedConfig
+
+from .layers.attention import ATTENTION_ORDERS, AttentionKind, attention_kinds
+from .presets import PRIOR_PRESETS, VQVAE_PRESETS
+
+Config = TypeVar("Config", bound=PreTrainedConfig)
+
+
+def _checked(cls: type[Config]) -> type[Config]:
+    """Check types and `validate_...` methods as `strict` does, but raise plain ValueErrors of one sentence."""
+    cls = strict(cls)
+    strict_init = cls.__init__
+
+    @wraps(strict_init)
+    def __init__(self: Config, **settings: Any) -> None:
+        try:
+            strict_init(self, **settings)
+        except StrictDataclassError as error:
+            raise ValueError(f"{cls.__name__}: {error.__cause__}") from error
+
+    cls.__init__ = __init__  # type: ignore[assignment, method-assign]
+    return cls
+
+
+def _check_counts(config: PreTrainedConfig, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1, not {getattr(config, name)}.")
+
+
+def _preset(table: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
+    if name not in table:
+        raise ValueError(f"There is no preset {name!r}; choose one of {', '.join(sorted(table))}.")
+    return table[name]
+
+
+@_checked
+class JukeboxVQVAEConfig(PreTrainedConfig):
+    r"""Configuration of [`JukeboxVQVAE`]; the defaults are the VQ-VAE released with the `5b` models.
+
+    All lists hold one entry a level, finest first.
+
+    Args:
+        sampling_rate: Samples a second of the mono audio that is encoded.
+        downs_t: Number of strided convolutions that a level adds to the one below it.
+        strides_t: Stride of each of these convolutions; even.
+        codebook_size: Number of codes of a level.
+        codebook_dim: Width of a codebook row, and of the encoder's output.
+        width: Channels of the residual stacks, before `multipliers`.
+        depth: Residual blocks in a stack, before `multipliers`.
+        multipliers: Factor on `width` and `depth` for the autoencoder of each level.
+        hidden_multiplier: Channels inside a residual block over its width.
+        dilation_growth_rate: Dilation of residual block `d` is this to the power `d`.
+        dilation_cycle: With a cycle `c`, the exponent is `d % c`.
+        res_scale: Scale each residual by `1 / sqrt(depth)`.
+        ema_decay: Decay of the running sums behind the codebook.
+        restart_threshold: A row used less often than this (in running counts) restarts at a random encoder output.
+        commit_weight, spectral_weight, multispectral_weight: Weights of the loss terms.
+        reconstruction_loss: `"l1"`, `"l2"`, `"linf"`, or `"lmix"`, the weighted sum of the three.
+        l1_weight, l2_weight, linf_weight: Weights of the parts of `"lmix"`.
+        linf_top_k: How many of the largest errors of an item count for the Linf term.
+        l1_normalizer, l2_normalizer, spectral_normalizer: What the errors are divided by: mean magnitude, variance and
+            norm of the spectrogram of the training data, measured before training.
+    """
+
+    model_type = "jukebox_vqvae"
+
+    sampling_rate: int = 44100
+    downs_t: list[int] | tuple[int, ...] = (3, 2, 2)
+    strides_t: list[int] | tuple[int, ...] = (2, 2, 2)
+    codebook_size: int = 2048
+    codebook_dim: int = 64
+    width: int = 32
+    depth: int = 4
+    multipliers: list[int] | tuple[int, ...] = (2, 1, 1)
+    hidden_multiplier: float | int = 1.0
+    dilation_growth_rate: int = 3
+    dilation_cycle: int | None = None
+    res_scale: bool = False
+    ema_decay: float | int = 0.99
+    restart_threshold: float | int = 1.0
+    commit_weight: float | int = 0.02
+    spectral_weight: float | int = 0.0
+    multispectral_weight: float | int = 1.0
+    reconstruction_loss: str = "lmix"
+    l1_weight: float | int = 0.0
+    l2_weight: float | int = 1.0
+    linf_weight: float | int = 0.02
+    linf_top_k: int = 2048
+    l1_normalizer: float | int = 1.0
+    l2_normalizer: float | int = 1.0
+    spectral_normalizer: float | int = 1.0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for name in ("downs_t", "strides_t", "multipliers"):
+            setattr(self, name, list(getattr(self, name)))
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """The configuration of a published model (`"5b"`, `"small_vqvae"`) or of our `"tiny_vqvae"`.
+
+        Raises:
+            ValueError: there is no preset of that name.
+        """
+        return cls(**(_preset(VQVAE_PRESETS, name) | overrides))
+
+    @property
+    def num_levels(self) -> int:
+        return len(self.downs_t)
+
+    @property
+    def hop_lengths(self) -> list[int]:
+        """Raw samples a code, one entry a level, finest first."""
+        hops, hop = [], 1
+        for downs, stride in zip(self.downs_t, self.strides_t, strict=True):
+            hop *= stride**downs
+            hops.append(hop)
+        return hops
+
+    def validate_settings(self) -> None:
+        """Raise a ValueError for what cannot be built; called by the constructor and before saving."""
+        if not len(self.downs_t) == len(self.strides_t) == len(self.multipliers) > 0:
+            raise ValueError(
+                "downs_t, strides_t and multipliers need one entry a level each, but have "
+                f"{len(self.downs_t)}, {len(self.strides_t)} and {len(self.multipliers)}."
+            )
+        if any(stride < 2 or stride % 2 for stride in self.strides_t):
+            raise ValueError(f"strides_t must be even, got {self.strides_t}.")
+        if min(self.downs_t) < 1 or min(self.multipliers) < 1:
+            raise ValueError(f"downs_t and multipliers must be at least 1, got {self.downs_t} and {self.multipliers}.")
+        _check_counts(self, "sampling_rate", "codebook_size", "codebook_dim", "width", "depth", "linf_top_k")
+        if self.reconstruction_loss not in ("l1", "l2", "linf", "lmix"):
+            raise ValueError(f"reconstruction_loss must be l1, l2, linf or lmix, not {self.reconstruction_loss!r}.")
+
+
+@_checked
+class JukeboxPriorConfig(PreTrainedConfig):
+    r"""Configuration of [`JukeboxPrior`], top prior or upsampler.
+
+    Args:
+        level: The level whose codes are modelled, 0 the finest.
+        sampling_rate, hop_length: Of the VQ-VAE: samples a second, and samples a code of this level.
+        codebook_size: Number of codes.
+        n_ctx: Codes in a window.
+        hidden_size, num_hidden_layers, num_attention_heads: Width, depth and heads of the transformer.
+        attention_order: Which kind of attention each layer has; see [`~layers.attention.attention_kinds`].
+        attention_blocks: Rows into which a window is folded.
+        attention_multiplier, mlp_multiplier: Attention state and MLP width over `hidden_size`.
+        res_scale: Divide both residuals of a layer by `num_hidden_layers`.
+        init_scale: Factor on the standard deviations of the initial weights.
+        merged_decoder: Own output matrix and no conditioning after the last layer, as in the 5B models.
+        upsampling_strides: Strides from the level above to this one; empty makes this a top prior.
+        conditioner_width, conditioner_depth, conditioner_dilation_growth_rate, conditioner_dilation_cycle,
+            conditioner_res_scale: The convolutions over the codes of the level above.
+        label_rules: `"v2"` or `"v3"`, how names are written in `artists` and `genres`.
+        num_artists, num_genres: Rows of the label tables; 0 artists makes a prior without labels.
+        genre_words: Slots for genre ids in a label row.
+        num_time_bins: Rows of the timing tables of a top prior.
+        min_duration, max_duration: Shortest and longest song, in seconds, that the timing tables cover.
+        artists, genres: Name to id. They travel with the weights, so that ids are never read in another's table.
+        lyrics_scheme: `None`, `"separate"` (an encoder of their own) or `"joint"` (lyrics and codes in one sequence).
+        alphabet: Characters of the lyrics, ids from 1.
+        n_lyrics: Characters a window sees.
+        lyrics_loss_fraction: Weight of the lyrics' loss.
+        lyrics_hidden_size, lyrics_num_hidden_layers, lyrics_num_attention_heads, lyrics_attention_order,
+            lyrics_attention_blocks, lyrics_init_scale: The transformer of a separate encoder.
+        alignment_layer, alignment_head: Where the attention follows the lyrics.
+    """
+
+    model_type = "jukebox_prior"
+
+    level: int = 2
+    sampling_rate: int = 44100
+    hop_length: int = 128
+    codebook_size: int = 2048
+    n_ctx: int = 8192
+    hidden_size: int = 1024
+    num_hidden_layers: int = 48
+    num_attention_heads: int = 1
+    attention_order: int = 2
+    attention_blocks: int = 64
+    attention_multiplier: float | int = 0.25
+    mlp_multiplier: float | int = 1.0
+    res_scale: bool = False
+    init_scale: float | int = 0.7
+    merged_decoder: bool = False
+
+    upsampling_strides: list[int] | tuple[int, ...] = ()
+    conditioner_width: int = 1024
+    conditioner_depth: int = 16
+    conditioner_dilation_growth_rate: int = 3
+    conditioner_dilation_cycle: int | None = 8
+    conditioner_res_scale: bool = False
+
+    label_rules: str = "v3"
+    num_artists: int = 0
+    num_genres: int = 0
+    genre_words: int = 1
+    num_time_bins: int = 64
+    min_duration: float | int = 60.0
+    max_duration: float | int = 600.0
+    artists: dict[str, int] | None = None
+    genres: dict[str, int] | None = None
+
+    lyrics_scheme: str | None = None
+    alphabet: str = ""
+    n_lyrics: int = 0
+    lyrics_loss_fraction: float | int = 0.0
+    lyrics_hidden_size: int = 256
+    lyrics_num_hidden_layers: int = 9
+    lyrics_num_attention_heads: int = 2
+    lyrics_attention_order: int = 2
+    lyrics_attention_blocks: int = 32
+    lyrics_init_scale: float | int = 0.7
+    alignment_layer: int | None = None
+    alignment_head: int | None = None
+
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.upsampling_strides = list(self.upsampling_strides)
+        self.tie_word_embeddings = not self.merged_decoder
+        super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides: Any) -> Self:
+        """The configuration of a published prior, such as `"prior_1b_lyrics"`, or of one of our `tiny_` ones.
+
+        Raises:
+            ValueError: there is no preset of that name.
+        """
+        return cls(**(_preset(PRIOR_PRESETS, name) | overrides))
+
+    @property
+    def is_upsampler(self) -> bool:
+        return len(self.upsampling_strides) > 0
+
+    @property
+    def upsampling_ratio(self) -> int:
+        """Codes of this level for one code of the level above (1 for a top prior)."""
+        return math.prod(self.upsampling_strides)
+
+    @property
+    def has_labels(self) -> bool:
+        return self.num_artists > 0
+
+    @property
+    def has_timing(self) -> bool:
+        """Only a top prior is told where in the song its window lies."""
+        return self.has_labels and not self.is_upsampler
+
+    @property
+    def window_length(self) -> int:
+        """Raw samples in a window."""
+        return self.n_ctx * self.hop_length
+
+    @property
+    def lyrics_vocab_size(self) -> int:
+        return len(self.alphabet) + 1
+
+    @property
+    def num_joint_lyrics(self) -> int:
+        """Lyric positions in front of the codes: `n_lyrics` in a one-sequence prior, else 0."""
+        return self.n_lyrics if self.lyrics_scheme == "joint" else 0
+
+    @property
+    def label_length(self) -> int:
+        """Numbers in a label row: three of timing, the artist, the genres and the lyrics."""
+        return 4 + self.genre_words + self.n_lyrics
+
+    def validate_settings(self) -> None:
+        """Raise a ValueError for what cannot be built; called by the constructor and before saving."""
+        _check_counts(self, "sampling_rate", "hop_length", "codebook_size", "n_ctx", "hidden_size", "num_hidden_layers")
+        _check_counts(self, "num_attention_heads", "attention_blocks", "genre_words", "num_time_bins")
+        self._check_attention()
+        self._check_labels()
+        self._check_lyrics()
+
+    def _check_attention(self) -> None:
+        if self.attention_order not in ATTENTION_ORDERS:
+            raise ValueError(f"attention_order must be one of {ATTENTION_ORDERS}, not {self.attention_order}.")
+        positions = self.num_joint_lyrics + self.n_ctx
+        if positions % self.attention_blocks:
+            raise ValueError(f"{positions} positions do not fold into attention_blocks={self.attention_blocks} rows.")
+        if int(self.attention_multiplier * self.hidden_size) % self.num_attention_heads:
+            raise ValueError(
+                f"{self.num_attention_heads} heads do not divide the attention state of "
+                f"{int(self.attention_multiplier * self.hidden_size)}; change num_attention_heads or hidden_size."
+            )
+        if self.n_ctx % self.upsampling_ratio:
+            raise ValueError(f"n_ctx={self.n_ctx} is no multiple of the upsampling ratio {self.upsampling_ratio}.")
+
+    def _check_labels(self) -> None:
+        if self.label_rules not in ("v2", "v3"):
+            raise ValueError(f"label_rules must be 'v2' or 'v3', not {self.label_rules!r}.")
+        if self.has_labels and self.num_genres < 1:
+            raise ValueError("A prior with labels needs num_genres of at least 1.")
+        for name, table, rows in (
+            ("artists", self.artists, self.num_artists),
+            ("genres", self.genres, self.num_genres),
+        ):
+            if table and max(table.values()) >= rows:
+                raise ValueError(f"{name} holds the id {max(table.values())}, but there are only {rows} rows.")
+
+    def _check_lyrics(self) -> None:
+        if self.lyrics_scheme not in (None, "separate", "joint"):
+            raise ValueError(f"lyrics_scheme must be None, 'separate' or 'joint', not {self.lyrics_scheme!r}.")
+        if self.lyrics_scheme is None and self.n_lyrics:
+            raise ValueError(f"n_lyrics={self.n_lyrics} needs a lyrics_scheme, 'separate' or 'joint'.")
+        kinds = attention_kinds(self.attention_order, self.num_hidden_layers)
+        for kind, scheme in ((AttentionKind.LYRICS, "separate"), (AttentionKind.JOINT_LYRICS, "joint")):
+            if kind in kinds and self.lyrics_scheme != scheme:
+                raise ValueError(
+                    f"attention_order={self.attention_order} with {self.num_hidden_layers} layers reads lyrics: set "
+                    f"lyrics_scheme={scheme!r}."
+                )
+        if self.lyrics_scheme and not (self.has_labels and self.n_lyrics > 0 and self.n_lyrics % 2 == 0):
+            raise ValueError("Lyrics need labels (num_artists above 0) and an even n_lyrics above 0.")
+        if self.lyrics_scheme == "separate":
+            self._check_lyrics_encoder()
+        if self.alignment_layer is not None and not 0 <= self.alignment_layer < self.num_hidden_layers:
+            raise ValueError(f"alignment_layer={self.alignment_layer} is none of the {self.num_hidden_layers} layers.")
+        if self.alignment_head is not None and not 0 <= self.alignment_head < self.num_attention_heads:
+            raise ValueError(f"alignment_head={self.alignment_head} is none of the {self.num_attention_heads} heads.")
+
+    def _check_lyrics_encoder(self) -> None:
+        _check_counts(self, "lyrics_hidden_size", "lyrics_num_hidden_layers")
+        _check_counts(self, "lyrics_num_attention_heads", "lyrics_attention_blocks")
+        if self.lyrics_attention_order not in (0, 2):
+            raise ValueError(f"lyrics_attention_order must be 0 or 2, not {self.lyrics_attention_order}.")
+        if self.n_lyrics % self.lyrics_attention_blocks:
+            raise ValueError(
+                f"n_lyrics={self.n_lyrics} does not fold into lyrics_attention_blocks={self.lyrics_attention_blocks}."
+            )
+        if int(self.attention_multiplier * self.lyrics_hidden_size) % self.lyrics_num_attention_heads:
+            raise ValueError(
+                f"{self.lyrics_num_attention_heads} heads do not divide the lyrics encoder's attention state of "
+                f"{int(self.attention_multiplier * self.lyrics_hidden_size)}; change lyrics_num_attention_heads or "
+                "lyrics_hidden_size."
+            )

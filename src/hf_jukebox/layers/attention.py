@@ -1,0 +1,375 @@
+"""The attention patterns of Jukebox, each as a whole pass and as one step over a cache of fixed shape.
+
+A window of `positions` is folded into `rows` of `columns`; position `i` stands at row `i // columns`, column
+`i % columns` (sparse transformers, Child et al. 2019). A pattern says which keys a position sees. In a step no pattern
+needs more than a few rows of keys, so each cache has a shape of its own and is written in place, at a position that is
+a tensor: one step is one static graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .decoding import step_attention, step_linear
+
+
+class AttentionKind(IntEnum):
+    """The numbers that the published configurations use."""
+
+    DENSE = 0
+    ROW = 1
+    COLUMN = 2
+    PREVIOUS_ROW = 3
+    LYRICS = 6
+    JOINT_LYRICS = 7
+
+
+ATTENTION_ORDERS = (0, 2, 8, 10, 12)
+_FOLDED = (AttentionKind.ROW, AttentionKind.COLUMN, AttentionKind.PREVIOUS_ROW)
+
+
+def attention_kinds(order: int, depth: int) -> list[AttentionKind]:
+    """The kind of each of `depth` layers under an attention `order` of the published models."""
+
+    def kind(layer: int) -> AttentionKind:
+        if order == 0:
+            return AttentionKind.DENSE
+        if order == 12 and layer % 16 == 15:
+            return AttentionKind.DENSE if layer % 3 == 2 else AttentionKind.JOINT_LYRICS
+        if order in (8, 10):  # period 10, the last of each period reads the lyrics; order 10 begins with nine others
+            shifted = layer if order == 8 else layer - 9
+            if shifted >= 0 and shifted % 10 == 9:
+                return AttentionKind.LYRICS
+            return _FOLDED[(shifted % 10 if shifted >= 0 else layer) % 3]
+        return _FOLDED[layer % 3]
+
+    if order not in ATTENTION_ORDERS:
+        raise ValueError(
+            f"Attention order {order} is not used by any released model; choose one of {ATTENTION_ORDERS}."
+        )
+    return [kind(layer) for layer in range(depth)]
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """Sizes that all attention layers of a transformer share."""
+
+    width: int
+    state: int
+    heads: int
+    rows: int
+    positions: int
+    num_lyrics: int = 0  # keys that LYRICS and JOINT_LYRICS layers see
+
+    @property
+    def columns(self) -> int:
+        return self.positions // self.rows
+
+    @property
+    def head_dim(self) -> int:
+        return self.state // self.heads
+
+    @property
+    def joint_keys(self) -> int:
+        """Positions that a JOINT_LYRICS layer may see: the lyrics, rounded up to the next multiple of `rows`."""
+        return (self.num_lyrics // self.rows + 1) * self.rows
+
+
+@dataclass
+class StepPosition:
+    """Where a step stands, computed once and shared by all layers. All tensors, so that nothing waits for the host."""
+
+    position: torch.Tensor  # [1]
+    row: torch.Tensor  # [1]
+    column: torch.Tensor  # [1]
+    row_mask: torch.Tensor  # [1, columns] keys of the own row up to here
+    column_mask: torch.Tensor  # [1, rows] keys of the own column up to here
+    index: torch.Tensor  # [1, positions] 0, 1, 2 ...
+
+    @classmethod
+    def at(cls, position: torch.Tensor, index: torch.Tensor, shape: AttentionShape) -> StepPosition:
+        """Stand at `position` `[1]` of a window; `index` `[1, positions]` counts the positions."""
+        row = position // shape.columns
+        column = position - row * shape.columns
+        return cls(position, row, column, index[:, : shape.columns] <= column, index[:, : shape.rows] <= row, index)
+
+
+class Attention(nn.Module):
+    """Projections around a pattern; the dense pattern, where a position sees every earlier one.
+
+    The patterns override the methods that say where keys lie. `kv` below is `[2, B, heads, T, head_dim]`.
+    """
+
+    def __init__(self, shape: AttentionShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.qkv_proj = nn.Linear(shape.width, 3 * shape.state)
+        self.out_proj = nn.Linear(shape.state, shape.width)
+
+    def forward(
+        self, x: torch.Tensor, lyrics: torch.Tensor | None = None, cache: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Attend over `x` `[B, T, width]`, T positions from the window's start, a multiple of `columns`.
+
+        With a `cache`, the keys and values of the positions are kept there, so that steps can go on after them.
+        """
+        q, kv = self._project(x, lyrics)
+        if cache is not None:
+            self.fill(cache, kv)
+        return self.out_proj(self.attend(q, kv[0], kv[1]).transpose(1, 2).flatten(2))
+
+    def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
+        """Attend from one position, `x` `[B, 1, width]`, over the cache, and add the position to it."""
+        qkv = self._split_heads(step_linear(self.qkv_proj, x), 3)
+        cache.index_copy_(3, self.slot(at), qkv[1:])
+        keys, values = self.visible(cache, at).unbind(0)
+        attended = step_attention(qkv[0], keys, values, self.visible_mask(at))
+        return step_linear(self.out_proj, attended.transpose(1, 2).flatten(2))
+
+    def weights(self, x: torch.Tensor, lyrics: torch.Tensor | None, head: int) -> torch.Tensor:
+        """The attention of one head over `x`, `[B, T, T]`, or `[B, T, num_lyrics]` where the keys are lyrics."""
+        q, kv = self._project(x, lyrics)
+        q, k = q[:, head].float(), kv[0][:, head].float()
+        scores = q @ k.transpose(1, 2) * self.shape.head_dim**-0.5
+        mask = self.mask(x.shape[1], k.shape[1], x.device)
+        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+        return weights.nan_to_num(0.0)  # a position that sees nothing
+
+    def new_cache(self, batch_size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """An empty cache `[2, B, heads, slots, head_dim]`."""
+        shape = self.shape
+        return torch.zeros(2, batch_size, shape.heads, self.cache_slots, shape.head_dim, dtype=dtype, device=device)
+
+    def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        qkv = self._split_heads(self.qkv_proj(x), 3)
+        return qkv[0], qkv[1:]
+
+    def _split_heads(self, x: torch.Tensor, parts: int) -> torch.Tensor:
+        """`[B, T, parts * state] -> [parts, B, heads, T, head_dim]`."""
+        batch, length, _ = x.shape
+        return x.view(batch, length, parts, self.shape.heads, self.shape.head_dim).permute(2, 0, 3, 1, 4)
+
+    # The pattern ---------------------------------------------------------------------------------------------------
+
+    @property
+    def cache_slots(self) -> int:
+        return self.shape.positions
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        """Attention of a whole pass, `[B, heads, T, head_dim]`."""
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+        """Keep the keys and values of a whole pass in the cache."""
+        cache[:, :, :, : kv.shape[3]] = kv
+
+    def slot(self, at: StepPosition) -> torch.Tensor:
+        """The slot of the cache for this position, `[1]`."""
+        return at.position
+
+    def visible(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
+        """The part of the cache that this position may look at."""
+        return cache
+
+    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+        """Which of the visible slots hold a position that it sees, `[1, slots]`, or None for all."""
+        return at.index <= at.position
+
+    def mask(self, queries: int, keys: int, device: torch.device) -> torch.Tensor:
+        """Which position sees which, `[queries, keys]`: the pattern in full, for reading and for `weights`."""
+        i, j = torch.arange(queries, device=device)[:, None], torch.arange(keys, device=device)[None]
+        return self.sees(i, j)
+
+    def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        return j <= i
+
+
+class RowAttention(Attention):
+    """A position sees its own row up to itself. The cache holds one row."""
+
+    @property
+    def cache_slots(self) -> int:
+        return self.shape.columns
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        columns = self.shape.columns
+        q_rows, k_rows, v_rows = _fold(q, columns), _fold(k, columns), _fold(v, columns)
+        return _unfold(F.scaled_dot_product_attention(q_rows, k_rows, v_rows, is_causal=True), like=q)
+
+    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+        cache.copy_(kv[:, :, :, -self.shape.columns :])
+
+    def slot(self, at: StepPosition) -> torch.Tensor:
+        return at.column
+
+    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+        return at.row_mask
+
+    def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        columns = self.shape.columns
+        return (j <= i) & (i // columns == j // columns)
+
+
+class ColumnAttention(Attention):
+    """A position sees its own column up to itself. The cache holds the window, column by column."""
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        columns = self.shape.columns
+        rows = q.shape[2] // columns
+
+        def transpose(x: torch.Tensor, first: int, second: int) -> torch.Tensor:
+            return x.unflatten(2, (first, second)).transpose(2, 3).flatten(2, 3)
+
+        q_columns, k_columns, v_columns = (_fold(transpose(x, rows, columns), rows) for x in (q, k, v))
+        attended = F.scaled_dot_product_attention(q_columns, k_columns, v_columns, is_causal=True)
+        return transpose(_unfold(attended, like=q), columns, rows)
+
+    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+        by_column = self._by_column(cache)
+        rows = kv.shape[3] // self.shape.columns
+        by_column[:, :, :, :, :rows] = kv.unflatten(3, (rows, self.shape.columns)).transpose(3, 4)
+
+    def slot(self, at: StepPosition) -> torch.Tensor:
+        return at.column * self.shape.rows + at.row
+
+    def visible(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
+        return self._by_column(cache).index_select(3, at.column).squeeze(3)
+
+    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+        return at.column_mask
+
+    def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        columns = self.shape.columns
+        return (j <= i) & (i % columns == j % columns)
+
+    def _by_column(self, cache: torch.Tensor) -> torch.Tensor:
+        return cache.unflatten(3, (self.shape.columns, self.shape.rows))
+
+
+class PreviousRowAttention(Attention):
+    """A position sees the whole row above its own; in the first row nothing, and the output is zero.
+
+    The cache holds two rows, written in turn. Before the first row is full the other one is zero: its keys weigh the
+    same and its values are zero, which gives the zero vector without a special case.
+    """
+
+    @property
+    def cache_slots(self) -> int:
+        return 2 * self.shape.columns
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        columns = self.shape.columns
+
+        def shifted(x: torch.Tensor) -> torch.Tensor:
+            return F.pad(x, (0, 0, columns, 0))[:, :, : x.shape[2]]
+
+        q_rows, k_rows, v_rows = _fold(q, columns), _fold(shifted(k), columns), _fold(shifted(v), columns)
+        return _unfold(F.scaled_dot_product_attention(q_rows, k_rows, v_rows), like=q)
+
+    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+        columns = self.shape.columns
+        rows = kv.shape[3] // columns
+        for row in range(max(0, rows - 2), rows):
+            slot = (row % 2) * columns
+            cache[:, :, :, slot : slot + columns] = kv[:, :, :, row * columns : (row + 1) * columns]
+
+    def slot(self, at: StepPosition) -> torch.Tensor:
+        return (at.row % 2) * self.shape.columns + at.column
+
+    def visible(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
+        return cache.unflatten(3, (2, self.shape.columns)).index_select(3, (at.row + 1) % 2).squeeze(3)
+
+    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+        return None
+
+    def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        columns = self.shape.columns
+        return i // columns == j // columns + 1
+
+
+class LyricsAttention(Attention):
+    """A position sees all states of the separate lyrics encoder. The cache holds them, and no step changes it."""
+
+    def __init__(self, shape: AttentionShape) -> None:
+        super().__init__(shape)
+        del self.qkv_proj
+        self.q_proj = nn.Linear(shape.width, shape.state)
+        self.kv_proj = nn.Linear(shape.width, 2 * shape.state)
+
+    def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        if lyrics is None:
+            raise ValueError("A layer that reads lyrics needs the states of the lyrics encoder.")
+        return self._split_heads(self.q_proj(x), 1)[0], self._split_heads(self.kv_proj(lyrics), 2)
+
+    def read_lyrics(self, lyrics: torch.Tensor, cache: torch.Tensor) -> None:
+        """Fill the cache from the encoder's states `[B, num_lyrics, width]`."""
+        self.fill(cache, self._split_heads(self.kv_proj(lyrics), 2))
+
+    def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
+        q = self._split_heads(step_linear(self.q_proj, x), 1)[0]
+        attended = step_attention(q, cache[0], cache[1], None)
+        return step_linear(self.out_proj, attended.transpose(1, 2).flatten(2))
+
+    @property
+    def cache_slots(self) -> int:
+        return self.shape.num_lyrics
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
+
+    def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        return (i >= 0) & (j >= 0)
+
+
+class JointLyricsAttention(Attention):
+    """A position sees the lyrics at the start of its own sequence, as far as they lie before it.
+
+    The cache has one slot more than there are keys: it takes the positions after the lyrics, which nobody sees.
+    """
+
+    @property
+    def cache_slots(self) -> int:
+        return min(self.shape.joint_keys + 1, self.shape.positions)
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        keys = min(self.shape.joint_keys, q.shape[2])
+        mask = self.mask(q.shape[2], keys, q.device)
+        return F.scaled_dot_product_attention(q, k[:, :, :keys], v[:, :, :keys], attn_mask=mask)
+
+    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+        keys = min(self.shape.joint_keys, kv.shape[3])
+        cache[:, :, :, :keys] = kv[:, :, :, :keys]
+
+    def slot(self, at: StepPosition) -> torch.Tensor:
+        return at.position.clamp_max(self.shape.joint_keys)
+
+    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+        return at.index[:, : self.cache_slots] <= at.position.clamp_max(self.shape.joint_keys - 1)
+
+    def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        return (j <= i) & (j < self.shape.joint_keys)
+
+
+ATTENTION_CLASSES: dict[AttentionKind, type[Attention]] = {
+    AttentionKind.DENSE: Attention,
+    AttentionKind.ROW: RowAttention,
+    AttentionKind.COLUMN: ColumnAttention,
+    AttentionKind.PREVIOUS_ROW: PreviousRowAttention,
+    AttentionKind.LYRICS: LyricsAttention,
+    AttentionKind.JOINT_LYRICS: JointLyricsAttention,
+}
+
+
+def _fold(x: torch.Tensor, length: int) -> torch.Tensor:
+    """`[B, heads, T, d] -> [B * T / length, heads, length, d]`: stretches of `length` become batch rows."""
+    return x.unflatten(2, (-1, length)).transpose(1, 2).flatten(0, 1)
+
+
+def _unfold(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Undo `_fold` of a tensor shaped `like`."""
+    return x.unflatten(0, (like.shape[0], -1)).transpose(1, 2).flatten(2, 3)

@@ -1,0 +1,169 @@
+"""The transformer of the priors and of the lyrics encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .attention import (
+    ATTENTION_CLASSES,
+    Attention,
+    AttentionKind,
+    AttentionShape,
+    LyricsAttention,
+    StepPosition,
+    attention_kinds,
+)
+from .decoding import step_linear
+
+
+@dataclass(frozen=True)
+class TransformerShape:
+    """Sizes of a transformer; `attention.width` is its width."""
+
+    attention: AttentionShape
+    depth: int
+    order: int
+    mlp_width: int
+    res_scale: bool = False
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm that computes in float32 whatever the precision of its input."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.float64:
+            return super().forward(x)
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
+
+
+class MLP(nn.Module):
+    """Two linear layers around `z * sigmoid(1.702 z)`, the sigmoid form of GELU (Hendrycks and Gimpel 2016)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.fc1(x)
+        return self.fc2(hidden * torch.sigmoid(1.702 * hidden))
+
+    def step(self, x: torch.Tensor) -> torch.Tensor:
+        """The same for one position, `x` `[B, 1, width]`."""
+        hidden = step_linear(self.fc1, x)
+        return step_linear(self.fc2, hidden * torch.sigmoid(1.702 * hidden))
+
+
+class TransformerBlock(GradientCheckpointingLayer):
+    """`a = attn(norm1(x)); m = mlp(norm2(x + a)); x + (a + m) * scale`."""
+
+    def __init__(self, shape: TransformerShape, kind: AttentionKind) -> None:
+        super().__init__()
+        width = shape.attention.width
+        self.scale = 1 / shape.depth if shape.res_scale else 1.0
+        self.norm1 = LayerNorm(width)
+        self.attn: Attention = ATTENTION_CLASSES[kind](shape.attention)
+        self.norm2 = LayerNorm(width)
+        self.mlp = MLP(width, shape.mlp_width)
+
+    def forward(
+        self, x: torch.Tensor, lyrics: torch.Tensor | None = None, cache: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self._add(x, self.attn(self.norm1(x), lyrics, cache), self.mlp)
+
+    def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
+        return self._add(x, self.attn.step(self.norm1(x), at, cache), self.mlp.step)
+
+    def _add(
+        self, x: torch.Tensor, attended: torch.Tensor, mlp_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        hidden = x + attended
+        mlp = mlp_of(self.norm2(hidden))
+        return hidden + mlp if self.scale == 1.0 else x + (attended + mlp) * self.scale
+
+
+class Transformer(nn.Module):
+    """Blocks in a row. There is no norm after the last one."""
+
+    blocks: Sequence[TransformerBlock]  # an nn.ModuleList
+
+    def __init__(self, shape: TransformerShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.kinds = attention_kinds(shape.order, shape.depth)
+        blocks = nn.ModuleList(TransformerBlock(shape, kind) for kind in self.kinds)
+        self.blocks = cast(Sequence[TransformerBlock], blocks)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the blocks' linear layers, which may be lower than that of everything around them."""
+        return self.blocks[0].mlp.fc1.weight.dtype
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        lyrics: torch.Tensor | None = None,
+        caches: Sequence[torch.Tensor] | None = None,
+        taps: Taps | None = None,
+    ) -> torch.Tensor:
+        """Run over `x` `[B, T, width]`, T positions from the window's start.
+
+        Args:
+            lyrics: States of the separate lyrics encoder `[B, num_lyrics, width]`.
+            caches: One a block, filled so that `step` can go on at position T.
+            taps: What to keep on the way.
+        """
+        length, dtype = x.shape[1], x.dtype
+        # The patterns fold whole rows. What is appended comes later than all that counts, so nothing sees it.
+        x = F.pad(x, (0, 0, 0, -length % self.shape.attention.columns)).to(self.dtype)
+        lyrics = None if lyrics is None else lyrics.to(self.dtype)
+        for layer, block in enumerate(self.blocks):
+            if taps is not None:
+                taps.read(layer, block, x, lyrics, length)
+            x = block(x, lyrics, None if caches is None else caches[layer])
+        if taps is not None and taps.hidden_states is not None:
+            taps.hidden_states.append(x[:, :length])
+        return x[:, :length].to(dtype)
+
+    def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
+        """One position, `x` `[B, 1, width]`, over the caches, which take it in."""
+        dtype = x.dtype
+        x = x.to(self.dtype)
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block.step(x, at, cache)
+        return x.to(dtype)
+
+    def read_lyrics(self, lyrics: torch.Tensor, caches: Sequence[torch.Tensor]) -> None:
+        """Put the states of the separate lyrics encoder into the caches of the layers that read them."""
+        for block, cache in zip(self.blocks, caches, strict=True):
+            if isinstance(block.attn, LyricsAttention):
+                block.attn.read_lyrics(lyrics.to(self.dtype), cache)
+
+    def new_caches(self, batch_size: int, device: torch.device) -> list[torch.Tensor]:
+        return [block.attn.new_cache(batch_size, self.dtype, device) for block in self.blocks]
+
+
+@dataclass
+class Taps:
+    """What a pass should keep on its way through the blocks: all hidden states, the attention of some heads."""
+
+    hidden_states: list[torch.Tensor] | None = None  # the input of each block and the output of the last, [B, T, width]
+    heads: Collection[tuple[int, int]] = ()  # (layer, head)
+    attentions: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # [B, T, keys] a head
+
+    def read(
+        self, layer: int, block: TransformerBlock, x: torch.Tensor, lyrics: torch.Tensor | None, length: int
+    ) -> None:
+        if self.hidden_states is not None:
+            self.hidden_states.append(x[:, :length])
+        keys = None if isinstance(block.attn, LyricsAttention) else length
+        for head in (head for of_layer, head in self.heads if of_layer == layer):
+            self.attentions[layer, head] = block.attn.weights(block.norm1(x), lyrics, head)[:, :length, :keys]

@@ -1,0 +1,103 @@
+"""Loading weights that must all be there: transformers warns about missing ones and goes on with random numbers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Self
+
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+_NAMES_IN_MESSAGE = 8
+_REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
+
+
+class CompleteModel(PreTrainedModel):
+    """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit it, and says which."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        output_loading_info: bool = False,
+        ignore_mismatched_sizes: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model as transformers does, with all its arguments.
+
+        Args:
+            output_loading_info: Return `(model, loading_info)`, as transformers does.
+            ignore_mismatched_sizes: Give tensors of another shape their initial weights, for instance to train new
+                label tables.
+
+        Raises:
+            OSError: there are no weights, or their file is damaged.
+            ValueError: tensors are missing, unknown or of the wrong shape; the message names them.
+        """
+        try:
+            with nullcontext() if ignore_mismatched_sizes else _report_held_back():
+                loaded: Any = super().from_pretrained(
+                    pretrained_model_name_or_path,
+                    *model_args,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # else transformers stops at the first fault it finds
+                    **kwargs,
+                )
+        except SafetensorError as error:
+            raise OSError(
+                f"The weights in {pretrained_model_name_or_path} are damaged or cut short ({error}); copy, download or "
+                "convert them again."
+            ) from error
+        model, info = loaded
+        faults = _faults(info, ignore_mismatched_sizes)
+        if faults:
+            raise ValueError(
+                f"The weights in {pretrained_model_name_or_path} do not fit {cls.__name__} with their config: {faults}."
+            )
+        return loaded if output_loading_info else model
+
+
+def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:
+    """What is wrong with loaded weights, or nothing."""
+    shapes = [
+        f"{name} ({list(found)} instead of {list(expected)})" for name, found, expected in info["mismatched_keys"]
+    ]
+    kinds = {
+        "missing": info["missing_keys"],
+        "unknown": info["unexpected_keys"],
+        "of the wrong shape": [] if ignore_mismatched_sizes else shapes,
+    }
+    return "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names)
+
+
+def _listed(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    more = len(ordered) - _NAMES_IN_MESSAGE
+    return ", ".join(ordered[:_NAMES_IN_MESSAGE]) + (f" and {more} more" if more > 0 else "")
+
+
+@contextmanager
+def _report_held_back() -> Iterator[None]:
+    """Hold back what transformers logs about weights that do not fit: our error says it. Other errors refer to it."""
+    logger, held = logging.getLogger("transformers.modeling_utils"), []
+
+    def hold_back(record: logging.LogRecord) -> bool:
+        about_weights = any(words in record.getMessage() for words in _REPORT_WORDS)
+        if about_weights:
+            held.append(record)
+        return not about_weights
+
+    logger.addFilter(hold_back)
+    try:
+        yield
+    except RuntimeError:
+        logger.removeFilter(hold_back)
+        for record in held:
+            logger.handle(record)
+        raise
+    finally:
+        logger.removeFilter(hold_back)

@@ -1,0 +1,445 @@
+"""The autoregressive priors: a top prior over the coarsest codes, and upsamplers under it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_jukebox import JukeboxPriorConfig
+from .layers.attention import AttentionShape, LyricsAttention, StepPosition
+from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner
+from .layers.decoding import step_linear
+from .layers.initialization import pytorch_default_
+from .layers.lyrics import LyricsEncoder
+from .layers.resnet import ResidualShape
+from .layers.transformer import Taps, Transformer, TransformerShape
+from .loading import CompleteModel
+
+
+@dataclass
+class JukeboxPriorOutput(ModelOutput):
+    """Result of [`JukeboxPrior`].
+
+    Attributes:
+        loss: What training minimises, bits per code, `()`: codes and lyrics weighted by their numbers and
+            `lyrics_loss_fraction`.
+        code_loss: Bits per code of the codes alone, `()`.
+        lyrics_loss: Bits per character of the lyrics, `()`; None without lyrics.
+        logits: Over the codes, float32 `[B, T, codebook_size]`; those at `t` predict `codes[:, t]`.
+        lyrics_logits: Over the characters `[B, n_lyrics, vocab]`; in a one-sequence prior characters, then codes.
+        hidden_states: Input of each block and output of the last, `[B, positions, hidden_size]` each; in a
+            one-sequence prior the lyrics come first.
+        attentions: Weights of each layer, `[B, heads, positions, keys]`; keys are lyrics in a layer that reads them.
+    """
+
+    loss: torch.Tensor | None = None
+    code_loss: torch.Tensor | None = None
+    lyrics_loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    lyrics_logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class DecodeState:
+    """All that a window's steps read and write, in tensors of fixed shape: made once, filled anew for each window."""
+
+    caches: list[torch.Tensor]  # one a layer, shaped by its attention kind
+    first_input: torch.Tensor  # [B, 1, width] what stands before the first code
+    conditioning: torch.Tensor | None  # [B, n_ctx, width] added to every input
+    index: torch.Tensor  # [1, positions] 0, 1, 2 ...
+
+    @property
+    def batch_size(self) -> int:
+        return self.first_input.shape[0]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Views of what a window has filled, by name, each with the batch in front: to be kept, split or put back."""
+        views = {f"cache_{layer}": cache.transpose(0, 1) for layer, cache in enumerate(self.caches)}
+        views["first_input"] = self.first_input
+        if self.conditioning is not None:
+            views["conditioning"] = self.conditioning
+        return views
+
+
+class JukeboxPrior(CompleteModel):
+    """A prior of one level, over windows of `n_ctx` codes.
+
+    `forward` reads whole windows, for training and for scoring. `new_state`, `begin_window` and `step` draw: a state
+    is made once, filled for each window from its known codes, and stepped a code at a time. Both give the same logits.
+    """
+
+    config: JukeboxPriorConfig
+    config_class = JukeboxPriorConfig
+    main_input_name = "codes"
+    _input_embed_layer = "token_embedding"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["TransformerBlock"]
+    # The published half precision: only the linear layers of the blocks are halved.
+    _keep_in_fp32_modules_strict = [
+        "token_embedding",
+        "position_embedding",
+        "start_embedding",
+        "label_embedding",
+        "timing_embedding",
+        "conditioner",
+        "norm1",
+        "norm2",
+        "norm",
+        "head",
+        "lyrics_encoder.proj",
+        "lyrics_head",
+    ]
+
+    def __init__(self, config: JukeboxPriorConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        positions = config.num_joint_lyrics + config.n_ctx
+        self._code_shift = config.lyrics_vocab_size if config.num_joint_lyrics else 0
+        vocab_size = self._code_shift + config.codebook_size
+
+        self.token_embedding = nn.Embedding(vocab_size, width)
+        self.position_embedding = nn.Parameter(torch.empty(positions, width))
+        self.label_embedding: LabelEmbedding | None = None
+        self.timing_embedding: TimingEmbedding | None = None
+        self.conditioner: UpperCodesConditioner | None = None
+        self.lyrics_encoder: LyricsEncoder | None = None
+        if config.has_labels:
+            self.label_embedding = LabelEmbedding(config.num_artists, config.num_genres, config.genre_words, width)
+        else:
+            self.start_embedding = nn.Parameter(torch.empty(width))
+        if config.has_timing:
+            self.timing_embedding = TimingEmbedding(
+                config.num_time_bins,
+                width,
+                config.n_ctx,
+                config.min_duration * config.sampling_rate,
+                config.max_duration * config.sampling_rate,
+            )
+        if config.is_upsampler:
+            self.conditioner = UpperCodesConditioner(
+                config.codebook_size, width, config.upsampling_strides, _conditioner_shape(config)
+            )
+        if config.lyrics_scheme == "separate":
+            self.lyrics_encoder = LyricsEncoder(config.lyrics_vocab_size, _lyrics_transformer_shape(config), width)
+            self.lyrics_head = nn.Linear(width, config.lyrics_vocab_size, bias=False)
+        self.transformer = Transformer(_transformer_shape(config))
+        self.head = nn.Linear(width, vocab_size, bias=False)
+        if config.tie_word_embeddings:
+            self._tied_weights_keys = {"head.weight": "token_embedding.weight"}
+        self.post_init()
+
+    # Whole windows -------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        codes: torch.Tensor,
+        upper_codes: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+    ) -> JukeboxPriorOutput:
+        """Score windows, teacher-forced.
+
+        Args:
+            codes: `[B, T]`, T up to `n_ctx` codes from the window's start.
+            upper_codes: Codes of the level above for the same span, `[B, ceil(T / upsampling_ratio)]` or more;
+                required by an upsampler, refused by a top prior.
+            labels: `[B, label_length]`, as [`JukeboxTokenizer`] makes them; required by a prior that has labels.
+
+        Raises:
+            ValueError: an input is missing, of the wrong shape, or outside what the timing tables cover.
+        """
+        self._check_inputs(codes.shape[1], upper_codes, labels)
+        taps = Taps(hidden_states=[] if output_hidden_states else None)
+        if output_attentions:
+            heads = range(self.config.num_attention_heads)
+            taps.heads = [(layer, head) for layer in range(self.config.num_hidden_layers) for head in heads]
+
+        conditioning = self._conditioning(upper_codes, labels)
+        lyrics = self._lyrics_states(labels)
+        inputs, added = self._embed(codes, labels, conditioning)
+        hidden = self.transformer(inputs, lyrics, taps=taps)
+        if added is not None and not self.config.merged_decoder:
+            hidden = hidden + added
+        logits, lyrics_logits, code_loss, lyrics_loss = self._predict(hidden, lyrics, codes, labels)
+        return JukeboxPriorOutput(
+            loss=self._total_loss(code_loss, lyrics_loss, codes.shape[1]),
+            code_loss=code_loss,
+            lyrics_loss=lyrics_loss,
+            logits=logits,
+            lyrics_logits=lyrics_logits,
+            hidden_states=tuple(taps.hidden_states) if taps.hidden_states is not None else None,
+            attentions=_stack_heads(taps, self.config) if output_attentions else None,
+        )
+
+    @torch.no_grad()
+    def alignment(self, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """How much each code attends to each lyric slot, `[B, T, n_lyrics]`, at the alignment layer and head.
+
+        In a one-sequence prior these are the columns of the lyric positions, not renormalised.
+
+        Raises:
+            ValueError: the model has no lyrics, or its config names no alignment layer and head.
+        """
+        layer, head = self.config.alignment_layer, self.config.alignment_head
+        if self.config.lyrics_scheme is None or layer is None or head is None:
+            raise ValueError("This prior cannot align lyrics: its config names no alignment_layer and alignment_head.")
+        self._check_inputs(codes.shape[1], None, labels)
+        taps = Taps(heads=[(layer, head)])
+        inputs, _ = self._embed(codes, labels, self._conditioning(None, labels))
+        self.transformer(inputs, self._lyrics_states(labels), taps=taps)
+        return taps.attentions[layer, head][:, self.config.num_joint_lyrics :, : self.config.n_lyrics]
+
+    # One code at a time --------------------------------------------------------------------------------------------
+
+    def new_state(self, batch_size: int) -> DecodeState:
+        """Empty tensors for windows of `batch_size` songs, on the model's device."""
+        config, embedding = self.config, self.position_embedding
+        conditioning = None
+        if config.is_upsampler or config.has_timing:
+            conditioning = embedding.new_zeros(batch_size, config.n_ctx, config.hidden_size)
+        return DecodeState(
+            caches=self.transformer.new_caches(batch_size, embedding.device),
+            first_input=embedding.new_zeros(batch_size, 1, config.hidden_size),
+            conditioning=conditioning,
+            index=torch.arange(embedding.shape[0], device=embedding.device)[None],
+        )
+
+    @torch.no_grad()
+    def begin_window(
+        self,
+        state: DecodeState,
+        known: torch.Tensor,
+        upper_codes: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> None:
+        """Fill `state` with a window's conditioning and its first, `known` codes `[B, k]`, in one pass.
+
+        Afterwards `step` draws from position k on. For `upper_codes` and `labels` see `forward`.
+        """
+        length = known.shape[1]
+        self._check_inputs(length, upper_codes, labels)
+        for cache in state.caches:
+            cache.zero_()
+        conditioning = self._conditioning(upper_codes, labels)
+        if state.conditioning is not None and conditioning is not None:
+            state.conditioning.zero_()[:, : conditioning.shape[1]] = conditioning
+        lyrics = self._lyrics_states(labels)
+        if lyrics is not None:
+            self.transformer.read_lyrics(lyrics, state.caches)
+
+        if self.config.num_joint_lyrics and labels is not None:
+            state.first_input.copy_(self.token_embedding(labels[:, -1:]))  # the last character
+        else:
+            state.first_input.copy_(self._start(known.shape[0], labels))
+        inputs, _ = self._embed(known, labels, conditioning)
+        if inputs.shape[1]:
+            self.transformer(inputs, lyrics, caches=state.caches)
+
+    @torch.no_grad()
+    def step(self, state: DecodeState, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        """Logits of the code at `position`, float32 `[B, codebook_size]`; the state takes the position in.
+
+        Args:
+            previous: The code before it, `[B]`; at position 0 it is not looked at.
+            position: `[1]`, counted in codes from the window's start.
+        """
+        shape = self.transformer.shape.attention
+        place = position + self.config.num_joint_lyrics
+        embedded = self.token_embedding(previous + self._code_shift)[:, None]  # [B, 1, width]
+        hidden = torch.where(position == 0, state.first_input, embedded)
+        hidden = hidden + self.position_embedding.index_select(0, place)
+        added = None if state.conditioning is None else state.conditioning.index_select(1, position)
+        if added is not None:
+            hidden = hidden + added
+        hidden = self.transformer.step(hidden, StepPosition.at(place, state.index, shape), state.caches)
+        if added is not None and not self.config.merged_decoder:
+            hidden = hidden + added
+        logits = step_linear(self.head, hidden[:, 0].to(self.head.weight.dtype))
+        return _at_least_float32(logits)[:, self._code_shift :]
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _start(self, batch_size: int, labels: torch.Tensor | None) -> torch.Tensor:
+        """What stands before the first position, `[B, 1, width]`."""
+        if self.label_embedding is not None and labels is not None:
+            return self.label_embedding(labels)
+        return self.start_embedding.expand(batch_size, 1, -1)
+
+    def _conditioning(self, upper_codes: torch.Tensor | None, labels: torch.Tensor | None) -> torch.Tensor | None:
+        """What is added to the codes' embeddings, `[B, up to n_ctx, width]`."""
+        if self.conditioner is not None and upper_codes is not None:
+            return self.conditioner(upper_codes[:, : self.config.n_ctx // self.config.upsampling_ratio])
+        if self.timing_embedding is not None and labels is not None:
+            return self.timing_embedding(labels)
+        return None
+
+    def _lyric_tokens(self, labels: torch.Tensor | None) -> torch.Tensor | None:
+        """`[B, n_lyrics]`, or None in a prior without lyrics."""
+        return None if labels is None or not self.config.n_lyrics else labels[:, -self.config.n_lyrics :]
+
+    def _lyrics_states(self, labels: torch.Tensor | None) -> torch.Tensor | None:
+        """States of a separate lyrics encoder, `[B, n_lyrics, width]`."""
+        tokens = self._lyric_tokens(labels)
+        return None if self.lyrics_encoder is None or tokens is None else self.lyrics_encoder(tokens)
+
+    def _embed(
+        self, codes: torch.Tensor, labels: torch.Tensor | None, conditioning: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Inputs of the transformer `[B, num_joint_lyrics + T, width]`, and the conditioning that is part of them."""
+        tokens = codes + self._code_shift
+        if self.config.num_joint_lyrics and labels is not None:
+            tokens = torch.cat([labels[:, -self.config.n_lyrics :], tokens], dim=1)
+        length = tokens.shape[1]
+        start = self._start(codes.shape[0], labels)
+        inputs = torch.cat([start, self.token_embedding(tokens)], dim=1)[:, :length]  # each sees the one before it
+        inputs = inputs + self.position_embedding[:length]
+        if conditioning is None:
+            return inputs, None
+        added = F.pad(conditioning[:, : codes.shape[1]], (0, 0, self.config.num_joint_lyrics, 0))
+        return inputs + added, added
+
+    def _head(self, hidden: torch.Tensor) -> torch.Tensor:
+        return _at_least_float32(self.head(hidden.to(self.head.weight.dtype)))
+
+    def _predict(
+        self, hidden: torch.Tensor, lyrics: torch.Tensor | None, codes: torch.Tensor, labels: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
+        """Logits of codes and lyrics, and their losses in bits."""
+        first = self.config.num_joint_lyrics
+        every = self._head(hidden)
+        logits, lyrics_logits = every[:, first:], every[:, :first] if first else None
+        code_loss = _bits(logits, codes + self._code_shift)
+        if lyrics is not None:
+            lyrics_logits = _at_least_float32(self.lyrics_head(lyrics.to(self.lyrics_head.weight.dtype)))
+        tokens = self._lyric_tokens(labels)
+        lyrics_loss = None if lyrics_logits is None or tokens is None else _bits(lyrics_logits, tokens)
+        return logits[..., self._code_shift :], lyrics_logits, code_loss, lyrics_loss
+
+    def _total_loss(self, code_loss: torch.Tensor, lyrics_loss: torch.Tensor | None, length: int) -> torch.Tensor:
+        if lyrics_loss is None:
+            return code_loss
+        n_lyrics = self.config.n_lyrics
+        weighted = self.config.lyrics_loss_fraction * lyrics_loss * n_lyrics + code_loss * length
+        return weighted / (n_lyrics + length)
+
+    def _check_inputs(self, length: int, upper_codes: torch.Tensor | None, labels: torch.Tensor | None) -> None:
+        config = self.config
+        if length > config.n_ctx:
+            raise ValueError(f"A window holds {config.n_ctx} codes, but {length} were given; cut them into windows.")
+        if config.is_upsampler != (upper_codes is not None):
+            raise ValueError(
+                f"The prior of level {config.level} "
+                + ("is an upsampler and needs upper_codes." if config.is_upsampler else "takes no upper_codes.")
+            )
+        if upper_codes is not None and upper_codes.shape[1] * config.upsampling_ratio < length:
+            raise ValueError(
+                f"{length} codes of level {config.level} need {-(-length // config.upsampling_ratio)} codes of the "
+                f"level above, but only {upper_codes.shape[1]} were given."
+            )
+        if not config.has_labels:
+            return
+        if labels is None or labels.shape[1] != config.label_length:
+            given = "none" if labels is None else f"rows of {labels.shape[1]}"
+            raise ValueError(
+                f"The prior of level {config.level} needs label rows of {config.label_length} numbers, but got "
+                f"{given}; make them with JukeboxTokenizer."
+            )
+        if self.timing_embedding is not None:
+            self.timing_embedding.check(labels)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initial weights as published.
+
+        `PreTrainedModel` calls this for every module that has weights of its own, and may skip those that only hold
+        other modules: what a weight belongs to is asked here, where it is drawn.
+        """
+        scale = self.config.lyrics_init_scale if _holds(self.lyrics_encoder, module) else self.config.init_scale
+        if isinstance(module, nn.Linear):
+            if module is self.head and self.config.merged_decoder:
+                pytorch_default_(module)
+            else:
+                init.normal_(module.weight, std=0.0 if self._starts_at_zero(module) else 0.02 * scale)
+                if module.bias is not None:
+                    init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            is_label = _holds(self.label_embedding, module) or _holds(self.timing_embedding, module)
+            init.normal_(module.weight, std=(0.01 if is_label else 0.02) * scale)
+        elif isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+            pytorch_default_(module)
+        elif isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, (JukeboxPrior, LyricsEncoder)):
+            init.normal_(module.position_embedding, std=0.01 * scale)
+            if hasattr(module, "start_embedding"):
+                init.normal_(module.start_embedding, std=0.01 * scale)
+
+    def _starts_at_zero(self, linear: nn.Linear) -> bool:
+        """A block that reads the lyrics adds nothing until it is trained."""
+        readers = [block for block in self.transformer.blocks if isinstance(block.attn, LyricsAttention)]
+        return any(linear is block.attn.out_proj or linear is block.mlp.fc2 for block in readers)
+
+
+def _holds(parent: nn.Module | None, module: nn.Module) -> bool:
+    return parent is not None and any(module is part for part in parent.modules())
+
+
+def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _bits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten()) / math.log(2)
+
+
+def _stack_heads(taps: Taps, config: JukeboxPriorConfig) -> tuple[torch.Tensor, ...]:
+    heads = range(config.num_attention_heads)
+    return tuple(
+        torch.stack([taps.attentions[layer, head] for head in heads], dim=1)
+        for layer in range(config.num_hidden_layers)
+    )
+
+
+def _transformer_shape(config: JukeboxPriorConfig) -> TransformerShape:
+    attention = AttentionShape(
+        width=config.hidden_size,
+        state=int(config.attention_multiplier * config.hidden_size),
+        heads=config.num_attention_heads,
+        rows=config.attention_blocks,
+        positions=config.num_joint_lyrics + config.n_ctx,
+        num_lyrics=config.n_lyrics,
+    )
+    mlp_width = int(config.mlp_multiplier * config.hidden_size)
+    return TransformerShape(attention, config.num_hidden_layers, config.attention_order, mlp_width, config.res_scale)
+
+
+def _lyrics_transformer_shape(config: JukeboxPriorConfig) -> TransformerShape:
+    attention = AttentionShape(
+        width=config.lyrics_hidden_size,
+        state=int(config.attention_multiplier * config.lyrics_hidden_size),
+        heads=config.lyrics_num_attention_heads,
+        rows=config.lyrics_attention_blocks,
+        positions=config.n_lyrics,
+    )
+    mlp_width = int(config.mlp_multiplier * config.lyrics_hidden_size)
+    return TransformerShape(attention, config.lyrics_num_hidden_layers, config.lyrics_attention_order, mlp_width)
+
+
+def _conditioner_shape(config: JukeboxPriorConfig) -> ResidualShape:
+    return ResidualShape(
+        width=config.conditioner_width,
+        depth=config.conditioner_depth,
+        dilation_growth_rate=config.conditioner_dilation_growth_rate,
+        dilation_cycle=config.conditioner_dilation_cycle,
+        res_scale=config.conditioner_res_scale,
+    )

@@ -1,0 +1,245 @@
+"""The VQ-VAE: audio to codes at several levels, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_jukebox import JukeboxVQVAEConfig
+from .layers import reconstruction
+from .layers.autoencoder import Decoder, Encoder
+from .layers.initialization import pytorch_default_
+from .layers.quantizer import VectorQuantizer
+from .layers.resnet import ResidualShape
+from .loading import CompleteModel
+
+# Long audio is encoded and decoded in chunks of about this many samples, so that memory does not grow with length.
+_CHUNK_SAMPLES = 2**18
+
+
+@dataclass
+class JukeboxVQVAEOutput(ModelOutput):
+    """Result of [`JukeboxVQVAE`].
+
+    Attributes:
+        loss: What training minimises, `()`.
+        reconstruction_loss, spectral_loss, multispectral_loss, commit_loss: Its terms, summed over the levels, `()`.
+        metrics: Figures to log: the terms of each level (`.../level_0`), spectral convergence and L1, L2, Linf of
+            level 0, and of the quantisers, averaged over the levels, entropy in nats, rows used, rows alive.
+        audio: Reconstruction from each level, finest first, `[B, T]` each.
+        codes: Codes of each level, finest first, `[B, T_level]` each.
+    """
+
+    loss: torch.Tensor | None = None
+    reconstruction_loss: torch.Tensor | None = None
+    spectral_loss: torch.Tensor | None = None
+    multispectral_loss: torch.Tensor | None = None
+    commit_loss: torch.Tensor | None = None
+    metrics: dict[str, torch.Tensor] | None = None
+    audio: list[torch.Tensor] | None = None
+    codes: list[torch.Tensor] | None = None
+
+
+class JukeboxVQVAE(CompleteModel):
+    """Separate autoencoders, one a level, that share nothing but their input (paper section 3)."""
+
+    config: JukeboxVQVAEConfig
+    config_class = JukeboxVQVAEConfig
+    main_input_name = "audio"
+    # It is small, and in half precision its codes would be others: a `dtype` for a whole pipeline leaves it alone.
+    _keep_in_fp32_modules_strict = ["encoders", "decoders", "codebook", "running_count", "running_sum"]
+    # One a level, finest first; nn.ModuleLists.
+    encoders: Sequence[Encoder]
+    decoders: Sequence[Decoder]
+    quantizers: Sequence[VectorQuantizer]
+
+    def __init__(self, config: JukeboxVQVAEConfig) -> None:
+        super().__init__(config)
+        shapes = [_residual_shape(config, level) for level in range(config.num_levels)]
+        levels = [
+            (config.downs_t[: level + 1], config.strides_t[: level + 1], shape) for level, shape in enumerate(shapes)
+        ]
+        encoders = nn.ModuleList(Encoder(config.codebook_dim, *level) for level in levels)
+        decoders = nn.ModuleList(Decoder(config.codebook_dim, *level) for level in levels)
+        quantizers = nn.ModuleList(
+            VectorQuantizer(config.codebook_size, config.codebook_dim, config.ema_decay, config.restart_threshold)
+            for _ in levels
+        )
+        self.encoders = cast(Sequence[Encoder], encoders)
+        self.decoders = cast(Sequence[Decoder], decoders)
+        self.quantizers = cast(Sequence[VectorQuantizer], quantizers)
+        self.post_init()
+
+    def forward(self, audio: torch.Tensor) -> JukeboxVQVAEOutput:
+        """Encode, quantise and decode `audio` `[B, T]`, with the training loss; T a multiple of the top hop.
+
+        In training mode the codebooks are updated.
+
+        Raises:
+            ValueError: T is no multiple of the longest hop length.
+        """
+        hop = self.config.hop_lengths[-1]
+        if audio.dim() != 2 or audio.shape[1] == 0 or audio.shape[1] % hop:
+            raise ValueError(f"Training audio must be [B, T] with T a multiple of {hop}, but is {list(audio.shape)}.")
+        outputs = [
+            quantizer(encoder(audio[:, None]).transpose(1, 2))
+            for encoder, quantizer in zip(self.encoders, self.quantizers, strict=True)
+        ]
+        decoded = [
+            decoder(output.quantized.transpose(1, 2))[:, 0]
+            for decoder, output in zip(self.decoders, outputs, strict=True)
+        ]
+        config = self.config
+        metrics: dict[str, torch.Tensor] = {}
+        terms: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+            "reconstruction": self._reconstruction_loss,
+            "spectral": lambda x, y: reconstruction.spectral_distance(x, y) / config.spectral_normalizer,
+            "multispectral": lambda x, y: reconstruction.multispectral_distance(x, y) / config.spectral_normalizer,
+        }
+        sums = {}
+        for name, term in terms.items():
+            of_levels = [term(audio_of_level, audio) for audio_of_level in decoded]
+            metrics |= {f"{name}_loss/level_{level}": loss.detach() for level, loss in enumerate(of_levels)}
+            sums[name] = torch.stack(of_levels).sum()
+        commit_loss = torch.stack([output.commit_loss for output in outputs]).sum()
+        loss = (
+            sums["reconstruction"]
+            + config.spectral_weight * sums["spectral"]
+            + config.multispectral_weight * sums["multispectral"]
+            + config.commit_weight * commit_loss
+        )
+        with torch.no_grad():
+            metrics |= self._finest_errors(decoded[0], audio)
+            for name in outputs[0].metrics:
+                metrics[name] = torch.stack([output.metrics[name] for output in outputs]).mean()
+        return JukeboxVQVAEOutput(
+            loss=loss,
+            reconstruction_loss=sums["reconstruction"],
+            spectral_loss=sums["spectral"],
+            multispectral_loss=sums["multispectral"],
+            commit_loss=commit_loss,
+            metrics=metrics,
+            audio=decoded,
+            codes=[output.codes for output in outputs],
+        )
+
+    @torch.no_grad()
+    def encode(self, audio: torch.Tensor, levels: Sequence[int] | None = None) -> list[torch.Tensor]:
+        """Codes of `audio` `[B, T]`: a list of LongTensors `[B, floor(T / hop_lengths[level])]`, finest first.
+
+        Long audio is encoded in chunks that overlap by more than the receptive field, with the codes of one pass.
+
+        Args:
+            levels: Which levels to encode, all by default.
+        """
+        levels = range(self.config.num_levels) if levels is None else levels
+        return [self._encode_level(audio, level) for level in levels]
+
+    @torch.no_grad()
+    def decode(self, codes: torch.Tensor, level: int = 0) -> torch.Tensor:
+        """Audio `[B, T_level * hop_lengths[level]]` of the codes `[B, T_level]` of one level. It is not clamped.
+
+        Raises:
+            ValueError: there is no such level, or a code lies outside the codebook.
+        """
+        blocks = list(self.iter_decode(codes, level))
+        return torch.cat(blocks, dim=1) if blocks else torch.zeros(codes.shape[0], 0, device=codes.device)
+
+    @torch.no_grad()
+    def iter_decode(self, codes: torch.Tensor, level: int = 0) -> Iterator[torch.Tensor]:
+        """What `decode` gives, in blocks `[B, t]`, so that memory does not grow with the length."""
+        if not 0 <= level < self.config.num_levels:
+            raise ValueError(f"There is no level {level}; this VQ-VAE has levels 0 to {self.config.num_levels - 1}.")
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
+            raise ValueError(f"Codes must lie between 0 and {self.config.codebook_size - 1}.")
+        hop = self.config.hop_lengths[level]
+        decoder, quantizer = self.decoders[level], self.quantizers[level]
+        step, context = max(_CHUNK_SAMPLES // hop, 1), self._decoder_context(level)
+        for start in range(0, codes.shape[1], step):
+            end = min(start + step, codes.shape[1])
+            first, last = max(start - context, 0), min(end + context, codes.shape[1])
+            audio = decoder(quantizer.decode(codes[:, first:last]).transpose(1, 2))[:, 0]
+            yield audio[:, (start - first) * hop : (end - first) * hop]
+
+    def _encode_level(self, audio: torch.Tensor, level: int) -> torch.Tensor:
+        hop = self.config.hop_lengths[level]
+        encoder, quantizer = self.encoders[level], self.quantizers[level]
+        total, step = audio.shape[1] // hop, max(_CHUNK_SAMPLES // hop, 1)
+        context = self._encoder_context(level)
+        pieces = []
+        for start in range(0, total, step):
+            end = min(start + step, total)
+            first = max(start - context, 0)
+            last = audio.shape[1] if end == total else min((end + context) * hop, audio.shape[1])
+            hidden = encoder(audio[:, None, first * hop : last].to(self.dtype)).transpose(1, 2)
+            pieces.append(quantizer.encode(hidden[:, start - first : end - first]))
+        empty = torch.zeros(audio.shape[0], 0, dtype=torch.long, device=audio.device)
+        return torch.cat(pieces, dim=1) if pieces else empty
+
+    def _encoder_context(self, level: int) -> int:
+        """Codes on either side whose samples a code of this level may depend on."""
+        config, reach = self.config, 0
+        around = sum(_residual_shape(config, level).dilations())
+        for stage in reversed(range(level + 1)):
+            reach += 1  # proj_out
+            for _ in range(config.downs_t[stage]):
+                reach = (reach + around + 2) * config.strides_t[stage]
+        return -(-reach // config.hop_lengths[level])
+
+    def _decoder_context(self, level: int) -> int:
+        """Codes on either side that a sample decoded from this level may depend on."""
+        config, reach = self.config, 1  # out
+        around = sum(_residual_shape(config, level).dilations())
+        for stage in range(level + 1):
+            for _ in range(config.downs_t[stage]):
+                reach = -(-reach // config.strides_t[stage]) + 1 + around
+            reach += 1  # proj_in
+        return reach
+
+    def _reconstruction_loss(self, audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        config = self.config
+        l1, l2 = config.l1_normalizer, config.l2_normalizer
+        match config.reconstruction_loss:
+            case "l1":
+                return reconstruction.l1_error(audio, target) / l1
+            case "l2":
+                return reconstruction.l2_error(audio, target) / l2
+            case "linf":
+                return reconstruction.linf_error(audio, target, config.linf_top_k) / l2
+        mix = reconstruction.l2_error(audio, target) / l2 * config.l2_weight
+        mix = mix + reconstruction.linf_error(audio, target, config.linf_top_k) / l2 * config.linf_weight
+        return mix + reconstruction.l1_error(audio, target) / l1 * config.l1_weight if config.l1_weight else mix
+
+    def _finest_errors(self, audio: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        config = self.config
+        return {
+            "spectral_convergence": reconstruction.spectral_convergence(audio, target),
+            "l1": reconstruction.l1_error(audio, target) / config.l1_normalizer,
+            "l2": reconstruction.l2_error(audio, target) / config.l2_normalizer,
+            "linf": reconstruction.linf_error(audio, target, config.linf_top_k) / config.l2_normalizer,
+        }
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):  # PyTorch's defaults, as published
+            pytorch_default_(module)
+        elif isinstance(module, VectorQuantizer):
+            for buffer in module.buffers():
+                init.zeros_(buffer)
+
+
+def _residual_shape(config: JukeboxVQVAEConfig, level: int) -> ResidualShape:
+    factor = config.multipliers[level]
+    return ResidualShape(
+        width=config.width * factor,
+        depth=config.depth * factor,
+        hidden_multiplier=config.hidden_multiplier,
+        dilation_growth_rate=config.dilation_growth_rate,
+        dilation_cycle=config.dilation_cycle,
+        res_scale=config.res_scale,
+    )
