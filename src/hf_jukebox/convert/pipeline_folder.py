@@ -1,0 +1,76 @@
+"""The folder of a pipeline: written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import diffusers
+
+from ..configuration_jukebox import JukeboxVQVAEConfig
+from ..system import System, fitting_tokenizer
+
+PathLike = str | os.PathLike[str]
+
+_MOST_LEVELS = 3  # that a pipeline has places for
+
+
+@contextmanager
+def new_folder(output: PathLike) -> Iterator[Path]:
+    """A folder to write into: it becomes `output` at the end, and vanishes if anything goes wrong.
+
+    Raises:
+        OSError: `output` is a file or holds files, or cannot be written.
+    """
+    output = Path(output).absolute()
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; name a new folder for the output.")
+    if output.is_dir() and any(output.iterdir()):
+        raise FileExistsError(f"{output} is not empty; name a new folder for the output.")
+    unfinished = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"Cannot write to {output.parent} ({error.strerror}); name another output.") from error
+    try:
+        yield unfinished
+        if output.is_dir():
+            output.rmdir()  # it is empty; not every system renames over a folder
+        os.replace(unfinished, output)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_one_a_level(vqvae: JukeboxVQVAEConfig, num_priors: int) -> None:
+    """Raise a ValueError if the number of priors is not that of the levels."""
+    if vqvae.num_levels > _MOST_LEVELS:
+        raise ValueError(f"The VQ-VAE has {vqvae.num_levels} levels, but a pipeline has at most {_MOST_LEVELS}.")
+    if num_priors != vqvae.num_levels:
+        raise ValueError(
+            f"The VQ-VAE has {vqvae.num_levels} levels, but the number of priors is {num_priors}; give one a level, "
+            "finest first."
+        )
+
+
+def write_pipeline(folder: Path, system: System, card: str) -> None:
+    """Add to the folders `vqvae` and `prior_0`, `prior_1` ... what makes them a pipeline.
+
+    Args:
+        card: Text of README.md.
+    """
+    tokenizer = fitting_tokenizer(None, system)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(str(folder / "tokenizer"))
+    parts = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer" if tokenizer is not None else None}
+    for level in range(_MOST_LEVELS):
+        parts[f"prior_{level}"] = "JukeboxPrior" if level < system.num_levels else None
+    index = {"_class_name": "JukeboxPipeline", "_diffusers_version": diffusers.__version__} | {
+        name: [class_name and "hf_jukebox", class_name] for name, class_name in parts.items()
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(card, encoding="utf-8")

@@ -1,0 +1,174 @@
+"""Settings of transformers 4, by the names it gives them, as configurations of ours.
+
+There the priors are numbered from the top; the lists of the VQ-VAE begin with the finest level, as here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..presets import ALPHABET_V3
+from .settings import Settings, alphabet_of, chosen
+
+_ORDERS = {
+    "full_dense_attention": 0,
+    "raw_column_previous_row_attention": 2,
+    "large_separated_enc_dec_w_lyrics": 10,
+    "enc_dec_with_lyrics": 12,
+}
+_RELEASED = ("upsampler_level_0", "upsampler_level_1", "prior_5b", "prior_5b_lyrics", "prior_1b_lyrics")
+# On these the outer configuration has the last word.
+_OUTER = ("sampling_rate", "timing_dims", "min_duration", "max_duration", "max_nb_genres", "metadata_conditioning")
+
+
+def vqvae_config(settings: Settings) -> JukeboxVQVAEConfig:
+    """The configuration of the VQ-VAE, from the `settings` of the whole model.
+
+    Raises:
+        ValueError: a setting is missing, or does not go with the others.
+    """
+    if not isinstance(settings.get("vqvae_config"), dict):
+        raise ValueError("its settings lack vqvae_config")
+    own = settings["vqvae_config"]
+    found = chosen(
+        own | {"sample_rate": settings.get("sampling_rate", own.get("sample_rate"))},
+        required={},
+        optional={
+            "sampling_rate": "sample_rate",
+            "downs_t": "res_downs_t",
+            "strides_t": "res_strides_t",
+            "codebook_size": "nb_discrete_codes",
+            "codebook_dim": "embed_dim",
+            "width": "res_conv_width",
+            "depth": "res_conv_depth",
+            "multipliers": "multipliers",
+            "hidden_multiplier": "res_convolution_multiplier",
+            "dilation_growth_rate": "res_dilation_growth_rate",
+            "dilation_cycle": "res_dilation_cycle",
+            "res_scale": "conv_res_scale",
+            "ema_decay": "lmu",
+            "commit_weight": "commit",
+        },
+    )
+    return JukeboxVQVAEConfig(**found)
+
+
+def prior_settings(settings: Settings) -> list[Settings]:
+    """Those of each prior, finest level first, from the `settings` of the whole model."""
+    listed = settings.get("prior_config_list")
+    if listed is None:
+        numbered = sorted(name for name in settings if re.fullmatch(r"prior_\d", name))
+        listed = [settings[name] for name in numbered]
+    outer = {name: settings[name] for name in _OUTER if settings.get(name) is not None}
+    return [prior | outer for prior in reversed(listed)]
+
+
+def prior_config(settings: Settings, level: int, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorConfig:
+    """The configuration of the prior of a level, without its tables of artists and genres.
+
+    A prior of the size of a released one is that one, and its settings are taken from our presets: what the released
+    repositories say of the folding of the 5B prior and of the alignment heads is not how the weights were trained.
+
+    Raises:
+        ValueError: a setting is missing, or does not go with the others.
+    """
+    for name in _RELEASED:
+        released = JukeboxPriorConfig.from_preset(name)
+        sizes = (released.hidden_size, released.num_hidden_layers, released.n_ctx, released.level)
+        if sizes == (settings.get("hidden_size"), settings.get("num_layers"), settings.get("n_ctx"), level):
+            return released
+    found = _transformer(settings) | chosen(
+        settings,
+        required={"n_ctx": "n_ctx"},
+        optional={"res_scale": "attn_res_scale", "merged_decoder": "merged_decoder"},
+    )
+    found |= {
+        "level": level,
+        "sampling_rate": vqvae.sampling_rate,
+        "hop_length": vqvae.hop_lengths[level],
+        "codebook_size": vqvae.codebook_size,
+    }
+    if level + 1 < vqvae.num_levels:
+        found |= _conditioner(settings)
+        found["upsampling_strides"] = [vqvae.strides_t[level + 1]] * vqvae.downs_t[level + 1]
+    if settings.get("metadata_conditioning", True):
+        found |= _labels(settings)
+    if settings.get("nb_relevant_lyric_tokens"):
+        found |= _lyrics(settings, found["num_hidden_layers"], found["num_attention_heads"])
+    found["label_rules"] = "v3" if found.get("alphabet") == ALPHABET_V3 else "v2"
+    return JukeboxPriorConfig(**found)
+
+
+def _transformer(settings: Settings) -> dict[str, Any]:
+    found = chosen(
+        settings,
+        required={
+            "hidden_size": "hidden_size",
+            "num_hidden_layers": "num_layers",
+            "num_attention_heads": "n_heads",
+            "attention_blocks": "blocks",
+            "attention_order": "attention_pattern",
+        },
+        optional={
+            "attention_multiplier": "attention_multiplier",
+            "mlp_multiplier": "mlp_multiplier",
+            "init_scale": "init_scale",
+        },
+    )
+    if found["attention_order"] not in _ORDERS:
+        raise ValueError(
+            f"the attention pattern {found['attention_order']!r} is none of the released models: {', '.join(_ORDERS)}"
+        )
+    return found | {"attention_order": _ORDERS[found["attention_order"]]}
+
+
+def _conditioner(settings: Settings) -> dict[str, Any]:
+    found = chosen(
+        settings,
+        required={
+            "conditioner_width": "res_conv_width",
+            "conditioner_depth": "res_conv_depth",
+            "conditioner_dilation_growth_rate": "res_dilation_growth_rate",
+        },
+        optional={"conditioner_res_scale": "conv_res_scale"},
+    )
+    return found | {"conditioner_dilation_cycle": settings.get("res_dilation_cycle")}
+
+
+def _labels(settings: Settings) -> dict[str, Any]:
+    found = chosen(
+        settings,
+        required={"rows": "metadata_dims", "genre_words": "max_nb_genres"},
+        optional={"num_time_bins": "timing_dims", "min_duration": "min_duration", "max_duration": "max_duration"},
+    )
+    found["num_genres"], found["num_artists"] = found.pop("rows")
+    return found
+
+
+def _lyrics(settings: Settings, num_layers: int, num_heads: int) -> dict[str, Any]:
+    found = chosen(
+        settings,
+        required={"n_lyrics": "nb_relevant_lyric_tokens", "characters": "lyric_vocab_size"},
+        optional={
+            "lyrics_loss_fraction": "encoder_loss_fraction",
+            "alignment_layer": "alignment_layer",
+            "alignment_head": "alignment_head",
+        },
+    )
+    found["alphabet"] = alphabet_of(found.pop("characters"))
+    # Smaller models carry the defaults of the largest one, whose layer they do not have.
+    if found.get("alignment_layer", 0) >= num_layers or found.get("alignment_head", 0) >= num_heads:
+        del found["alignment_layer"], found["alignment_head"]
+    if settings.get("is_encoder_decoder"):
+        return found | {"lyrics_scheme": "joint"}
+    if not isinstance(settings.get("encoder_config"), dict):
+        raise ValueError("its settings lack the encoder_config of the lyrics")
+    encoder = _transformer(settings["encoder_config"])
+    own = {"attention_multiplier", "mlp_multiplier"}  # which the lyrics' transformer shares with the prior's
+    return (
+        found
+        | {f"lyrics_{name}": value for name, value in encoder.items() if name not in own}
+        | {"lyrics_scheme": "separate"}
+    )

@@ -1,0 +1,327 @@
+"""A run's folder, read at any time and written by one process at a time.
+
+request.json                  every step as it was decided; replacing it is what begins a step
+codes/level_L.safetensors     the codes of a level so far
+state/level_L_songs_F-L.safetensors    a window in progress: what its next code depends on
+level_L/item_N.wav            each finished level as audio
+earlier/K/                    what step K left, where a choice has put it aside; a run like any other
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+
+from ..audio import audio_info
+from ..sampling.known import KnownCodes
+from ..sampling.level import Snapshot
+from ..sampling.piece import LevelCodes, Piece
+from ..sampling.request import SamplingRequest
+from ..system import System
+from .files import locked, read_tensors, write_tensors, write_wav
+from .record import SongFolder, Step, read_steps, write_steps
+
+_REQUEST = "request.json"
+
+
+class JukeboxRun:
+    """What a folder holds of a run.
+
+    Attributes:
+        folder: The folder.
+        steps: Every step so far; the last one is the current.
+    """
+
+    def __init__(self, folder: Path, steps: list[Step]) -> None:
+        self.folder = folder
+        self.steps = steps
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
+        """Read a run, which may be in progress.
+
+        Raises:
+            FileNotFoundError: the folder holds no run.
+            ValueError: it is damaged, or was written by a newer version.
+        """
+        return cls(Path(folder), read_steps(Path(folder) / _REQUEST))
+
+    @classmethod
+    @contextmanager
+    def editing(cls, folder: str | os.PathLike[str]) -> Iterator[Self]:
+        """A run that no other process may change meanwhile.
+
+        Raises:
+            OSError: another process works on it.
+        """
+        cls.open(folder)  # before the lock, which would make the folder
+        with locked(Path(folder)):
+            yield cls.open(folder)
+
+    @classmethod
+    @contextmanager
+    def beginning(cls, folder: str | os.PathLike[str], step: Step, piece: Piece) -> Iterator[Self]:
+        """A new run, kept to this process.
+
+        Raises:
+            FileExistsError: the folder holds a run already.
+            OSError: another process works on it, or it cannot be written.
+        """
+        check_free(folder)
+        with locked(Path(folder)):
+            check_free(folder)
+            run = cls(Path(folder), [step])
+            for level, of_level in enumerate(piece.levels):
+                run._write_level(level, of_level)
+            write_steps(run.folder / _REQUEST, run.steps)
+            yield run
+
+    # What there is -------------------------------------------------------------------------------------------------
+
+    @property
+    def step(self) -> Step:
+        return self.steps[-1]
+
+    @property
+    def request(self) -> SamplingRequest:
+        return self.step.request
+
+    @property
+    def sampling_rate(self) -> int:
+        return self.step.model.sampling_rate
+
+    @property
+    def seconds(self) -> float:
+        """Length of the piece when it is finished."""
+        return self.request.top_codes * self.step.model.hop_lengths[-1] / self.sampling_rate
+
+    @property
+    def codes(self) -> list[torch.Tensor]:
+        """The codes that all songs have by now, finest level first, `[N, T_level]`."""
+        levels = [self._read_level(level) for level in range(len(self.step.known))]
+        return [of_level.codes[:, : min(of_level.lengths)] for of_level in levels]
+
+    @property
+    def filled(self) -> list[list[int]]:
+        """How many codes there are by now, for each level (finest first) one number a song."""
+        return [self._read_level(level).lengths for level in range(len(self.step.known))]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every code of the current step is drawn; its audio may still be missing."""
+        return all(min(self._read_level(level).lengths) >= self._total(level) for level in self.request.levels)
+
+    def audio_path(self, level: int, song: int) -> Path:
+        """Where the audio of a song at a level lies, or will lie."""
+        for place in self.step.folders:
+            if place.first <= song <= place.last:
+                return self.folder / place.name / f"level_{level}" / f"item_{song - place.first}.wav"
+        return self.folder / f"level_{level}" / f"item_{song}.wav"
+
+    def audio_paths(self) -> dict[int, list[Path]]:
+        """The audio of the current step, one path a song, for each level that has it, finest first."""
+        songs = range(len(self.request.songs))
+        paths = {level: [self.audio_path(level, song) for song in songs] for level in range(len(self.step.known))}
+        return {level: of_level for level, of_level in paths.items() if not self.missing_audio(level)}
+
+    def missing_audio(self, level: int) -> list[int]:
+        """The songs that have no audio of the length of the piece at a level."""
+
+        def has_audio(song: int) -> bool:
+            path = self.audio_path(level, song)
+            samples = self.song_length(song) * self.step.model.hop_lengths[-1]
+            return path.is_file() and audio_info(path).frames == samples
+
+        return [song for song in range(len(self.request.songs)) if not has_audio(song)]
+
+    def song_length(self, song: int) -> int:
+        """Top-level codes of a song: those of the piece, or fewer for a shorter song of a batch."""
+        lengths = [place.top_codes for place in self.step.folders if place.first <= song <= place.last]
+        return lengths[0] if lengths else self.request.top_codes
+
+    # Going on ------------------------------------------------------------------------------------------------------
+
+    def piece(self, system: System) -> Piece:
+        """Everything drawn so far, ready to be gone on with.
+
+        Raises:
+            ValueError: the codes are damaged, or do not belong to the request.
+        """
+        known = [self._read_level(level) for level in range(len(self.step.known))]
+        piece = Piece.begin(self.request, known, system)
+        for of_level, lengths in zip(piece.levels, self.step.known, strict=True):
+            of_level.known = list(lengths)
+        return piece
+
+    def begin(self, step: Step) -> None:
+        """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
+        write_steps(self.folder / _REQUEST, [*self.steps, step])
+        self.steps = [*self.steps, step]
+
+    def pick(self, song: int) -> None:
+        """Go on with one song alone; the others are put aside in `earlier`, which is a run of its own.
+
+        Raises:
+            OSError: another process works on the run.
+            ValueError: there is no such song, or no choice.
+        """
+        with locked(self.folder):
+            self.steps = read_steps(self.folder / _REQUEST)
+            self._check_choice(song)
+            known = [[of_level[song]] for of_level in self.filled]
+            request = replace(self.request, songs=[self.request.songs[song]])
+            aside = self._put_aside()
+            self.begin(Step.now("pick", request, known, [song], self.step.model))
+            for level in range(len(known)):
+                kept = aside / f"level_{level}" / f"item_{song}.wav"
+                if kept.is_file():
+                    _link(kept, self.audio_path(level, 0))
+
+    def _check_choice(self, song: int) -> None:
+        count = len(self.request.songs)
+        if self.step.folders:
+            one = self.folder / self.step.folders[0].name
+            raise ValueError(f"{self.folder} is a batch of songs; pick in the folder of one of them, such as {one}.")
+        if count == 1:
+            raise ValueError(f"{self.folder} holds one song, so there is nothing to pick.")
+        if not 0 <= song < count:
+            raise ValueError(f"{self.folder} holds the songs 0 to {count - 1}; there is no {song}.")
+
+    # Writing -------------------------------------------------------------------------------------------------------
+
+    def save(self, level: int, of_level: LevelCodes, snapshots: Mapping[range, Snapshot]) -> None:
+        """Write the codes of a level, and of its windows in progress what their next codes depend on.
+
+        In this order, so that at every instant there are at least the codes that a state goes on from.
+        """
+        self._write_level(level, of_level)
+        written = set()
+        for songs, snapshot in snapshots.items():
+            path = self.folder / "state" / f"level_{level}_songs_{songs[0]}-{songs[-1]}.safetensors"
+            place = {"step": len(self.steps) - 1, "first": songs[0], "last": songs[-1], "filled": snapshot.filled}
+            write_tensors(path, snapshot.tensors, place)
+            written.add(path)
+        for path in set((self.folder / "state").glob("*.safetensors")) - written:
+            path.unlink()
+
+    def snapshots(self, level: int) -> dict[range, Snapshot]:
+        """The windows in progress at a level, by the songs' numbers."""
+        found: dict[range, Snapshot] = {}
+        for path in (self.folder / "state").glob(f"level_{level}_*.safetensors"):
+            tensors, place = read_tensors(path)
+            if int(place["step"]) == len(self.steps) - 1:
+                songs = range(int(place["first"]), int(place["last"]) + 1)
+                found[songs] = Snapshot(int(place["filled"]), tensors)
+        # A process that ended while it halved a group has left the whole beside a half, which is as good.
+        taken: dict[range, Snapshot] = {}
+        for songs in sorted(found, key=len):
+            if not any(set(songs) & set(others) for others in taken):
+                taken[songs] = found[songs]
+        filled = self._read_level(level).lengths
+        return {songs: each for songs, each in taken.items() if any(filled[n] < self._total(level) for n in songs)}
+
+    def write_audio(self, level: int, song: int, blocks: Iterable[np.ndarray]) -> None:
+        write_wav(self.audio_path(level, song), blocks, self.sampling_rate)
+
+    def write_song_folders(self, piece: Piece) -> None:
+        """Make what is finished of a batch a run of its own in every song's folder."""
+        for place in self.step.folders:
+            request, levels = _part(piece, place, self.step.model.hop_lengths)
+            known = [of_level.known for of_level in levels]
+            step = Step.now(self.step.action, request, known, range(len(request.songs)), self.step.model)
+            run = JukeboxRun(self.folder / place.name, [step])
+            for level, of_level in enumerate(levels):
+                run._write_level(level, of_level)
+            write_steps(run.folder / _REQUEST, run.steps)
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _total(self, level: int) -> int:
+        hops = self.step.model.hop_lengths
+        return self.request.top_codes * hops[-1] // hops[level]
+
+    def _level_path(self, level: int) -> Path:
+        return self.folder / "codes" / f"level_{level}.safetensors"
+
+    def _write_level(self, level: int, of_level: LevelCodes) -> None:
+        if not any(of_level.filled):
+            return
+        codes = of_level.codes[:, : max(of_level.filled)].int()
+        tensors = {"codes": codes, "filled": torch.tensor(of_level.filled)}
+        write_tensors(self._level_path(level), tensors, {"step": len(self.steps) - 1})
+
+    def _read_level(self, level: int) -> KnownCodes:
+        """The codes of a level in the songs of the current step."""
+        path, known = self._level_path(level), self.step.known[level]
+        read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known))
+        if path.is_file():
+            tensors, place = read_tensors(path)
+            if int(place["step"]) >= len(self.steps):  # a step has begun since we looked
+                self.steps = read_steps(self.folder / _REQUEST)
+                return self._read_level(level)
+            read = KnownCodes(tensors["codes"].long(), tensors["filled"].tolist())
+            for step in self.steps[int(place["step"]) + 1 :]:
+                read = KnownCodes(read.codes[step.rows], [read.lengths[row] for row in step.rows])
+        lengths = read.lengths
+        fits = len(lengths) == len(known) and all(a <= b for a, b in zip(known, lengths, strict=True))
+        if not fits or max(lengths) > max(self._total(level), *known):
+            raise ValueError(f"{path} does not hold the codes that {_REQUEST} speaks of; put back a copy of it.")
+        return read
+
+    def _put_aside(self) -> Path:
+        """Keep the current step, its codes and its audio in a folder of their own."""
+        aside = self.folder / "earlier" / str(len(self.steps) - 1)
+        for path in [self.folder / _REQUEST, *(self.folder / "codes").glob("*.safetensors")]:
+            _link(path, aside / path.relative_to(self.folder))
+        for path in self.folder.glob("level_*/item_*.wav"):
+            kept = aside / path.relative_to(self.folder)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, kept)
+        return aside
+
+
+def check_free(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that holds a run.
+
+    Raises:
+        FileExistsError: it does; the message says how to go on with it.
+    """
+    if not (Path(folder) / _REQUEST).exists():
+        return
+    if JukeboxRun.open(folder).is_finished:
+        what = f"a finished run; to make it longer use: hf-jukebox continue {folder} --seconds S"
+    else:
+        what = f"an unfinished run; to go on with it use: hf-jukebox resume {folder}"
+    raise FileExistsError(f"{folder} holds {what}, or give another folder for the new one.")
+
+
+def _part(piece: Piece, place: SongFolder, hops: Sequence[int]) -> tuple[SamplingRequest, list[LevelCodes]]:
+    """Some songs of a piece as a piece of their own, cut to their length; levels in progress as they were before."""
+    rows = slice(place.first, place.last + 1)
+    levels = []
+    for level, of_level in enumerate(piece.levels):
+        total = place.top_codes * hops[-1] // hops[level]
+        known = [min(length, total) for length in of_level.known[rows]]
+        finished = of_level.is_finished and level in piece.request.levels
+        filled = [total] * len(known) if finished else known
+        levels.append(LevelCodes(of_level.codes[rows, :total], known, list(filled)))
+    request = replace(piece.request, songs=piece.request.songs[rows], top_codes=place.top_codes)
+    return request, levels
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file, which is only ever replaced as a whole, a second name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target)

@@ -1,0 +1,92 @@
+"""The arguments of a call, as a user gives them, and the request that they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..system import System
+from .known import KnownCodes
+from .request import (
+    DEFAULT_TEMPERATURE,
+    PerLevel,
+    PerSong,
+    SamplingRequest,
+    Seeds,
+    at_least_one,
+    check_upsampling,
+    count_songs,
+    draw_settings,
+    levels_to_draw,
+    make_songs,
+    per_song,
+    song_keys,
+    song_span,
+    window_hops,
+)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a user may say about the songs and about drawing them; see `JukeboxPipeline.__call__`."""
+
+    artist: PerSong[str | None] = None
+    genre: PerSong[str | None] = None
+    lyrics: PerSong[str | None] = None
+    total_length_in_s: PerSong[float | None] = None
+    offset_in_s: PerSong[float] = 0.0
+    num_waveforms_per_prompt: int = 1
+    temperature: PerLevel[float] = DEFAULT_TEMPERATURE
+    top_k: PerLevel[int] = 0
+    top_p: PerLevel[float] = 0.0
+    hop_fraction: PerLevel[float] | None = None
+    levels: int | Sequence[int] | None = None
+    generator: Seeds = None
+    max_batch_size: int | None = None
+    upsampling: str = "sequential"
+
+    def request(
+        self, system: System, length: int, prompts: Sequence[np.ndarray] | None, known: Sequence[KnownCodes] | None
+    ) -> SamplingRequest:
+        """Decide everything for a piece of `length` top-level codes.
+
+        Args:
+            prompts: One a song, if there are any.
+            known: Codes of an earlier run, one entry a level, if there are any.
+
+        Raises:
+            ValueError: an argument is out of range, or their numbers of songs or levels do not agree.
+        """
+        num_prompts = count_songs(
+            audio=prompts,
+            codes=None if known is None else known[0].lengths,
+            artist=self.artist,
+            genre=self.genre,
+            lyrics=self.lyrics,
+            total_length_in_s=self.total_length_in_s,
+            offset_in_s=self.offset_in_s,
+        )
+        num_songs = num_prompts * at_least_one("num_waveforms_per_prompt", self.num_waveforms_per_prompt)
+        levels = levels_to_draw(system, self.levels)
+        totals = per_song("total_length_in_s", self.total_length_in_s, num_prompts)
+        offsets = per_song("offset_in_s", self.offset_in_s, num_prompts)
+        return SamplingRequest(
+            songs=make_songs(
+                per_song("artist", self.artist, num_prompts),
+                per_song("genre", self.genre, num_prompts),
+                per_song("lyrics", self.lyrics, num_prompts),
+                [song_span(system, length, *span, levels) for span in zip(totals, offsets, strict=True)],
+                song_keys(self.generator, num_songs),
+            ),
+            top_codes=length,
+            levels=levels,
+            hops=window_hops(system, self.hop_fraction),
+            settings=draw_settings(self.temperature, self.top_k, self.top_p, system.num_levels),
+            batch_size=num_songs
+            if self.max_batch_size is None
+            else at_least_one("max_batch_size", self.max_batch_size),
+            upsampling=check_upsampling(self.upsampling),
+            segments_at_a_time=self.max_batch_size,
+        )

@@ -1,0 +1,221 @@
+"""What a caller asks for, checked, and in the sampler's own units: songs, codes and samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+
+from ..configuration_jukebox import JukeboxPriorConfig
+from ..system import System
+from .draw import DrawSettings, SongKey
+from .windows import round_hop
+
+T = TypeVar("T")
+PerLevel: TypeAlias = T | Sequence[T]
+PerSong: TypeAlias = T | Sequence[T]
+Seeds = torch.Generator | Sequence[torch.Generator] | None
+
+DEFAULT_TEMPERATURE = 0.99
+_UPSAMPLER_HOP_FRACTION, _TOP_HOP_FRACTION = 0.5, 0.125
+
+
+@dataclass(frozen=True)
+class Song:
+    """Labels of one song, lengths in raw samples, and where its random numbers come from."""
+
+    artist: str | None
+    genre: str | None
+    lyrics: str | None
+    total_length: int
+    offset: int
+    key: SongKey
+
+
+@dataclass(frozen=True)
+class SamplingRequest:
+    """A run, fully decided: drawing it twice gives the same codes.
+
+    Args:
+        songs: One a row of the batch.
+        top_codes: Length of the piece, prompt included.
+        levels: Which levels to draw, the highest first.
+        hops: Codes from one window to the next, one entry a level, finest first.
+        settings: How each level is drawn, finest first.
+        batch_size: Songs drawn at a time.
+        upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
+        segments_at_a_time: In parallel upsampling; None for as many as fit into memory.
+    """
+
+    songs: list[Song]
+    top_codes: int
+    levels: list[int]
+    hops: list[int]
+    settings: list[DrawSettings]
+    batch_size: int
+    upsampling: str = "sequential"
+    segments_at_a_time: int | None = None
+
+
+def count_songs(**values: Any) -> int:
+    """Songs in a batch: as many as the longest list has entries; values that are no list do for all."""
+    lengths = {name: len(value) for name, value in values.items() if _is_list(value)}
+    for name, length in lengths.items():
+        if length == 0:
+            raise ValueError(f"{name} is an empty list; leave it out, or give one value a song.")
+    return max([1, *lengths.values()])
+
+
+def per_level(name: str, value: PerLevel[T], num_levels: int) -> list[T]:
+    """One value a level, finest first."""
+    return _spread(name, value, num_levels, "levels of the model")
+
+
+def per_song(name: str, value: PerSong[T], num_songs: int) -> list[T]:
+    """One value a song."""
+    return _spread(name, value, num_songs, "songs of the batch")
+
+
+def at_least_one(name: str, value: int) -> int:
+    """The value, when it is a number of things that can be drawn."""
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value}.")
+    return value
+
+
+def check_upsampling(value: str) -> str:
+    """The name of a way to draw the levels under the top."""
+    if value not in ("sequential", "parallel"):
+        raise ValueError(f"upsampling must be 'sequential' or 'parallel', not {value!r}.")
+    return value
+
+
+def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
+    """Where each song's random numbers come from; a list of generators has one a song."""
+
+    def seed(source: torch.Generator | None) -> int:
+        device = "cpu" if source is None else source.device
+        return int(torch.randint(2**63 - 1, (1,), generator=source, device=device))
+
+    if isinstance(generator, Sequence):
+        sources: list[torch.Generator] = per_song("generator", generator, num_songs)
+        return [(seed(source), 0) for source in sources]
+    shared = seed(generator)
+    return [(shared, song) for song in range(num_songs)]
+
+
+def draw_settings(
+    temperature: PerLevel[float], top_k: PerLevel[int], top_p: PerLevel[float], num_levels: int
+) -> list[DrawSettings]:
+    """How each level is drawn, finest first."""
+    columns = (
+        per_level("temperature", temperature, num_levels),
+        per_level("top_k", top_k, num_levels),
+        per_level("top_p", top_p, num_levels),
+    )
+    return [DrawSettings(*values) for values in zip(*columns, strict=True)]
+
+
+def window_hops(system: System, hop_fraction: PerLevel[float] | None) -> list[int]:
+    """Codes from one window to the next at every level."""
+    if hop_fraction is None:
+        hop_fraction = [_UPSAMPLER_HOP_FRACTION] * (system.num_levels - 1) + [_TOP_HOP_FRACTION]
+    hops = []
+    for fraction, prior in zip(per_level("hop_fraction", hop_fraction, system.num_levels), system.priors, strict=True):
+        if not 0 < fraction <= 1:
+            raise ValueError(f"hop_fraction must be above 0 and at most 1, not {fraction}.")
+        hops.append(0 if prior is None else round_hop(prior.n_ctx, fraction, prior.upsampling_ratio))
+    return hops
+
+
+def levels_to_draw(system: System, levels: int | Sequence[int] | None) -> list[int]:
+    """Levels, the highest first; all that have a prior by default."""
+    present = [level for level, prior in enumerate(system.priors) if prior is not None]
+    wanted = present if levels is None else [levels] if isinstance(levels, int) else list(levels)
+    for level in wanted:
+        if level not in present:
+            raise ValueError(f"Level {level} has no prior in this pipeline; levels may be {present}.")
+    if not wanted:
+        raise ValueError("levels is empty; name the levels to draw, such as levels=(2,).")
+    return sorted(set(wanted), reverse=True)
+
+
+def top_codes(system: System, audio_length_in_s: float | None, known: int) -> int:
+    """Length of the piece; by default that of the `known` top-level codes, or one top window where there are none."""
+    if audio_length_in_s is None:
+        return known or system.top_window // system.top_hop
+    count = system.samples("audio_length_in_s", audio_length_in_s) // system.top_hop
+    if count == 0:
+        shortest = system.top_hop / system.vqvae.sampling_rate
+        raise ValueError(f"audio_length_in_s is {audio_length_in_s}, but the shortest piece takes {shortest:.4f} s.")
+    return count
+
+
+def make_songs(
+    artists: Sequence[str | None],
+    genres: Sequence[str | None],
+    lyrics: Sequence[str | None],
+    spans: Sequence[tuple[int, int]],
+    keys: Sequence[SongKey],
+) -> list[Song]:
+    """One song a key: each prompt's labels and (length, offset) as many times as there are candidates of it."""
+    candidates = len(keys) // len(spans)
+    songs = []
+    for row, key in enumerate(keys):
+        prompt = row // candidates
+        songs.append(Song(artists[prompt], genres[prompt], lyrics[prompt], *spans[prompt], key))
+    return songs
+
+
+def song_span(
+    system: System, count: int, total_length_in_s: float | None, offset_in_s: float, levels: Sequence[int]
+) -> tuple[int, int]:
+    """The song's length and the piece's place in it, in samples, checked against the models' timing tables.
+
+    Raises:
+        ValueError: the timing tables of a prior in `levels` do not cover the piece.
+    """
+    offset = system.samples("offset_in_s", offset_in_s)
+    timed = [system.priors[level] for level in levels]
+    configs = [config for config in timed if config is not None and config.has_timing]
+    if total_length_in_s is not None:
+        total_length = system.samples("total_length_in_s", total_length_in_s)
+    else:
+        shortest = [-(-config.min_duration * config.sampling_rate // 1) for config in configs]
+        total_length = int(max([offset + count * system.top_hop, *shortest]))
+    for config in configs:
+        _check_timing(config, total_length, offset, count)
+    return total_length, offset
+
+
+def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, count: int) -> None:
+    rate, shortest, longest = config.sampling_rate, config.min_duration, config.max_duration
+    last_start = max(count - config.n_ctx, 0) * config.hop_length
+    if offset + last_start + config.window_length > longest * rate:
+        raise ValueError(
+            f"The piece would end beyond {longest:g} seconds, the longest song that this model knows; ask for a "
+            "smaller audio_length_in_s or offset_in_s."
+        )
+    if not shortest * rate <= total_length < longest * rate:
+        raise ValueError(
+            f"total_length_in_s is {total_length / rate:.2f}, but this model knows songs of at least {shortest:g} and "
+            f"less than {longest:g} seconds."
+        )
+    if not offset < total_length:
+        raise ValueError(
+            f"offset_in_s is {offset / rate:.2f}, but must be less than the song's {total_length / rate:.2f} seconds."
+        )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _spread(name: str, value: T | Sequence[T], count: int, of_what: str) -> list[T]:
+    if not _is_list(value):
+        return [value] * count  # type: ignore[list-item]
+    if len(value) not in (1, count):  # type: ignore[arg-type]
+        raise ValueError(f"{name} needs one value, or one for each of the {count} {of_what}, not {len(value)}.")  # type: ignore[arg-type]
+    return list(value) * (count // len(value))  # type: ignore[arg-type]

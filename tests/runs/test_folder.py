@@ -1,0 +1,299 @@
+"""A run's folder: what it keeps, what a choice does to it, and how damage is told."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+from tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
+
+from hf_jukebox import JukeboxPipeline
+from hf_jukebox.pipeline_jukebox import SamplingProgress
+from hf_jukebox.runs import files
+from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox.runs.record import FORMAT_VERSION
+
+SHORT: dict[str, Any] = {"audio_length_in_s": codes_in_s(6), "num_waveforms_per_prompt": 3}
+
+
+@pytest.fixture(scope="module")
+def pipe() -> JukeboxPipeline:
+    return tiny_pipeline("tiny_labelled_prior")
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_sync", lambda path: None)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def stopped_run(pipe: JukeboxPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three songs, stopped in the middle of level 1."""
+
+    def early(progress: SamplingProgress) -> bool:
+        return progress.level == 2 or progress.done < 9
+
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    pipe(output_dir=folder, output_type="latent", generator=seeded(), callback=early, **SHORT)
+    return folder
+
+
+@pytest.fixture
+def unfinished(stopped_run: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(stopped_run, tmp_path / "unfinished")
+
+
+@pytest.fixture(scope="module")
+def whole(pipe: JukeboxPipeline) -> list[torch.Tensor]:
+    """The codes of the run that was not stopped."""
+    return pipe(generator=seeded(), output_type="latent", **SHORT).codes
+
+
+def test_a_run_is_a_folder(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    prompt = noise_audio(codes_in_s(3))
+    out = pipe(prompt, artist="night bus", lyrics="<b>la</b>", temperature=0.9, output_dir=tmp_path / "run", **SHORT)
+    run = JukeboxRun.open(tmp_path / "run")
+    assert run.is_finished and run.sampling_rate == pipe.sampling_rate
+    assert all(torch.equal(a, b) for a, b in zip(run.codes, out.codes, strict=True))
+    assert run.filled == [[96] * 3, [24] * 3, [6] * 3]
+    assert [list(paths) for paths in run.audio_paths().values()] == [
+        [tmp_path / "run" / f"level_{level}" / f"item_{item}.wav" for item in range(3)] for level in range(3)
+    ]
+    samples, rate = soundfile.read(run.audio_path(0, 1), dtype="float32")
+    assert rate == pipe.sampling_rate and abs(samples - out.audios[1]).max() < 1e-4
+    record = json.loads((tmp_path / "run" / "request.json").read_text())
+    assert record["format_version"] == FORMAT_VERSION
+    (step,) = record["steps"]
+    assert step["action"] == "sample" and step["known"] == [[48] * 3, [12] * 3, [3] * 3]
+    assert step["request"]["songs"][0]["artist"] == "night bus" and step["request"]["songs"][0]["lyrics"] == "<b>la</b>"
+    assert set(step["model"]["parts"]) == {"vqvae", "prior_0", "prior_1", "prior_2"}
+    codes = load_file(tmp_path / "run" / "codes" / "level_2.safetensors")["codes"]
+    assert torch.equal(codes.long(), out.codes[2])
+
+
+def test_codes_without_audio_in_memory(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    out = pipe(levels=2, output_dir=tmp_path / "run", output_type="latent", **SHORT)
+    assert out.audios is None and out.codes[2].shape == (3, 6)
+    assert len(JukeboxRun.open(tmp_path / "run").audio_paths()[2]) == 3
+
+
+def test_a_folder_with_a_run_is_not_overwritten(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    before = snapshot(unfinished)
+    with pytest.raises(FileExistsError, match="hf-jukebox resume"):
+        pipe(output_dir=unfinished, **SHORT)
+    assert snapshot(unfinished) == before
+    pipe.resume(unfinished, output_type="latent")
+    with pytest.raises(FileExistsError, match=r"finished run.*hf-jukebox continue"):
+        pipe(output_dir=unfinished, **SHORT)
+
+
+def test_bad_input_leaves_no_folder(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="greedily"):
+        pipe(output_dir=tmp_path / "run", temperature=0, **SHORT)
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        pipe.resume(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_resuming_a_finished_run_brings_lost_audio_back(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    pipe(levels=2, output_dir=tmp_path / "run", **SHORT)
+    path = JukeboxRun.open(tmp_path / "run").audio_path(2, 1)
+    content = path.read_bytes()
+    path.unlink()
+    assert JukeboxRun.open(tmp_path / "run").audio_paths() == {}
+    pipe.resume(tmp_path / "run")
+    assert path.read_bytes() == content
+
+
+# Damage --------------------------------------------------------------------------------------------------------------
+
+
+def refused(pipe: JukeboxPipeline, folder: Path, kind: type[Exception], message: str) -> None:
+    """Every command that would go on is refused in one sentence, and nothing is changed."""
+    before = snapshot(folder)
+    for command in (pipe.resume, pipe.upsample_run, lambda place: pipe.continue_run(place, 1.0)):
+        with pytest.raises(kind, match=message) as error:
+            command(folder)
+        assert "\n" not in str(error.value)
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("name", ["codes/level_2.safetensors", "codes/level_1.safetensors"])
+@pytest.mark.parametrize("size", [0, 5, 90])
+def test_truncated_codes(pipe: JukeboxPipeline, unfinished: Path, name: str, size: int) -> None:
+    path = unfinished / name
+    path.write_bytes(path.read_bytes()[:size])
+    refused(pipe, unfinished, ValueError, f"{path.name} is damaged or cut short")
+
+
+def test_a_truncated_state(pipe: JukeboxPipeline, unfinished: Path, whole: list[torch.Tensor]) -> None:
+    (path,) = (unfinished / "state").glob("*.safetensors")
+    path.write_bytes(path.read_bytes()[:1000])
+    before = snapshot(unfinished)
+    with pytest.raises(ValueError, match=f"{path.name} is damaged.*remove it"):
+        pipe.resume(unfinished)
+    assert snapshot(unfinished) == before
+    path.unlink()  # what the message says: the window is drawn from its start again
+    resumed = pipe.resume(unfinished, output_type="latent")
+    assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole, strict=True))
+
+
+def test_missing_codes(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    pipe(noise_audio(codes_in_s(3)), output_dir=tmp_path, output_type="latent", levels=2, **SHORT)
+    (tmp_path / "codes" / "level_2.safetensors").unlink()
+    refused(pipe, tmp_path, ValueError, "level_2.safetensors does not hold the codes")
+
+
+def test_a_damaged_request(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    path = unfinished / "request.json"
+    content = path.read_text()
+    path.write_text(content[: len(content) // 2])
+    refused(pipe, unfinished, ValueError, "request.json is damaged")
+    path.write_text(content.replace('"top_codes"', '"top_notes"'))
+    refused(pipe, unfinished, ValueError, "request.json is damaged")
+
+
+def test_a_newer_version(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    path = unfinished / "request.json"
+    path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
+    refused(pipe, unfinished, ValueError, "written by a newer hf_jukebox.*update")
+
+
+def test_another_model(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    before = snapshot(unfinished)
+    with pytest.raises(ValueError, match="drawn with another model: vqvae, prior_0, prior_1, prior_2 differ"):
+        tiny_pipeline("tiny_labelled_prior", seed=5).resume(unfinished)
+    mixed = tiny_pipeline("tiny_labelled_prior", seed=0)
+    mixed.register_modules(prior_1=tiny_pipeline(seed=9).prior_1)
+    with pytest.raises(ValueError, match="another model: prior_1 differ"):
+        mixed.resume(unfinished)
+    with pytest.raises(ValueError, match=r"Level 0 has no prior"):
+        JukeboxPipeline(pipe.vqvae, prior_1=pipe.prior_1, prior_2=pipe.prior_2).resume(unfinished)
+    assert snapshot(unfinished) == before
+
+
+def test_the_same_model_in_another_precision_is_the_same(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path / "model")
+    half = JukeboxPipeline.from_pretrained(tmp_path / "model", dtype="bfloat16")
+    assert half._model_record().parts == pipe._model_record().parts
+    assert half._model_record().dtype == "torch.bfloat16"
+
+
+def test_two_processes_on_one_folder(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom hf_jukebox.runs.files import locked\n"
+        f"with locked(Path({str(unfinished)!r})):\n    print('locked', flush=True)\n    sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"locked\n"
+        refused(pipe, unfinished, OSError, f"is being worked on by process {other.pid}")
+        other.kill()  # the folder is free as soon as the process is gone, however it went
+    assert pipe.resume(unfinished, output_type="latent").codes[0].shape == (3, 96)
+
+
+def test_leftovers_of_a_killed_process_do_no_harm(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    (unfinished / "codes" / ".level_1.safetensors.tmp").write_bytes(b"half")
+    (unfinished / "level_1").mkdir()
+    (unfinished / "level_1" / ".item_0.wav.tmp").write_bytes(b"half")
+    pipe.resume(unfinished, output_type="latent")
+    assert not list(unfinished.rglob("*.tmp"))
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(
+    pipe: JukeboxPipeline, unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = snapshot(unfinished / "codes")
+
+    def fail(source: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        with pytest.raises(OSError, match=r"level_1\.safetensors cannot be written: No space left"):
+            pipe.resume(unfinished)
+    assert snapshot(unfinished / "codes") == before
+    assert pipe.resume(unfinished, output_type="latent").codes[0].shape == (3, 96)
+
+
+# Steps ---------------------------------------------------------------------------------------------------------------
+
+
+def test_draw_choose_draw_again_and_upsample(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    pipe(output_dir=tmp_path, levels=2, generator=seeded(), artist="night bus", **SHORT)
+    first = JukeboxRun.open(tmp_path)
+    second_song = first.audio_path(2, 1).read_bytes()
+    JukeboxRun.open(tmp_path).pick(1)
+    picked = JukeboxRun.open(tmp_path)
+    sketch = picked.codes[2]
+    assert torch.equal(sketch, first.codes[2][1:2])
+    assert {level: [path.read_bytes() for path in paths] for level, paths in picked.audio_paths().items()} == {
+        2: [second_song]
+    }
+    aside = JukeboxRun.open(tmp_path / "earlier" / "0")  # nothing drawn is lost
+    assert torch.equal(aside.codes[2], first.codes[2]) and len(aside.audio_paths()[2]) == 3
+
+    out = pipe.continue_run(
+        tmp_path, codes_in_s(10), num_waveforms_per_prompt=2, artist="the lanterns", temperature=1.1
+    )
+    assert out.codes[2].shape == (2, 10)
+    assert torch.equal(out.codes[2][:, :6], sketch.expand(2, -1))
+    assert not torch.equal(out.codes[2][0], out.codes[2][1])
+    JukeboxRun.open(tmp_path).pick(0)
+    final = pipe.upsample_run(tmp_path, temperature=[0.9, 0.9, 0.9])
+    run = JukeboxRun.open(tmp_path)
+    assert torch.equal(final.codes[2], out.codes[2][:1]) and final.codes[0].shape == (1, 160)
+    assert run.is_finished and set(run.audio_paths()) == {0, 1, 2}
+    assert [step.action for step in run.steps] == ["sample", "pick", "continue", "pick", "upsample"]
+    assert [step.request.songs[0].artist for step in run.steps[1:3]] == ["night bus", "the lanterns"]
+    assert [step.request.settings[2].temperature for step in run.steps[1:]] == [0.99, 1.1, 1.1, 0.9]
+
+
+def test_continuing_in_a_folder_draws_what_continuing_in_memory_draws(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    first = pipe(output_dir=tmp_path, generator=seeded(), **SHORT)
+    longer = pipe.continue_run(tmp_path, codes_in_s(9))
+    expected = pipe(codes=first.codes, audio_length_in_s=codes_in_s(9), generator=seeded())
+    assert all(torch.equal(a, b) for a, b in zip(longer.codes, expected.codes, strict=True))
+    assert len(soundfile.read(tmp_path / "level_0" / "item_2.wav")[0]) == 9 * TOP_HOP
+
+
+def test_steps_that_make_no_sense(pipe: JukeboxPipeline, tmp_path: Path, unfinished: Path) -> None:
+    with pytest.raises(ValueError, match=r"not finished.*hf-jukebox resume"):
+        pipe.continue_run(unfinished, 1.0)
+    with pytest.raises(ValueError, match=r"not finished.*hf-jukebox resume"):
+        pipe.upsample_run(unfinished)
+    pipe(output_dir=tmp_path / "run", output_type="latent", audio_length_in_s=codes_in_s(6))
+    with pytest.raises(ValueError, match=r"0\.03 s long already; ask for more"):
+        pipe.continue_run(tmp_path / "run", codes_in_s(6))
+    with pytest.raises(ValueError, match="nothing to upsample"):
+        pipe.upsample_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+        pipe.continue_run(tmp_path / "run", codes_in_s(9), temperature=0.0)
+    with pytest.raises(ValueError, match="nothing to pick"):
+        JukeboxRun.open(tmp_path / "run").pick(0)
+    with pytest.raises(ValueError, match="songs 0 to 2"):
+        JukeboxRun.open(unfinished).pick(3)
+    assert len(JukeboxRun.open(tmp_path / "run").steps) == 1
+
+
+def test_a_choice_in_the_middle_of_a_run_goes_on_with_one_song(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    run = JukeboxRun.open(unfinished)
+    before = run.codes
+    JukeboxRun.open(unfinished).pick(2)
+    out = pipe.resume(unfinished, output_type="latent")
+    assert torch.equal(out.codes[2], before[2][2:]) and out.codes[0].shape == (1, 96)
+    assert torch.equal(out.codes[1][:, : before[1].shape[1]], before[1][2:])

@@ -1,0 +1,221 @@
+"""Runs that are killed at any moment and resumed give the codes and the audio of runs that were not."""
+
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import codes_in_s, noise_audio, tiny_pipeline
+
+from hf_jukebox import JukeboxPipeline
+from hf_jukebox.pipeline_jukebox import SamplingProgress
+from hf_jukebox.runs import checkpoints, files
+from hf_jukebox.runs.folder import JukeboxRun
+
+CODES_BETWEEN_CHECKPOINTS = 20
+MODES = ("ancestral", "primed", "continue", "upsample")
+Draw = Callable[[Path, Any], object]
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Iterator[JukeboxPipeline]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a forked process has no other threads, and their number may decide last bits
+    yield tiny_pipeline("tiny_labelled_prior")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def clock_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes on by one with every code, so that checkpoints are made after so many."""
+    ticks = count()
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(checkpoints, "INTERVAL_IN_S", CODES_BETWEEN_CHECKPOINTS)
+    monkeypatch.setattr(checkpoints, "_SHARE", 0)
+    # What a process has written outlives its end; waiting for the disk matters for the machine's end only.
+    monkeypatch.setattr(files, "_sync", lambda path: None)
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def drawing(pipe: JukeboxPipeline, mode: str, begun: Path) -> Draw:
+    """Draws a run of a mode into a folder; `begun` is a place for what it goes on from."""
+
+    def new_run(folder: Path, callback: Any, prompts: Any = None, codes: int = 22, levels: int | None = None) -> None:
+        pipe(
+            prompts,
+            artist=["night bus", "the lanterns", "night bus"],
+            audio_length_in_s=codes_in_s(codes),
+            levels=levels,
+            max_batch_size=2,
+            generator=seeded(),
+            output_dir=folder,
+            callback=callback,
+        )
+
+    if mode == "ancestral":
+        return new_run
+    if mode == "primed":
+        prompts = [noise_audio(codes_in_s(codes), codes) for codes in (3, 9, 6)]
+        return lambda folder, callback: new_run(folder, callback, prompts)
+    if not begun.exists():
+        new_run(begun, None, codes=9 if mode == "continue" else 22, levels=None if mode == "continue" else 2)
+
+    def go_on(folder: Path, callback: Any) -> None:
+        shutil.copytree(begun, folder)
+        if mode == "continue":
+            pipe.continue_run(folder, codes_in_s(22), temperature=1.1, max_batch_size=2, callback=callback)
+        else:
+            pipe.upsample_run(folder, max_batch_size=2, callback=callback)
+
+    return go_on
+
+
+def contents(folder: Path) -> tuple[list[torch.Tensor], dict[str, bytes]]:
+    audio = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.wav")}
+    return JukeboxRun.open(folder).codes, audio
+
+
+def check_equal(folder: Path, other: Path) -> None:
+    (codes, audio), (other_codes, other_audio) = contents(folder), contents(other)
+    assert all(torch.equal(a, b) for a, b in zip(codes, other_codes, strict=True))
+    assert audio == other_audio and audio
+
+
+def poll(folder: Path, uninterrupted: list[torch.Tensor]) -> None:
+    """What a reader finds at any moment: nothing yet, or a run whose codes are the first ones of the whole."""
+    try:
+        run = JukeboxRun.open(folder)
+    except FileNotFoundError:
+        return
+    for level, (codes, whole) in enumerate(zip(run.codes, uninterrupted, strict=True)):
+        differ = (codes != whole[:, : codes.shape[1]]).nonzero().tolist()
+        assert not differ, f"level {level}, {run.filled}: {differ[:5]}"
+    for paths in run.audio_paths().values():
+        assert all(path.is_file() for path in paths)
+
+
+def draw_and_kill(draw: Draw, folder: Path, after: int, pause: float, whole: list[torch.Tensor]) -> tuple[int, ...]:
+    """Draw in another process and kill it some time after so many codes; the level, first song and code it was at."""
+    shared = mmap.mmap(-1, 32)
+    codes = count(1)
+
+    def tell(progress: SamplingProgress) -> None:
+        place = (next(codes), progress.level, progress.songs.start, progress.done)
+        shared[:] = struct.pack("4q", *place)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            draw(folder, tell)
+        finally:
+            os._exit(0)
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        poll(folder, whole)
+        if struct.unpack("4q", shared[:])[0] >= after:
+            time.sleep(pause)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            break
+    return struct.unpack("4q", shared[:])[1:]
+
+
+def kill_and_resume(pipe: JukeboxPipeline, mode: str, moment: random.Random, tmp_path: Path, whole: Path) -> None:
+    draw = drawing(pipe, mode, whole.parent / f"{mode}-begun")
+    if not whole.exists():
+        draw(whole, None)
+    codes = JukeboxRun.open(whole).codes
+    last = 2 * sum(of_level.shape[1] for of_level in codes)
+    after, pause = moment.randint(1, last), moment.choice([0.0, 0.001, 0.01, 0.05])
+    level, song, done = draw_and_kill(draw, tmp_path / "run", after, pause, codes)
+
+    resumed: list[SamplingProgress] = []
+    pipe.resume(tmp_path / "run", callback=resumed.append)
+    check_equal(tmp_path / "run", whole)
+    assert not list((tmp_path / "run" / "state").glob("*.safetensors"))
+    if resumed and (resumed[0].level, resumed[0].songs.start) == (level, song):
+        assert done - (resumed[0].done - 1) <= CODES_BETWEEN_CHECKPOINTS + 1
+
+
+@pytest.fixture(scope="module")
+def whole_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_killed_run_is_resumed_with_the_same_bits(
+    pipe: JukeboxPipeline, seed: int, tmp_path: Path, whole_runs: Path
+) -> None:
+    mode = ("ancestral", "primed", "continue")[seed]
+    kill_and_resume(pipe, mode, random.Random(seed), tmp_path, whole_runs / mode)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_a_run_may_be_killed_at_any_moment(pipe: JukeboxPipeline, seed: int, tmp_path: Path, whole_runs: Path) -> None:
+    mode = MODES[seed % len(MODES)]
+    kill_and_resume(pipe, mode, random.Random(100 + seed), tmp_path, whole_runs / mode)
+
+
+@pytest.mark.parametrize("codes", [30, 150, 420])
+def test_a_run_that_is_stopped_loses_nothing(pipe: JukeboxPipeline, codes: int, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"audio_length_in_s": codes_in_s(22), "artist": "night bus"}
+    whole = pipe(generator=seeded(), **options)
+    seen: list[SamplingProgress] = []
+
+    def stop(progress: SamplingProgress) -> bool:
+        seen.append(progress)
+        return len(seen) < codes
+
+    pipe(generator=seeded(), output_dir=tmp_path / "run", callback=stop, **options)
+    assert not JukeboxRun.open(tmp_path / "run").is_finished
+    resumed: list[SamplingProgress] = []
+    out = pipe.resume(tmp_path / "run", callback=resumed.append)
+    assert (resumed[0].level, resumed[0].done) == (seen[-1].level, seen[-1].done + 1)
+    assert resumed[-1].drawn == resumed[-1].to_draw == len(resumed)
+    assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True))
+    assert (out.audios == whole.audios).all()
+
+
+def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"audio_length_in_s": codes_in_s(20), "levels": (2, 1)}
+    whole = pipe(generator=seeded(), **options)
+    block = pipe.prior_1.transformer.blocks[1]
+    calls, step = count(), block.step
+
+    def interrupted(*args: Any) -> torch.Tensor:
+        if next(calls) == 33:
+            raise KeyboardInterrupt
+        return step(*args)
+
+    block.step = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pipe(generator=seeded(), output_dir=tmp_path / "run", **options)
+    finally:
+        block.step = step
+    resumed: list[SamplingProgress] = []
+    out = pipe.resume(tmp_path / "run", callback=resumed.append)
+    assert (resumed[0].level, resumed[0].done) == (1, 34)
+    assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True))
+
+
+def test_resuming_with_fewer_songs_at_a_time(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"audio_length_in_s": codes_in_s(20), "num_waveforms_per_prompt": 3, "levels": 2}
+    whole = pipe(generator=seeded(), **options)
+    pipe(generator=seeded(), output_dir=tmp_path / "run", callback=lambda progress: progress.done < 11, **options)
+    groups = []
+    out = pipe.resume(tmp_path / "run", max_batch_size=1, callback=lambda progress: groups.append(progress.songs))
+    assert set(groups) == {range(0, 1), range(1, 2), range(2, 3)} and len(groups) == 27
+    assert torch.equal(out.codes[2], whole.codes[2])

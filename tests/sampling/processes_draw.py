@@ -1,0 +1,27 @@
+"""What the processes of test_processes.py run: draw a song and, in the first process, keep its codes."""
+
+import sys
+
+import torch
+from tiny import codes_in_s, tiny_pipeline
+
+from hf_jukebox.sampling.processes import this_process
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    results = {}
+    for upsampling, songs in (("parallel", 1), ("sequential", 3)):
+        out = tiny_pipeline()(
+            audio_length_in_s=codes_in_s(24),
+            num_waveforms_per_prompt=songs,
+            generator=torch.Generator().manual_seed(this_process()[0]),  # the first one's counts
+            upsampling=upsampling,
+        )
+        results[upsampling] = out.codes
+    if this_process()[0] == 0:
+        torch.save(results, sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

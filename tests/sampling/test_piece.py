@@ -1,0 +1,107 @@
+"""Batches that do not fit into memory are drawn in halves, with the codes of the whole."""
+
+import logging
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import codes_in_s, tiny_pipeline
+
+from hf_jukebox import JukeboxPipeline
+from hf_jukebox.pipeline_jukebox import SamplingProgress
+from hf_jukebox.runs import memory
+from hf_jukebox.runs.folder import JukeboxRun
+
+SONGS: dict[str, Any] = {"audio_length_in_s": codes_in_s(18), "num_waveforms_per_prompt": 4, "levels": (2, 1)}
+
+
+@pytest.fixture(scope="module")
+def pipe() -> JukeboxPipeline:
+    return tiny_pipeline("tiny_labelled_prior")
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def run_out_of_memory(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, method: str, songs: int, after: int = 0
+) -> None:
+    """Let the upsampler fail as CUDA does for more than so many songs, from some call on."""
+    original, calls = getattr(pipe.prior_1, method), count()
+
+    def limited(state: Any, *args: Any) -> Any:
+        if state.batch_size > songs and next(calls) >= after:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return original(state, *args)
+
+    monkeypatch.setattr(pipe.prior_1, method, limited)
+
+
+@pytest.mark.parametrize(
+    ("method", "songs", "after", "sizes"),
+    [("step", 2, 25, [4, 2]), ("step", 1, 25, [4, 1]), ("begin_window", 2, 0, [2]), ("begin_window", 2, 1, [4, 2])],
+)
+def test_memory_that_runs_out_halves_the_batch(
+    pipe: JukeboxPipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    songs: int,
+    after: int,
+    sizes: list[int],
+) -> None:
+    whole = pipe(generator=seeded(), **SONGS)
+    run_out_of_memory(pipe, monkeypatch, method, songs, after)
+    drawn: list[SamplingProgress] = []
+    with caplog.at_level(logging.WARNING):
+        halved = pipe(generator=seeded(), callback=drawn.append, **SONGS)
+    assert all(torch.equal(a, b) for a, b in zip(halved.codes, whole.codes, strict=True))
+    assert (halved.audios == whole.audios).all()
+    assert list(dict.fromkeys(len(each.songs) for each in drawn if each.level == 1)) == sizes
+    assert "going on with 2, nothing is lost" in caplog.text
+    # No code was drawn twice: the halves went on from where the whole was.
+    codes = [(song, each.done) for each in drawn if each.level == 1 for song in each.songs]
+    assert len(codes) == len(set(codes)) == 4 * 72
+
+
+def test_one_song_that_does_not_fit_is_an_error_that_says_what_to_do(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = pipe(generator=seeded(), **SONGS)
+    with monkeypatch.context() as patch:
+        run_out_of_memory(pipe, patch, "step", 0, 30)
+        with pytest.raises(MemoryError, match=r"lower precision.*enable_model_cpu_offload"):
+            pipe(generator=seeded(), output_dir=tmp_path / "run", **SONGS)
+    assert JukeboxRun.open(tmp_path / "run").filled[1] == [30] * 4
+    resumed = pipe.resume(tmp_path / "run", max_batch_size=2)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole.codes, strict=True))
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(pipe.prior_1, "step", fail)
+    with pytest.raises(RuntimeError, match="something else"):
+        pipe(**SONGS)
+
+
+def test_a_batch_that_is_not_likely_to_fit_is_split_before_it_is_drawn(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = SONGS | {"levels": 2, "audio_length_in_s": codes_in_s(4)}
+    whole = pipe(generator=seeded(), **options)
+    assert pipe.prior_2 is not None
+    room_for_three = int((3.5 * memory.song_bytes(pipe.prior_2, 4)) / 0.9)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: room_for_three)
+    groups: list[range] = []
+    with caplog.at_level(logging.WARNING):
+        out = pipe(generator=seeded(), callback=lambda each: groups.append(each.songs), **options)
+    assert list(dict.fromkeys(groups)) == [range(3), range(3, 4)]
+    assert "4 songs at a time do not fit into the free memory; drawing 3 at a time" in caplog.text
+    assert torch.equal(out.codes[2], whole.codes[2])
