@@ -1,0 +1,59 @@
+"""Encode the songs of a data set a single time, so that priors train without the VQ-VAE.
+
+    accelerate launch examples/encode_dataset.py --train_data_dir SONGS --vqvae FOLDER_OR_REPO --output_dir CODES
+
+Run it again to go on after an interruption, or after songs were added. docs/training-data.md tells the rest.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass, field
+
+from accelerate import Accelerator
+from tqdm.auto import tqdm
+
+from hf_jukebox import JukeboxVQVAE
+from hf_jukebox.training.arguments import parse_arguments
+from hf_jukebox.training.data import SourceArguments, encode_songs
+
+
+@dataclass(kw_only=True)
+class EncodeArguments(SourceArguments):
+    """Where the songs are, what encodes them, and where the codes go."""
+
+    vqvae: str = field(metadata={"help": "Folder or Hub repository of the VQ-VAE."})
+    output_dir: str = field(metadata={"help": "Folder for the codes."})
+    songs_per_shard: int = field(
+        default=16, metadata={"help": "Songs in a file of codes: what an interruption may cost each process."}
+    )
+    num_threads: int = field(default=2, metadata={"help": "Songs that each process decodes ahead."})
+
+
+def main(arguments: EncodeArguments) -> None:
+    accelerator = Accelerator()
+    songs = arguments.open_songs()
+    vqvae = JukeboxVQVAE.from_pretrained(arguments.vqvae).to(accelerator.device)
+    total = -(-len(songs) // accelerator.num_processes) if isinstance(songs, list) else None
+    with tqdm(total=total, unit="song", disable=not accelerator.is_main_process) as progress:
+        cache = encode_songs(
+            songs,
+            vqvae,
+            arguments.output_dir,
+            songs_per_shard=arguments.songs_per_shard,
+            num_threads=arguments.num_threads,
+            on_song=lambda name: progress.update(),
+        )
+    if accelerator.is_main_process:
+        seconds = sum(song.num_samples for song in cache.songs) / cache.config.sampling_rate
+        print(f"{len(cache.songs)} songs, {seconds / 3600:.2f} hours, in {cache.folder}")
+        if cache.unreadable:
+            print(f"{len(cache.unreadable)} songs could not be read: {', '.join(cache.unreadable)}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        main(*parse_arguments([EncodeArguments], *__doc__.split("\n\n", 1)))
+    except (OSError, ValueError) as error:
+        print(f"encode_dataset.py: {error}", file=sys.stderr)
+        sys.exit(2)

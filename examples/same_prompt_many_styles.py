@@ -1,0 +1,96 @@
+"""One prompt in many styles: every artist with every genre, all else equal, drawn as one batch and set side by side.
+
+    python examples/same_prompt_many_styles.py drum-break.wav --model jukebox-1b-lyrics --seconds 20 \\
+        --artists "Ella Fitzgerald,The Beatles" --genres Jazz,Rock --output styles
+
+Open styles/index.html: another card goes on from where the one before it was. All draws use the same random numbers, so
+that what differs comes from the labels.
+"""
+
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline
+from hf_jukebox.report import Candidate, Grid, ListeningPage, write_listening_page
+from hf_jukebox.runs.folder import JukeboxRun
+
+UNKNOWN = ("", "unknown")
+MOST_BY_DEFAULT = 3
+
+
+def main(
+    prompt: Annotated[Path, typer.Argument(help="The recording that every style continues.")],
+    output: Annotated[Path, typer.Option(help="Folder for the audio and the page.")] = Path("styles"),
+    artists: Annotated[
+        str | None, typer.Option(help="Names with commas; some that the model knows by default.")
+    ] = None,
+    genres: Annotated[str | None, typer.Option(help="Names with commas; some that the model knows by default.")] = None,
+    model: Annotated[str, typer.Option(help="Folder or Hub repository.")] = str(DEMO_MODEL),
+    seconds: Annotated[float | None, typer.Option(help="Length of each piece, prompt included.")] = None,
+    prompt_seconds: Annotated[float | None, typer.Option(help="How much of the prompt's start to use.")] = None,
+    levels: Annotated[int | None, typer.Option(help="Draw this many levels, from the top; all by default.")] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(help="Pieces drawn at a time; as many as fit by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Makes a run repeatable.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
+) -> None:
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    pipe = JukeboxPipeline.from_pretrained(model, dtype="float16" if device.startswith("cuda") else "float32").to(
+        device
+    )
+    rows, columns = names(pipe, "artists", artists), names(pipe, "genres", genres)
+    styles = list(product(rows, columns))
+    top = len(pipe.priors) - 1
+    pipe(
+        prompt,
+        artist=[artist for artist, _ in styles],
+        genre=[genre for _, genre in styles],
+        audio_length_in_s=seconds,
+        prompt_length_in_s=prompt_seconds,
+        levels=None if levels is None else range(top, top - levels, -1),
+        generator=[torch.Generator().manual_seed(seed) for _ in styles],
+        max_batch_size=max_batch_size,
+        output_dir=output,
+    )
+    print(write_page(output, prompt.name, rows, columns))
+
+
+def names(pipe: JukeboxPipeline, kind: str, given: str | None) -> list[str]:
+    """The names asked for, or the first few that the top prior knows."""
+    if given is not None:
+        return [name.strip() for name in given.split(",")]
+    top = len(pipe.priors) - 1
+    if pipe.tokenizer is None or top not in pipe.tokenizer.vocabularies:
+        raise ValueError("This model reads no labels, so it has no styles to compare; give another --model.")
+    known = pipe.tokenizer.artists(top) if kind == "artists" else pipe.tokenizer.genres(top)
+    return [name for name in known if name not in UNKNOWN][:MOST_BY_DEFAULT] or [""]
+
+
+def write_page(folder: Path, prompt: str, rows: list[str], columns: list[str]) -> Path:
+    run = JukeboxRun.open(folder)
+    audio = run.audio_paths()
+    candidates = [
+        Candidate(
+            title=" · ".join(filter(None, (artist, genre))),
+            audio={level: paths[number].relative_to(folder) for level, paths in audio.items()},
+        )
+        for number, (artist, genre) in enumerate(product(rows, columns))
+    ]
+    settings = {"Prompt": prompt, "Length": f"{run.seconds:.1f} s"}
+    title = "One prompt, many styles"
+    return write_listening_page(folder, ListeningPage(title, candidates, settings, grid=Grid(rows, columns)))
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (ValueError, OSError) as error:
+        print(f"same_prompt_many_styles.py: {error}", file=sys.stderr)
+        sys.exit(2)

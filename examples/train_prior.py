@@ -1,0 +1,19 @@
+"""Train a prior: the top prior, which makes music up, or an upsampler, which fills in a level below another one.
+
+    accelerate launch examples/train_prior.py --vqvae runs/vqvae --train_data_dir SONGS --output_dir runs/top
+    accelerate launch examples/train_prior.py --vqvae runs/vqvae --train_data_dir SONGS --output_dir runs/upsampler \\
+        --level 0 --preset small_upsampler
+
+Faster, with codes that examples/encode_dataset.py made a single time: --codes_dir CODES in place of --train_data_dir.
+With artists and genres of a metadata.csv: --preset small_labelled_prior. Fine-tuning: --prior FOLDER_OR_REPO, with
+--lora_rank 16 on a small device. Several GPUs and sharding: accelerate launch --config_file
+examples/accelerate/fsdp.yaml. An interrupted run goes on with the same command and --resume_from_checkpoint latest.
+docs/training.md tells the rest.
+"""
+
+from hf_jukebox.training.arguments import LoopArguments, run
+from hf_jukebox.training.data import DataArguments
+from hf_jukebox.training.train_prior import PriorArguments, train_prior
+
+if __name__ == "__main__":
+    run(train_prior, [PriorArguments, DataArguments, LoopArguments], __doc__)

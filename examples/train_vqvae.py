@@ -1,0 +1,19 @@
+"""Train a VQ-VAE on your own recordings.
+
+    accelerate launch examples/train_vqvae.py --train_data_dir SONGS --output_dir runs/vqvae
+
+A first try, on a CPU, in minutes:
+
+    python examples/train_vqvae.py --train_data_dir SONGS --output_dir runs/vqvae --preset tiny_vqvae \\
+        --chunk_length 16384 --max_train_steps 200
+
+An interrupted run goes on with the same command and --resume_from_checkpoint latest. What the learning rate's last fall
+to 0 is worth: --lr_anneal_start STEP --max_train_steps END. docs/training.md tells the rest.
+"""
+
+from hf_jukebox.training.arguments import LoopArguments, run
+from hf_jukebox.training.data import DataArguments
+from hf_jukebox.training.train_vqvae import VQVAEArguments, train_vqvae
+
+if __name__ == "__main__":
+    run(train_vqvae, [VQVAEArguments, DataArguments, LoopArguments], __doc__)

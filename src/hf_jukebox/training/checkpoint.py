@@ -1,0 +1,217 @@
+"""Checkpoints: everything that a run needs to go on as if nothing had happened, and nothing half-written.
+
+A checkpoint is a folder OUTPUT/checkpoint-STEP: the model as `save_pretrained` writes it, with the averaged weights,
+and `training_state/`, the tensors of the run. These lie in safetensors files, one a process, whatever way the model is
+sharded, and can be read by any number of processes. Nothing in a checkpoint is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
+
+STATE_FOLDER = "training_state"
+_PROGRESS = "progress.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: Optimizer steps.
+        examples: Examples that all processes have taken together.
+        config: Of the model.
+        loss_scale: State of the fp16 loss scale; empty without one.
+    """
+
+    step: int
+    examples: int
+    config: dict[str, Any]
+    loss_scale: dict[str, Any]
+
+
+def checkpoint_folder(output_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return output_dir / f"checkpoint-{step}"
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """The finished checkpoints, oldest first."""
+    found = [(int(match[1]), path) for path in output_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found) if (path / STATE_FOLDER / _PROGRESS).is_file()]
+
+
+def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
+    """The checkpoint that `--resume_from_checkpoint` names; None if the latest is wanted and there is none yet.
+
+    Raises:
+        FileNotFoundError: the folder is no finished checkpoint.
+    """
+    if wanted == "latest":
+        return next(reversed(list_checkpoints(output_dir)), None)
+    folder = Path(wanted) if Path(wanted).is_dir() else output_dir / wanted
+    if not (folder / STATE_FOLDER / _PROGRESS).is_file():
+        there = ", ".join(path.name for path in list_checkpoints(output_dir)) or "none"
+        raise FileNotFoundError(f"{wanted} is no finished checkpoint; those in {output_dir}: {there}.")
+    return folder
+
+
+def save_checkpoint(
+    folder: Path, tensors: Tensors, random_states: Tensors, progress: Progress, save_model: Callable[[Path], None]
+) -> None:
+    """Write a checkpoint; it appears when it is complete. Called by all processes together.
+
+    Args:
+        folder: OUTPUT/checkpoint-STEP.
+        tensors: Weights, optimizer state and averages; sharded tensors are written by the processes that hold them.
+        random_states: Of this process.
+        save_model: Writes the model into a folder; all processes call it.
+
+    Raises:
+        OSError: it could not be written; what was there before is still there.
+    """
+    unfinished = folder.with_name(f".{folder.name}.tmp")
+    state = unfinished / STATE_FOLDER
+    rank = dist.get_rank() if dist.is_initialized() else 0
+
+    def write() -> None:
+        _save_tensors(state, tensors)
+        save_file(random_states, state / f"random-{rank:05d}.safetensors")
+        if rank == 0:
+            (state / _PROGRESS).write_text(json.dumps(asdict(progress), indent=1) + "\n", encoding="utf-8")
+
+    try:
+        _together(lambda: _make_empty(state, unfinished) if rank == 0 else None)
+        _together(write)
+        _together(lambda: save_model(unfinished))
+        _together(lambda: _move(unfinished, folder) if rank == 0 else None)
+    except OSError as error:
+        if rank == 0:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        last = list_checkpoints(folder.parent)
+        kept = f"{last[-1].name} is still there" if last else "there is no checkpoint yet"
+        raise OSError(
+            f"{folder} could not be written ({error.strerror or error}); {kept}. Make room, then go on with "
+            "--resume_from_checkpoint latest."
+        ) from error
+
+
+def read_progress(folder: Path) -> Progress:
+    """How far the run had come.
+
+    Raises:
+        ValueError: the folder was not written by this version.
+    """
+    path = folder / STATE_FOLDER / _PROGRESS
+    try:
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read ({error}); resume from another checkpoint.") from error
+
+
+def load_checkpoint(folder: Path, tensors: Tensors) -> Tensors:
+    """Fill `tensors` from a checkpoint, in place, and give back the random states of this process (or none).
+
+    Raises:
+        OSError, ValueError: a file is damaged, or tensors are missing or of another shape.
+    """
+    state = folder / STATE_FOLDER
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "assuming a single process"
+            reader = HuggingFaceStorageReader(str(state))
+            _check_names(tensors, reader, folder)
+            load(dict(tensors), storage_reader=reader, no_dist=not dist.is_initialized())
+        path = state / f"random-{rank:05d}.safetensors"
+        return load_file(path) if path.is_file() else {}
+    except (CheckpointException, SafetensorError) as error:
+        raise OSError(f"{folder} is damaged ({_reason(error)}); resume from another checkpoint.") from error
+
+
+def remove_old_checkpoints(output_dir: Path, limit: int | None) -> None:
+    """Keep the newest `limit` checkpoints."""
+    for path in list_checkpoints(output_dir)[: -limit if limit else 0]:
+        shutil.rmtree(path)
+
+
+def _save_tensors(state: Path, tensors: Tensors) -> None:
+    writer = HuggingFaceStorageWriter(str(state), save_distributed=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            save(dict(tensors), storage_writer=writer, no_dist=not dist.is_initialized())
+    except CheckpointException as error:
+        raise OSError(_reason(error)) from error
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+
+
+def _check_names(tensors: Tensors, reader: HuggingFaceStorageReader, folder: Path) -> None:
+    there = reader.read_metadata().state_dict_metadata
+    faults = [name for name, each in tensors.items() if getattr(there.get(name), "size", None) != each.shape]
+    if faults:
+        some = ", ".join(faults[:5]) + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise ValueError(
+            f"{folder} does not hold what this run needs: {some} missing or of another shape; train with the options "
+            "of the run that wrote it, or into another --output_dir."
+        )
+
+
+def _together(action: Callable[[], None]) -> None:
+    """Do something on all processes, and fail on all if it fails on one: no process may wait for another in vain."""
+    failure = ""
+    try:
+        action()
+    except OSError as error:
+        failure = error.strerror or str(error)
+    failures = [failure]
+    if dist.is_initialized():
+        failures = [""] * dist.get_world_size()
+        dist.all_gather_object(failures, failure)
+    if any(failures):
+        raise OSError(errno.EIO, next(filter(None, failures)))
+
+
+def _make_empty(state: Path, unfinished: Path) -> None:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    state.mkdir(parents=True)
+
+
+def _move(unfinished: Path, folder: Path) -> None:
+    for path in sorted(unfinished.rglob("*")):  # so that a power cut cannot leave a finished name with empty files
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(unfinished, folder)
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause inside an error of torch's checkpoints, in one line."""
+    failures = getattr(error, "failures", None)
+    if failures:
+        first = next(iter(failures.values()))
+        error = first[0] if isinstance(first, tuple) else first
+    return " ".join(str(getattr(error, "strerror", None) or error).split())

@@ -1,0 +1,125 @@
+"""Songs in a `datasets` data set: on disk, downloaded from the Hub, or streamed from it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, IterableDataset, load_dataset, load_from_disk
+from datasets.distributed import split_dataset_by_node
+
+from .songs import AudioRow, Song, SongMetadata, audio_of
+
+_TEXT_COLUMNS = ("artist", "genre", "lyrics")
+
+
+def is_saved_dataset(folder: str | os.PathLike[str]) -> bool:
+    """Whether `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
+    return any((Path(folder) / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
+def songs_on_disk(folder: str | os.PathLike[str], split: str = "train") -> list[Song]:
+    """The songs that `save_to_disk` wrote into a folder.
+
+    Raises:
+        ValueError: it has no such split, no audio column or no rows.
+    """
+    dataset = load_from_disk(str(folder))
+    if isinstance(dataset, DatasetDict):
+        if split not in dataset:
+            raise ValueError(f"{folder} has no split {split!r}; choose one of {', '.join(dataset)}.")
+        dataset = dataset[split]
+    return _rows_as_songs(dataset, str(folder))
+
+
+def songs_on_hub(name: str, config_name: str | None = None, split: str = "train") -> list[Song]:
+    """The songs of a data set of the Hub, downloaded (or of a local folder in a layout of the Hub).
+
+    Raises:
+        ValueError: it has no audio column or no rows.
+    """
+    return _rows_as_songs(load_dataset(name, config_name, split=split), name)
+
+
+@dataclass(frozen=True)
+class SongStream:
+    """The songs of a data set of the Hub, one after the other, without downloading it first."""
+
+    dataset: Any  # an IterableDataset with an undecoded audio column
+    name: str
+
+    @classmethod
+    def open(cls, name: str, config_name: str | None = None, split: str = "train") -> SongStream:
+        """A stream of the Hub's data set `name`.
+
+        Raises:
+            ValueError: it has no audio column.
+        """
+        return cls.of(load_dataset(name, config_name, split=split, streaming=True), name)
+
+    @classmethod
+    def of(cls, dataset: IterableDataset, name: str = "The stream") -> SongStream:
+        """A stream over any `datasets.IterableDataset` with a column audio."""
+        return cls(_undecoded(dataset, name), name)
+
+    def __iter__(self) -> Iterator[Song]:
+        names = _class_names(self.dataset.features)
+        for number, row in enumerate(self.dataset):
+            audio = audio_of(row["audio"])
+            yield Song(_metadata(row, names, row["audio"]["path"] or f"{self.name}[{number}]"), audio)
+
+    def metadata(self) -> Iterator[SongMetadata]:
+        """The metadata alone; of a parquet data set nothing else is fetched."""
+        columns = [column for column in _TEXT_COLUMNS if column in (self.dataset.column_names or ())]
+        if columns:
+            names = _class_names(self.dataset.features)
+            for number, row in enumerate(self.dataset.select_columns(columns)):
+                yield _metadata(row, names, f"{self.name}[{number}]")
+
+    def part_of_process(self, index: int, count: int) -> SongStream:
+        """The songs that process `index` of `count` reads: whole files, where their number is a multiple of `count`."""
+        return SongStream(split_dataset_by_node(self.dataset, rank=index, world_size=count), self.name)
+
+    def in_order_of_epoch(self, seed: int, epoch: int) -> SongStream:
+        """The same songs, with the files of the data set in an order that depends on `(seed, epoch)` alone."""
+        shuffled = self.dataset.shuffle(seed=seed, buffer_size=1)
+        shuffled.set_epoch(epoch)
+        return SongStream(shuffled, self.name)
+
+
+def _rows_as_songs(dataset: Dataset, name: str) -> list[Song]:
+    dataset = _undecoded(dataset, name)
+    if len(dataset) == 0:
+        raise ValueError(f"{name} has no songs; its table is empty.")
+    names = _class_names(dataset.features)
+    table = dataset.select_columns([column for column in _TEXT_COLUMNS if column in dataset.column_names])
+    rows: Any = table if table.column_names else [{}] * len(dataset)
+    return [
+        Song(_metadata(row, names, f"{name}[{number}]"), AudioRow(dataset, number)) for number, row in enumerate(rows)
+    ]
+
+
+def _undecoded(dataset: Any, name: str) -> Any:
+    """The audio column as files: decoding is ours, so that every kind of data is read the same way."""
+    columns = dataset.column_names or []
+    if "audio" not in columns:
+        raise ValueError(f"{name} has no column audio; its columns are: {', '.join(columns) or 'none'}.")
+    return dataset.cast_column("audio", Audio(decode=False))
+
+
+def _class_names(features: Mapping[str, Any] | None) -> dict[str, ClassLabel]:
+    return {name: kind for name, kind in (features or {}).items() if isinstance(kind, ClassLabel)}
+
+
+def _metadata(row: Mapping[str, Any], classes: Mapping[str, ClassLabel], name: str) -> SongMetadata:
+    known = {}
+    for column in _TEXT_COLUMNS:
+        if column in row:
+            value = row[column]
+            if column in classes and value is not None:
+                value = classes[column].int2str(value)
+            known[column] = "" if value is None else str(value)
+    return SongMetadata(name, **known)

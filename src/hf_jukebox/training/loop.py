@@ -1,0 +1,425 @@
+"""The training loop, for a VQ-VAE and for priors alike: on one process or many, sharded or not."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import GradScalerKwargs, set_seed
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from torch.distributed.fsdp import FSDPModule
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+from transformers import PreTrainedModel
+
+from .arguments import LoopArguments
+from .card import push, write_card
+from .checkpoint import (
+    Progress,
+    Tensors,
+    checkpoint_folder,
+    find_checkpoint,
+    load_checkpoint,
+    read_progress,
+    remove_old_checkpoints,
+    save_checkpoint,
+)
+from .data import TrainingData, training_loader, validation_loader
+from .ema import WeightAverage, published_decay
+from .memory import estimate_memory
+from .saving import save_finished, save_model
+from .tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+Batch = dict[str, Any]
+_LARGEST_LOSS_SCALE = 2.0**24
+
+
+class Task(Protocol):
+    """What a model is trained to do; the loop knows nothing else about it."""
+
+    @property
+    def sampling_rate(self) -> int:
+        """Of the audio samples."""
+
+    def inputs(self, batch: Batch, training: bool) -> Batch:
+        """What the model is called with, of a batch of the data, on the model's device."""
+
+    def figures(self, output: Any) -> dict[str, torch.Tensor]:
+        """What to log of the model's output besides `loss`: scalars."""
+
+    def samples(self, model: PreTrainedModel, batch: Batch) -> dict[str, np.ndarray]:
+        """Audio `[T]` by name, to hear how far training has come; `batch` is of the held-out data."""
+
+    def conclude(self, model: PreTrainedModel, batches: Iterable[Batch]) -> None:
+        """Note in the config of the trained model what is to be found out about it, on held-out batches."""
+
+
+def make_accelerator(arguments: LoopArguments) -> Accelerator:
+    """The processes, devices and precision of a run, as `accelerate launch` and the arguments say."""
+    AcceleratorState._reset_state()  # one process may train several models, each in a precision of its own
+    return Accelerator(
+        mixed_precision=arguments.mixed_precision,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        log_with=None if arguments.report_to == "none" else arguments.report_to.split(","),
+        project_dir=arguments.output_dir,
+        # As published: from 2^16, halved by an overflow, at most 2^24.
+        kwargs_handlers=[GradScalerKwargs(init_scale=2.0**16, growth_interval=1000)],
+    )
+
+
+def log_memory(config: Any, arguments: LoopArguments, accelerator: Accelerator, **details: Any) -> None:
+    """Say how much memory a step will take, before any of it is taken; for `details` see [`estimate_memory`]."""
+    if not accelerator.is_main_process:
+        return
+    estimate = estimate_memory(
+        config,
+        replace(arguments, mixed_precision=accelerator.mixed_precision),
+        num_processes=accelerator.num_processes,
+        sharded=accelerator.is_fsdp2,
+        device_type=accelerator.device.type,
+        **details,
+    )
+    logger.info("A step takes %s.", estimate)
+
+
+class Trainer:
+    """Trains a model on a task.
+
+    Args:
+        model: With its first weights; its config is what it is saved with.
+        task: What it is trained to do.
+        data: Examples to train on, and held-out ones. The processes share them.
+        arguments: How to train.
+        accelerator: The processes and devices.
+        num_workers: Processes that read ahead.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        task: Task,
+        data: TrainingData,
+        arguments: LoopArguments,
+        accelerator: Accelerator,
+        num_workers: int = 0,
+    ) -> None:
+        self.task = task
+        self.data = data
+        self.arguments = arguments
+        self.accelerator = accelerator
+        self.num_workers = num_workers
+        self.step = 0
+        self.examples = 0
+        self.output_dir = Path(arguments.output_dir)
+        set_seed(arguments.seed, device_specific=True)
+        if arguments.gradient_checkpointing:
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model, self.optimizer = self._prepare(model)
+        self.bare_model: PreTrainedModel = accelerator.unwrap_model(self.model)
+        self.average: WeightAverage | None = None
+        if arguments.use_ema:
+            decay = published_decay(self.global_batch_size) if arguments.ema_decay is None else arguments.ema_decay
+            self.average = WeightAverage(self.bare_model, decay, arguments.offload_ema)
+        self.tracker = Tracker(accelerator, arguments)
+
+    @property
+    def global_batch_size(self) -> int:
+        """Examples a step, over all processes."""
+        arguments = self.arguments
+        return arguments.train_batch_size * arguments.gradient_accumulation_steps * self.accelerator.num_processes
+
+    def train(self) -> Path:
+        """Train to the end, and save the finished model in the output folder, which is given back.
+
+        Raises:
+            FloatingPointError: the loss is no longer a number.
+            OSError: a checkpoint could not be written; the one before it is still there.
+        """
+        self.resume()
+        arguments, batches = self.arguments, self._training_batches()
+        self.model.train()
+        with self._progress_bar() as bar:
+            while self.step < arguments.max_train_steps:
+                figures = self.train_step(batches)
+                bar.update()
+                if self.step % arguments.logging_steps == 0:
+                    bar.set_postfix(loss=f"{self._log(figures)['loss']:.4g}")
+                if self.step % arguments.validation_steps == 0:
+                    self.validate()
+                if arguments.sample_steps and self.step % arguments.sample_steps == 0:
+                    self.sample()
+                if self.step % arguments.checkpointing_steps == 0:
+                    self.save()
+        return self._finish()
+
+    def train_step(self, batches: Iterator[Batch]) -> dict[str, torch.Tensor]:
+        """One step of the optimizer; its figures, of this process, averaged over the accumulated batches."""
+        accelerator, arguments = self.accelerator, self.arguments
+        rate = arguments.learning_rate_at(self.step + 1)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        collected: list[dict[str, torch.Tensor]] = []
+        for _ in range(arguments.gradient_accumulation_steps):
+            inputs = self.task.inputs(next(batches), training=True)
+            with accelerator.accumulate(self.model):
+                output = self.model(**inputs)
+                accelerator.backward(output.loss)
+                collected.append({"loss": output.loss.detach(), **self.task.figures(output)})
+                if accelerator.sync_gradients:
+                    norm = accelerator.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        self._limit_loss_scale()
+        if self.average is not None:
+            self.average.update()
+        self.step += 1
+        self.examples += self.global_batch_size
+        figures = {name: torch.stack([each[name] for each in collected]).mean() for name in collected[0]}
+        return figures | {"gradient_norm": _whole(norm).detach()}
+
+    def validate(self) -> dict[str, float]:
+        """Loss and figures over held-out batches, with the averaged weights; also logged."""
+        totals: dict[str, torch.Tensor] = {}
+        with self._judging():
+            for batch in islice(self._validation_batches(), self.arguments.max_validation_batches):
+                output = self.model(**self.task.inputs(batch, training=False))
+                for name, figure in {"loss": output.loss, **self.task.figures(output)}.items():
+                    totals[name] = totals.get(name, torch.zeros_like(figure)) + figure
+                totals["batches"] = totals.get("batches", torch.zeros_like(output.loss)) + 1
+        if not totals:
+            return {}
+        summed = {name: self.accelerator.reduce(total, "sum").item() for name, total in totals.items()}
+        batches = summed.pop("batches")
+        figures = {name: total / batches for name, total in summed.items()}
+        self.tracker.log({f"validation/{name}": figure for name, figure in figures.items()}, self.step)
+        return figures
+
+    def sample(self) -> None:
+        """Audio with the averaged weights, written to samples/step-STEP and to the trackers."""
+        loader = validation_loader(self.data.validation, self.arguments.num_samples)
+        with self._judging():
+            batch = next(iter(loader), None)
+            with _gathered(self.bare_model):
+                audio = {} if batch is None else self.task.samples(self.bare_model, batch)
+        self.tracker.log_audio(audio, self.task.sampling_rate, self.step)
+
+    def save(self) -> None:
+        """Write checkpoint-STEP.
+
+        Raises:
+            OSError: it could not be written; the checkpoints that were there still are.
+        """
+        scaler = self.accelerator.scaler
+        progress = Progress(
+            step=self.step,
+            examples=self.examples,
+            config=self.bare_model.config.to_diff_dict(),
+            loss_scale={} if scaler is None else scaler.state_dict(),
+        )
+
+        def write_model(folder: Path) -> None:
+            with self._averaged_weights():
+                save_model(self.bare_model, self.accelerator, folder)
+
+        folder = checkpoint_folder(self.output_dir, self.step)
+        save_checkpoint(folder, self._tensors(), _random_states(), progress, write_model)
+        if self.accelerator.is_main_process:
+            remove_old_checkpoints(self.output_dir, self.arguments.checkpoints_total_limit)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint that the arguments name, if they do.
+
+        Raises:
+            OSError, ValueError: it is missing, damaged or of another model.
+        """
+        wanted = self.arguments.resume_from_checkpoint
+        folder = None if wanted is None else find_checkpoint(self.output_dir, wanted)
+        if folder is None:
+            return
+        progress = read_progress(folder)
+        _check_config(folder, progress.config, self.bare_model.config.to_diff_dict())
+        tensors = self._tensors()
+        states = load_checkpoint(folder, tensors)
+        if self.average is not None:
+            self.average.load_state_dict(
+                {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
+            )
+        if progress.loss_scale and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(progress.loss_scale)
+        self.step, self.examples = progress.step, progress.examples
+        _restore_random_states(states)
+        logger.info("Resumed from %s.", folder)
+
+    # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _prepare(self, model: PreTrainedModel) -> tuple[Any, Any]:
+        """The model as the processes share it, and its optimizer."""
+        return self.accelerator.prepare(model, self._make_optimizer(model))
+
+    def _make_optimizer(self, model: PreTrainedModel) -> torch.optim.Optimizer:
+        arguments = self.arguments
+        return torch.optim.AdamW(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=arguments.learning_rate,
+            betas=(arguments.adam_beta1, arguments.adam_beta2),
+            eps=arguments.adam_epsilon,
+            weight_decay=arguments.adam_weight_decay,
+        )
+
+    @property
+    def _bare_optimizer(self) -> torch.optim.Optimizer:
+        return getattr(self.optimizer, "optimizer", self.optimizer)
+
+    def _training_batches(self) -> Iterator[Batch]:
+        taken = self.examples // (self.arguments.train_batch_size * self.accelerator.num_processes)
+        loader = training_loader(
+            self.data.train,
+            self.arguments.train_batch_size,
+            first_batch=taken,
+            process_index=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+            num_workers=self.num_workers,
+        )
+        with _random_numbers_kept():  # a loader draws one when it begins
+            return iter(loader)
+
+    def _validation_batches(self) -> Iterable[Batch]:
+        return validation_loader(
+            self.data.validation,
+            self.arguments.train_batch_size,
+            process_index=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+            num_workers=self.num_workers,
+        )
+
+    @contextmanager
+    def _judging(self) -> Iterator[None]:
+        """Within, the model has its averaged weights and does not learn; training goes on as if nothing had been."""
+        self.model.eval()
+        with self._averaged_weights(), _random_numbers_kept(), torch.no_grad():
+            yield
+        self.model.train()
+
+    def _averaged_weights(self) -> Any:
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def _tensors(self) -> Tensors:
+        """Everything that a checkpoint holds, by name: those tensors of model and optimizer themselves, not copies."""
+        options = StateDictOptions(ignore_frozen_params=True)
+        state: tuple[Any, Any] = get_state_dict(self.bare_model, self._bare_optimizer, options=options)
+        model, optimizer = state
+        tied = self.bare_model.all_tied_weights_keys
+        tensors = {f"model.{name}": each for name, each in model.items() if name not in tied}
+        for name, moments in optimizer["state"].items():
+            tensors |= {f"optimizer.{name}.{key}": each for key, each in moments.items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": each for name, each in self.average.state_dict().items()}
+        return tensors
+
+    def _limit_loss_scale(self) -> None:
+        scaler = self.accelerator.scaler
+        if scaler is not None and scaler.get_scale() > _LARGEST_LOSS_SCALE:
+            scaler.update(_LARGEST_LOSS_SCALE)
+
+    def _log(self, figures: dict[str, torch.Tensor]) -> dict[str, float]:
+        names = list(figures)
+        mean = self.accelerator.reduce(torch.stack([figures[name].float() for name in names]), "mean")
+        values = dict(zip(names, mean.tolist(), strict=True))
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(
+                f"The loss of step {self.step} is {values['loss']}; go on from an earlier checkpoint with a lower "
+                "--learning_rate, or with --mixed_precision bf16 or no."
+            )
+        values["learning_rate"] = self.arguments.learning_rate_at(self.step)
+        if self.accelerator.scaler is not None:
+            values["loss_scale"] = self.accelerator.scaler.get_scale()
+        self.tracker.log({f"train/{name}": value for name, value in values.items()}, self.step)
+        return values
+
+    def _progress_bar(self) -> Any:
+        return tqdm(
+            total=self.arguments.max_train_steps,
+            initial=self.step,
+            desc="training",
+            unit=" steps",
+            disable=not self.accelerator.is_local_main_process,
+        )
+
+    def _finish(self) -> Path:
+        figures, arguments = self.validate(), self.arguments
+        with self._judging():
+            with _gathered(self.bare_model):
+                self.task.conclude(
+                    self.bare_model, islice(self._validation_batches(), arguments.max_validation_batches)
+                )
+            save_finished(self.bare_model, self.accelerator, self.output_dir)
+        self.tracker.finish()
+        if self.accelerator.is_main_process:
+            write_card(self.output_dir, self.bare_model, arguments, self.data.summary, figures)
+            if arguments.push_to_hub:
+                logger.info("Sent to %s.", push(self.output_dir, arguments))
+        logger.info("The finished model is in %s.", self.output_dir)
+        return self.output_dir
+
+
+@contextmanager
+def _gathered(model: PreTrainedModel) -> Iterator[None]:
+    """Within, every process has the whole of a sharded model, so that methods other than `forward` work."""
+    shards: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for module in shards:
+        module.set_reshard_after_forward(False, recurse=False)  # else a block is parted again after its first pass
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in shards:
+            module.set_reshard_after_forward(module is not model, recurse=False)
+            module.reshard()
+
+
+def _whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A sharded scalar, such as a gradient norm, as a plain one."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _random_numbers_kept() -> Any:
+    """Random numbers drawn within do not count: those that come after are as if nothing had been drawn."""
+    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else [])
+
+
+def _random_states() -> Tensors:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random_states(states: Tensors) -> None:
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _check_config(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another model."""
+    ignored = {"transformers_version", "dtype", "architectures", "_name_or_path"}
+    names = sorted(name for name in (saved.keys() | now.keys()) - ignored if saved.get(name) != now.get(name))
+    if names:
+        name = names[0]
+        raise ValueError(
+            f"{folder} is of another model: its {name} is {saved.get(name)!r}, not {now.get(name)!r}"
+            f"{f' (and {len(names) - 1} more settings differ)' if names[1:] else ''}; give the options that it was "
+            "trained with, or another --output_dir."
+        )

@@ -1,0 +1,84 @@
+"""Fine-tuning a prior by low-rank adapters (Hu et al. 2021), through peft."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from ..modeling_prior import JukeboxPrior
+
+_LINEAR = r"transformer\.blocks\.\d+\.(attn\.(qkv_proj|q_proj|kv_proj|out_proj)|mlp\.(fc1|fc2))"
+_ADAPTER = "default"  # peft's name for the only adapter
+_LABELS = "label_embedding"
+
+Weights = dict[str, torch.Tensor]
+
+
+def add_adapter(prior: JukeboxPrior, rank: int, alpha: int | None = None) -> LoraConfig:
+    """Freeze a prior and put adapters of `rank` on the linear layers of its blocks.
+
+    The label tables are trained whole, as new artists and genres need rows of their own.
+
+    Args:
+        alpha: The adapters' output is multiplied by `alpha / rank`; by default `2 * rank`.
+    """
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank if alpha is None else alpha,
+        target_modules=_LINEAR,
+        modules_to_save=[_LABELS] if prior.config.has_labels else None,
+        base_model_name_or_path=prior.name_or_path or None,
+    )
+    for parameter in prior.parameters():
+        parameter.requires_grad_(False)
+    inject_adapter_in_model(config, prior)
+    prior.adapter_config = config  # type: ignore[assignment]  # a note for `adapter_of`
+    return config
+
+
+def adapter_of(prior: torch.nn.Module) -> LoraConfig | None:
+    """The settings of a prior's adapter; None without one."""
+    return getattr(prior, "adapter_config", None)
+
+
+def save_adapter(prior: JukeboxPrior, weights: Weights, folder: str | os.PathLike[str]) -> None:
+    """Write the adapter alone, as peft does: `prior.load_adapter(folder)` puts it onto the prior it was trained from.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    config = adapter_of(prior)
+    assert config is not None
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    adapter = get_peft_model_state_dict(prior, state_dict=weights, adapter_name=_ADAPTER)
+    # peft's files name parameters as they are called inside its own wrapper.
+    named = {f"base_model.model.{name}": weight.contiguous() for name, weight in adapter.items()}
+    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(str(folder))
+
+
+def merged_weights(weights: Weights, config: LoraConfig) -> Weights:
+    """The weights of a plain prior that computes what a prior with an adapter computes.
+
+    Args:
+        weights: The state dict of the prior with its adapter.
+    """
+    merged: Weights = {}
+    scale = config.lora_alpha / config.r
+    trained_whole = f".modules_to_save.{_ADAPTER}."
+    for name, weight in weights.items():
+        if name.endswith(".base_layer.weight"):
+            layer = name.removesuffix(".base_layer.weight")
+            down, up = (weights[f"{layer}.lora_{part}.{_ADAPTER}.weight"] for part in "AB")
+            merged[f"{layer}.weight"] = weight + scale * (up @ down)
+        elif trained_whole in name:
+            merged[name.replace(trained_whole, ".")] = weight
+        elif ".lora_" not in name and ".original_module." not in name:
+            merged[name.replace(".base_layer.", ".")] = weight
+    return merged

@@ -1,0 +1,143 @@
+"""Data sets of `datasets`: on disk, and streamed in the layout of the Hub."""
+
+from itertools import islice
+
+import pytest
+import torch
+from datasets import Audio, ClassLabel, Dataset, DatasetDict
+
+from hf_jukebox.training.data import (
+    ChunkSettings,
+    DataArguments,
+    SongStream,
+    audio_data,
+    encode_songs,
+    song_metadata,
+    songs_of_folder,
+    training_loader,
+    validation_loader,
+)
+
+SETTINGS = ChunkSettings(4000, 4000, aug_shift=True, seed=5)
+
+
+@pytest.fixture(autouse=True)
+def no_naps(monkeypatch):
+    """`datasets` sleeps for 5 s whenever it has come to the end of a shuffled stream."""
+    monkeypatch.setattr("datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN", 0, raising=False)
+
+
+@pytest.fixture
+def dataset(songs):
+    listed = songs_of_folder(songs)
+    columns = {
+        "audio": [str(song.audio.path) for song in listed],
+        "artist": [song.metadata.artist for song in listed],
+        "genre": [index % 2 for index in range(len(listed))],
+        "year": [1990] * len(listed),
+    }
+    made = Dataset.from_dict(columns).cast_column("audio", Audio(decode=False))
+    return made.cast_column("genre", ClassLabel(names=["Genre 0", "Genre 1"]))
+
+
+@pytest.fixture
+def hub_folder(dataset, tmp_path):
+    """Ten songs in five parquet files, with the audio in them."""
+    dataset.save_to_disk(tmp_path / "saved")  # which puts the audio into the table
+    stored = Dataset.load_from_disk(tmp_path / "saved")
+    (tmp_path / "hub").mkdir()
+    for shard in range(5):
+        part = stored.select(range(2 * shard, 2 * shard + 2))
+        part.to_parquet(tmp_path / "hub" / f"train-{shard:05d}-of-00005.parquet")
+    return tmp_path / "hub"
+
+
+def test_a_data_set_on_disk_is_the_same_as_the_folder(dataset, songs, tmp_path):
+    dataset.save_to_disk(tmp_path / "saved")
+    DatasetDict({"train": dataset, "rest": dataset.select([0])}).save_to_disk(tmp_path / "splits")
+    expected = audio_data(songs_of_folder(songs), SETTINGS)
+    for folder in ("saved", "splits"):
+        found = DataArguments(train_data_dir=str(tmp_path / folder)).open_songs()
+        data = audio_data(found, SETTINGS)
+        assert data.summary == expected.summary
+        assert all(torch.equal(data.train[p]["audio"], expected.train[p]["audio"]) for p in range(0, 40, 7))
+        assert song_metadata(found)[4].artist == "Artist 1" and song_metadata(found)[5].genre == "Genre 1"
+        assert song_metadata(found)[4].lyrics is None
+    with pytest.raises(ValueError, match="no split 'best'; choose one of train, rest"):
+        DataArguments(train_data_dir=str(tmp_path / "splits"), dataset_split="best").open_songs()
+
+
+def test_faulty_data_sets_are_one_sentence(dataset, tmp_path):
+    dataset.remove_columns("audio").save_to_disk(tmp_path / "mute")
+    with pytest.raises(ValueError, match="has no column audio; its columns are: artist, genre, year"):
+        DataArguments(train_data_dir=str(tmp_path / "mute")).open_songs()
+    for arguments in (DataArguments(), DataArguments(train_data_dir="a", dataset_name="b")):
+        with pytest.raises(ValueError, match="either --train_data_dir FOLDER or --dataset_name NAME"):
+            arguments.open_songs()
+
+
+def stream_data(hub_folder, settings=SETTINGS):
+    return audio_data(DataArguments(dataset_name=str(hub_folder), streaming=True).open_songs(), settings)
+
+
+def heard(loader, count):
+    return torch.cat([batch["audio"] for batch in islice(loader, count)])
+
+
+def test_a_stream_goes_on_where_it_stopped_and_workers_do_not_change_it(hub_folder):
+    data = stream_data(hub_folder)
+    once = heard(training_loader(data.train, 4), 20)
+    assert once.shape == (80, 4000)
+    assert torch.equal(
+        heard(training_loader(stream_data(hub_folder).train, 4, first_batch=9, num_workers=3), 11), once[36:]
+    )
+    assert len(once.unique(dim=0)) > 60  # augmented anew in every epoch
+
+
+def test_a_stream_hears_all_of_every_song_and_holds_some_out(hub_folder, songs, monkeypatch):
+    monkeypatch.setattr("hf_jukebox.training.data.streams._HELD_OUT", 3)
+    plain = ChunkSettings(4000, 4000)
+    data = stream_data(hub_folder, plain)
+    held_out = heard(validation_loader(data.validation, 4), 100)
+    everything = audio_data(songs_of_folder(songs), plain)
+    chunks = [side[index]["audio"] for side in (everything.train, everything.validation) for index in range(len(side))]
+    rows = {tuple(chunk.tolist()) for chunk in chunks}
+    epoch = len(chunks) - len(held_out)
+    trained = heard(training_loader(data.train, epoch), 1)
+    assert {tuple(row.tolist()) for row in trained} | {tuple(row.tolist()) for row in held_out} == rows
+    assert len(trained) + len(held_out) == len(rows) and 0 < len(held_out) < len(trained)
+    assert (
+        song_metadata(DataArguments(dataset_name=str(hub_folder), streaming=True).open_songs())[3].artist == "Artist 0"
+    )
+
+
+def test_processes_read_different_files_of_a_stream(hub_folder):
+    stream = SongStream.open(str(hub_folder))
+    parts = [[song.audio.content for song in stream.part_of_process(index, 5)] for index in range(5)]
+    assert [len(part) for part in parts] == [2] * 5
+    assert len({content for part in parts for content in part}) == 10
+
+
+def test_a_stream_is_encoded_like_the_folder(hub_folder, songs, vqvae, tmp_path):
+    streamed = encode_songs(SongStream.open(str(hub_folder)), vqvae, tmp_path / "streamed", songs_per_shard=3)
+    listed = encode_songs(songs_of_folder(songs), vqvae, tmp_path / "listed")
+    for a, b in zip(streamed.songs, listed.songs, strict=True):
+        assert (a.num_samples, a.metadata.artist, a.metadata.genre) == (
+            b.num_samples,
+            b.metadata.artist,
+            b.metadata.genre,
+        )
+        assert torch.equal(streamed.read(a, 2, 0, 200 // 4), listed.read(b, 2, 0, 200 // 4))
+
+
+def test_a_stream_without_a_song_long_enough_is_one_sentence(hub_folder):
+    train = stream_data(hub_folder, ChunkSettings(40_000, 4000)).train
+    with pytest.raises(ValueError, match=r"has no song to train on: .* too short.*a chunk needs 10 s"):
+        next(iter(train))
+
+
+def test_a_downloaded_data_set_is_the_same_as_the_folder(hub_folder, songs, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    data = audio_data(DataArguments(dataset_name=str(hub_folder)).open_songs(), SETTINGS)
+    expected = audio_data(songs_of_folder(songs), SETTINGS)
+    assert all(torch.equal(data.train[p]["audio"], expected.train[p]["audio"]) for p in range(0, 40, 7))

@@ -1,0 +1,92 @@
+import pytest
+
+from hf_jukebox.training.arguments import LoopArguments, parse_arguments
+from hf_jukebox.training.data import DataArguments
+from hf_jukebox.training.train_prior import PriorArguments
+from hf_jukebox.training.train_vqvae import VQVAEArguments
+
+
+def parse(*words: str, kinds: tuple[type, ...] = (LoopArguments,)) -> tuple:
+    return parse_arguments(kinds, "Trains.", "A command.", words)
+
+
+def test_a_file_gives_options_and_the_command_line_has_precedence(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("learning_rate: 1e-3\nmax_train_steps: 50\nuse_ema: false\nresume_from_checkpoint: latest\n")
+    (arguments,) = parse("--config", str(file), "--max_train_steps", "70")
+    assert arguments == LoopArguments(
+        learning_rate=1e-3, max_train_steps=70, use_ema=False, resume_from_checkpoint="latest"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("learning_rat: 1", "unknown options: learning_rat;"),
+        ("mixed_precision: fp8", "invalid choice"),
+        ("max_train_steps: many", "invalid int value"),
+        ("[1, 2]", "one 'name: value' a line"),
+        ("a: b: c", "is not YAML"),
+        ("max_train_steps: 0", "--max_train_steps must be at least 1, not 0"),
+    ],
+)
+def test_a_faulty_file_ends_with_one_line_and_status_2(tmp_path, capsys, content, message):
+    file = tmp_path / "run.yaml"
+    file.write_text(content)
+    with pytest.raises(SystemExit) as stopped:
+        parse("--config", str(file))
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_missing_file_is_named(capsys):
+    with pytest.raises(SystemExit):
+        parse("--config", "nowhere.yaml")
+    assert "There is no file nowhere.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [VQVAEArguments, PriorArguments])
+def test_help_explains_every_option(capsys, kind):
+    with pytest.raises(SystemExit):
+        parse("--help", kinds=(kind, DataArguments, LoopArguments))
+    text = capsys.readouterr().out
+    assert "A command." in text
+    for group in (kind, DataArguments, LoopArguments):
+        for option in group.__dataclass_fields__.values():
+            assert f"--{option.name} " in text and len(option.metadata["help"]) > 15, option.name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr_anneal_steps": 5}, "needs --lr_anneal_start"),
+        ({"lr_anneal_start": 100, "max_train_steps": 100}, "leaves no step of 100"),
+        ({"ema_decay": 1.0}, "--ema_decay"),
+        ({"learning_rate": 0.0}, "above 0"),
+        ({"checkpoints_total_limit": 0}, "the newest checkpoint is always kept"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LoopArguments(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--vqvae FOLDER_OR_REPO"),
+        ({"vqvae": "v", "lora_rank": 4}, "name it with --prior"),
+        ({"vqvae": "v", "label_dropout": 2.0}, "between 0 and 1"),
+        ({"vqvae": "v", "prior": "p", "alphabet": "a.txt"}, "keeps its sizes and its alphabet"),
+    ],
+)
+def test_a_prior_needs_what_it_is_trained_on(options, message):
+    with pytest.raises(ValueError, match=message):
+        PriorArguments(**options)
+
+
+def test_the_rate_warms_up_stays_and_falls():
+    arguments = LoopArguments(
+        learning_rate=1.0, max_train_steps=200, lr_warmup_steps=10, lr_anneal_start=100, lr_anneal_steps=50
+    )
+    assert [arguments.learning_rate_at(step) for step in (1, 5, 10, 100, 125, 150, 170)] == [0.1, 0.5, 1, 1, 0.5, 0, 0]

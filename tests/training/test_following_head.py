@@ -1,0 +1,54 @@
+"""A head that is made to follow the lyrics is the one that the search finds."""
+
+import math
+
+import pytest
+import torch
+from tiny_training import tiny_prior
+
+from hf_jukebox import JukeboxPrior
+from hf_jukebox.training.alignment import find_alignment
+
+JOINT = {"lyrics_scheme": "joint", "num_hidden_layers": 17, "attention_order": 12}
+
+
+def half_circle(steps: int, width: int) -> torch.Tensor:
+    """`[steps, width]`: the first two entries turn by half a circle; every row has mean 0, as a LayerNorm leaves it."""
+    angle = math.pi * torch.arange(steps) / steps
+    turn = torch.stack([angle.cos(), angle.sin(), -angle.cos(), -angle.sin()], dim=1)
+    return 10 * torch.cat([turn, torch.zeros(steps, width - 4)], dim=1)
+
+
+@torch.no_grad()
+def make_follow(prior: JukeboxPrior, layer: int, head: int) -> None:
+    """Positions of codes and characters become angles; the head compares them, and they meet at equal shares."""
+    config, attention = prior.config, prior.transformer.blocks[layer].attn
+    places = [half_circle(config.num_joint_lyrics, config.hidden_size), half_circle(config.n_ctx, config.hidden_size)]
+    prior.position_embedding.copy_(torch.cat(places))
+    state, first = attention.shape.state, head * attention.shape.head_dim
+    if prior.lyrics_encoder is None:
+        queries, keys = attention.qkv_proj.weight[:state], attention.qkv_proj.weight[state : 2 * state]
+    else:
+        encoder = prior.lyrics_encoder
+        encoder.position_embedding.copy_(half_circle(config.n_lyrics, config.lyrics_hidden_size))
+        encoder.proj.weight.copy_(torch.eye(*encoder.proj.weight.shape))
+        queries, keys = attention.q_proj.weight, attention.kv_proj.weight[:state]
+    for rows in (queries, keys):
+        rows[first : first + 2] = 5 * torch.eye(2, config.hidden_size)
+
+
+@pytest.mark.parametrize(
+    ("settings", "layer", "head"),
+    [({}, 9, 1), ({}, 9, 0), (JOINT, 15, 1)],
+    ids=["encoder, second head", "encoder, first head", "one sequence"],
+)
+def test_it_is_found(settings, layer, head):
+    prior = tiny_prior("tiny_lyrics_prior", **settings).eval()
+    make_follow(prior, layer, head)
+    config, generator = prior.config, torch.Generator().manual_seed(0)
+    timing = torch.tensor([[20 * config.sampling_rate, 0, config.window_length, 1, 1]] * 3)
+    lyrics = torch.randint(1, config.lyrics_vocab_size, (3, config.n_lyrics), generator=generator)
+    codes = torch.randint(config.codebook_size, (3, config.n_ctx), generator=generator)
+    found = find_alignment(prior, [{"codes": codes, "labels": torch.cat([timing, lyrics], dim=1)}])
+    assert found[:2] == (layer, head)
+    assert found[2] > 0.5
