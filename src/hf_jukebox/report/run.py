@@ -1,0 +1,119 @@
+"""The listening page of a run, filled from its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from ..modeling_prior import JukeboxPrior
+from ..runs.folder import JukeboxRun
+from ..runs.record import Step
+from ..sampling.alignment import align_lyrics, why_not_aligned
+from ..tokenization_jukebox import JukeboxTokenizer
+from .page import Candidate, ListeningPage, write_listening_page
+from .sung import SungLyrics
+
+_DRAW_SETTINGS = {"Temperature": "temperature", "Top k": "top_k", "Top p": "top_p"}
+
+
+def align_run(run: JukeboxRun, prior: JukeboxPrior, tokenizer: JukeboxTokenizer) -> None:
+    """Keep in the run's folder when which word is sung, for the songs whose top level is complete.
+
+    Does nothing where it is kept already, and for a prior that cannot align lyrics.
+    """
+    if why_not_aligned(prior.config) is not None:
+        return
+    hop = run.request.hops[prior.config.level]
+    for song, codes in _complete_codes(run):
+        path = _sung_path(run, song, codes)
+        if run.request.songs[song].lyrics and not path.is_file():
+            SungLyrics.of(align_lyrics(prior, tokenizer, codes, run.request.songs[song], hop)).save(path)
+
+
+def write_run_page(run: JukeboxRun, top_prior: JukeboxPrior | None = None) -> Path | None:
+    """Write `index.html` into a run's folder, and into those of the songs of a batch.
+
+    Args:
+        top_prior: Has a sentence on the page where it cannot align the lyrics.
+
+    Returns:
+        The path of the page; None as long as there is nothing to hear.
+    """
+    for place in run.step.folders:
+        if (run.folder / place.name / "request.json").is_file():
+            write_run_page(JukeboxRun.open(run.folder / place.name), top_prior)
+    audio = run.audio_paths()
+    if not audio:
+        return None
+    sung = {song: _sung_path(run, song, codes) for song, codes in _complete_codes(run)}
+    note = "" if top_prior is None else why_not_aligned(top_prior.config) or ""
+    candidates = []
+    for number, song in enumerate(run.request.songs):
+        kept = sung.get(number)
+        is_sung = kept is not None and kept.is_file()
+        candidates.append(
+            Candidate(
+                title=_title(run, number),
+                audio={level: paths[number].relative_to(run.folder) for level, paths in audio.items()},
+                labels={"Artist": song.artist or "", "Genre": song.genre or ""},
+                lyrics=song.lyrics or "",
+                sung=SungLyrics.load(kept) if kept is not None and is_sung else None,
+                note=note if song.lyrics and not is_sung else "",
+            )
+        )
+    title = run.folder.resolve().name.replace("-", " ").replace("_", " ")
+    left = sorted(set(run.request.levels) - set(audio), reverse=True)
+    state = f"Still to come: level {', '.join(map(str, left))}." if left else ""
+    return write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state))
+
+
+def _title(run: JukeboxRun, song: int) -> str:
+    for place in run.step.folders:
+        if place.first <= song <= place.last:
+            return place.name if place.first == place.last else f"{place.name}, {song - place.first}"
+    return f"Candidate {song}" if len(run.request.songs) > 1 else "The piece"  # numbered as the files are
+
+
+def _settings(run: JukeboxRun) -> dict[str, str]:
+    step, first = run.step, run.steps[0]
+    settings = {"Model": Path(step.model.source).name if step.model.source else "", "Length": f"{run.seconds:.1f} s"}
+    if prompt := max(first.known[-1]):
+        settings["Prompt"] = f"{prompt * step.model.hop_lengths[-1] / run.sampling_rate:.1f} s"
+    settings |= {name: _by_level(step, attribute) for name, attribute in _DRAW_SETTINGS.items()}
+    settings["Made by"] = ", ".join(each.action for each in run.steps)
+    settings["Begun"] = first.begun[:10]
+    return {name: value for name, value in settings.items() if value}
+
+
+def _by_level(step: Step, attribute: str) -> str:
+    """One value, or one a drawn level from the top down; nothing for filters that are off."""
+    values = {level: getattr(step.request.settings[level], attribute) for level in step.request.levels}
+    if not any(values.values()):
+        return ""
+    if len(set(values.values())) == 1:
+        return f"{next(iter(values.values())):g}"
+    return ", ".join(f"{value:g} at level {level}" for level, value in values.items())
+
+
+def _complete_codes(run: JukeboxRun) -> Iterator[tuple[int, torch.Tensor]]:
+    """The songs whose top level is complete, and their codes `[T_top]`."""
+    codes = run.codes[-1]
+    for song in range(len(run.request.songs)):
+        length = run.song_length(song)
+        if codes.shape[1] >= length:
+            yield song, codes[song, :length]
+
+
+def _sung_path(run: JukeboxRun, song: int, codes: torch.Tensor) -> Path:
+    """Where the alignment of a song is kept: named by all that it depends on, so that a choice or another step finds it
+    or knows that it has to be made anew.
+    """
+    labels = run.request.songs[song]
+    top = len(run.step.known) - 1
+    parts = (labels.artist, labels.genre, labels.lyrics, labels.total_length, labels.offset, run.request.hops[top])
+    content = repr((*parts, run.step.model.parts.get(f"prior_{top}"))).encode() + codes.int().numpy().tobytes()
+    folder = run.audio_path(top, song).parents[1]
+    return folder / "alignment" / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
