@@ -1,0 +1,230 @@
+"""How many codes a second does a prior draw? In several precisions and batch sizes, beside other implementations.
+
+    python benchmarks/decode.py --peer PEER/bin/python
+
+draws the same greedy codes from the same random weights with all of them in turn. By default the prior is an upsampler
+of width 512, depth 24, n_ctx 2048 and 64 blocks; `--gpu` draws with the published shapes on a CUDA GPU instead.
+"""
+
+import argparse
+import copy
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measuring
+import torch
+from measuring import median
+
+from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
+from hf_jukebox.sampling.compiled import StepCompiler
+from hf_jukebox.sampling.draw import DrawSettings
+from hf_jukebox.sampling.level import DrawCode, LevelSampler, LevelTask, draw_code
+
+GREEDY = DrawSettings(temperature=1, top_k=1)
+SHAPE = {"hidden_size": 512, "num_hidden_layers": 24, "n_ctx": 2048, "attention_blocks": 64}
+GPU_PLAN = ("upsampler_level_0", "prior_1b_lyrics", "prior_5b_lyrics")
+
+
+def upsampler(**shape: Any) -> JukeboxPrior:
+    """A random upsampler that fits the peer's prior of level 1, whose level above has a fourth of the codes."""
+    torch.manual_seed(0)
+    config = {"conditioner_width": 256, "conditioner_depth": 4, "codebook_size": 2048, "upsampling_strides": [2, 2]}
+    prior = JukeboxPrior(JukeboxPriorConfig.from_preset("small_upsampler", **(config | shape))).eval()
+    for parameter in prior.parameters():
+        parameter.data.normal_(std=0.1 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5)
+    return prior
+
+
+def peer_config(config: JukeboxPriorConfig) -> dict[str, Any]:
+    return {
+        "level": 1,
+        "attention_pattern": "raw_column_previous_row_attention",
+        "blocks": config.attention_blocks,
+        "num_layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "n_ctx": config.n_ctx,
+        "n_heads": config.num_attention_heads,
+        "is_encoder_decoder": False,
+        "nb_relevant_lyric_tokens": 0,
+        "merged_decoder": False,
+        "metadata_conditioning": False,
+        "music_vocab_size": config.codebook_size,
+        "mask": True,
+        "conv_res_scale": config.conditioner_res_scale,
+        "res_conv_depth": config.conditioner_depth,
+        "res_conv_width": config.conditioner_width,
+        "res_dilation_growth_rate": config.conditioner_dilation_growth_rate,
+        "res_dilation_cycle": config.conditioner_dilation_cycle,
+        "res_downs_t": [3, 2, 2],
+        "res_strides_t": [2, 2, 2],
+    }
+
+
+def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
+    """A copy of a prior whose blocks hold their weights in another precision."""
+    if precision == "float32":
+        return prior
+    with tempfile.TemporaryDirectory() as folder:
+        prior.save_pretrained(folder)
+        if precision == "int8":
+            from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+            prior = copy.deepcopy(prior)
+            quantize_(prior.transformer, Int8WeightOnlyConfig())
+            return prior
+        return JukeboxPrior.from_pretrained(folder, dtype=getattr(torch, precision)).eval()
+
+
+class Drawing:
+    """Draws the codes of one window, greedily."""
+
+    def __init__(self, prior: JukeboxPrior, inputs: dict[str, torch.Tensor], codes: int, step: DrawCode) -> None:
+        self.prior, self.inputs, self.codes, self.step = prior, inputs, codes, step
+        self.drawn = torch.empty(0)
+
+    def __call__(self) -> torch.Tensor:
+        device, batch = self.prior.device, self.inputs["batch"]
+        labels = self.inputs.get("labels")
+        task = LevelTask(
+            codes=torch.zeros(batch, self.codes, dtype=torch.long, device=device),
+            known=[0] * batch,
+            hop=self.codes,
+            noise=torch.zeros(batch, self.codes, device=device),
+            settings=GREEDY,
+            upper_codes=self.inputs.get("upper"),
+            labels_at=None if labels is None else lambda start: labels,
+        )
+        for _ in LevelSampler(self.prior, task, draw_code=self.step):
+            pass
+        self.drawn = task.codes
+        return task.codes
+
+
+class Asking:
+    """Has another implementation draw the same."""
+
+    def __init__(self, other: measuring.Other, batch: int, codes: int) -> None:
+        self.other, self.batch, self.codes = other, batch, codes
+        self.drawn = torch.empty(0)
+
+    def __call__(self) -> float:
+        answer = self.other.ask(task="decode", batch=self.batch, codes=self.codes)
+        self.drawn = torch.tensor(answer["codes"])
+        return float(answer["seconds"])
+
+
+def weight_bytes(prior: JukeboxPrior) -> int:
+    """What a step reads of the weights: the blocks and the output matrix."""
+    state = [*prior.transformer.state_dict().values(), prior.head.weight]
+    return sum(getattr(t, "qdata", t).numel() * getattr(t, "qdata", t).element_size() for t in state)
+
+
+def compare(options: argparse.Namespace) -> dict[str, Any]:
+    prior = upsampler(**SHAPE)
+    machine = measuring.machine(options.threads)
+    upper = torch.randint(prior.config.codebook_size, (max(options.batch), SHAPE["n_ctx"] // 4))
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "prior.pt"
+        content = {"config": peer_config(prior.config), "state": measuring.peer_state(prior), "upper": upper}
+        torch.save(content, weights)
+        rivals = measuring.others(options, weights)
+        priors = {precision: in_precision(prior, precision) for precision in options.precision}
+        step = StepCompiler()
+        for batch in options.batch:
+            inputs: dict[str, Any] = {"batch": batch, "upper": upper[:batch]}
+            drawings = {"float32 eager": Drawing(prior, inputs, options.codes, draw_code)}
+            drawings |= {name: Drawing(each, inputs, options.codes, step) for name, each in priors.items()}
+            for drawing in drawings.values():
+                drawing()  # compiles, and warms up
+
+            measures: dict[str, Callable[[], float]] = {
+                name: (lambda drawing=drawing: measuring.seconds(drawing)) for name, drawing in drawings.items()
+            }
+            asking = {name: Asking(rival, batch, options.codes) for name, rival in rivals.items()}
+            measures |= asking
+            taken = measuring.in_turn(options.rounds, measures)
+            reference = drawings["float32 eager"].drawn.tolist()
+            for name, times in taken.items():
+                rate = batch * options.codes / median(times)
+                read = weight_bytes(drawings[name].prior) if name in drawings else None
+                drawn = (drawings[name] if name in drawings else asking[name]).drawn.tolist()
+                row = {"batch": batch, "what": name, "codes/s": round(rate), "same codes": drawn == reference}
+                for rival in rivals:
+                    ratios = [theirs / ours for theirs, ours in zip(taken[rival], times, strict=True)]
+                    row[f"times {rival}"] = round(median(ratios), 2)
+                share = read and round(read / machine["read_gb_s"] / 1e9 * rate / batch, 2)
+                rows.append(row | {"share of read bandwidth": share})
+    measuring.table(rows)
+    return {"benchmark": "decode", **machine, "shape": SHAPE, "codes": options.codes, "rows": rows}
+
+
+def along_window(options: argparse.Namespace) -> dict[str, Any]:
+    """Does a step cost more late in a window than early?"""
+    prior = upsampler(hidden_size=256, num_hidden_layers=6, n_ctx=8192, attention_blocks=128)
+    upper = torch.randint(2048, (1, 2048))
+    step, times = StepCompiler(), []
+    task = LevelTask(torch.zeros(1, 8192, dtype=torch.long), [0], 8192, torch.zeros(1, 8192), GREEDY, upper)
+    sampler = iter(LevelSampler(prior, task, draw_code=step))
+    for _ in range(8192):
+        times.append(measuring.seconds(lambda: next(sampler)))
+    early, late = median(times[500:1500]), median(times[7000:8000])
+    return {
+        "early_ms": round(early * 1e3, 3),
+        "late_ms": round(late * 1e3, 3),
+        "late_over_early": round(late / early, 3),
+    }
+
+
+def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
+    """The published shapes with random bfloat16 weights, compiled, one song at a time."""
+    device = "cpu" if options.rehearse else "cuda"
+    machine = measuring.machine(options.threads, device)
+    rows = []
+    for preset in GPU_PLAN:
+        tiny = {"hidden_size": 64, "num_hidden_layers": 20} if options.rehearse else {}
+        config = JukeboxPriorConfig.from_preset(preset, **tiny)
+        torch.manual_seed(0)
+        with torch.device(device):
+            prior = JukeboxPrior(config).eval()
+        prior.transformer.blocks.to(torch.bfloat16)
+        labels = torch.zeros(1, config.label_length, dtype=torch.long)
+        labels[0, :3] = torch.tensor([config.sampling_rate * 120, 0, config.window_length])
+        inputs: dict[str, Any] = {"batch": 1, "labels": labels.to(device)}
+        if config.is_upsampler:
+            inputs["upper"] = torch.zeros(1, config.n_ctx // config.upsampling_ratio, dtype=torch.long, device=device)
+        drawing = Drawing(prior, inputs, options.codes, StepCompiler())
+        drawing()
+        taken = median([measuring.seconds(drawing, device) for _ in range(options.rounds)]) / options.codes
+        share = weight_bytes(prior) / machine["read_gb_s"] / 1e9 / taken
+        rows.append({"prior": preset, "codes/s": round(1 / taken, 1), "share of read bandwidth": round(share, 2)})
+        if options.profile:
+            with torch.profiler.profile() as profile:
+                drawing()
+            print(profile.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=15))
+        del drawing, prior
+    measuring.table(rows)
+    return {"benchmark": "decode --gpu", **machine, "rows": rows}
+
+
+def main() -> None:
+    parser = measuring.arguments(__doc__.split("\n")[0])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--codes", type=int, default=300, help="codes that each draws")
+    parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16", "int8"])
+    parser.add_argument("--along-window", action="store_true", help="the cost of early and late steps, n_ctx 8192")
+    parser.add_argument("--gpu", action="store_true", help="the published shapes on one CUDA GPU")
+    parser.add_argument("--profile", action="store_true", help="with --gpu: where the time goes, kernel by kernel")
+    parser.add_argument("--rehearse", action="store_true", help="with --gpu: small shapes on the CPU, to try it")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with torch.inference_mode():
+        measure = on_gpu if options.gpu else along_window if options.along_window else compare
+        result = measure(options)
+    measuring.finish(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Does a run hold more in memory than the largest prior, the VQ-VAE and a cache? Fails when it does.
+
+    python benchmarks/memory.py
+
+A three-level pipeline with random weights is written to disk. Fresh processes then load one prior, and draw with all
+three, left on disk by `low_memory=True`; what they hold at most is compared with the sizes of the files.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import measuring
+import torch
+
+from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from hf_jukebox.runs.memory import song_bytes, weight_bytes
+
+RUN_ALLOWED, LOAD_ALLOWED = 1.15, 1.1
+SHAPE = {"hidden_size": 1024, "num_hidden_layers": 24, "n_ctx": 1024, "attention_blocks": 32, "codebook_size": 2048}
+UPSAMPLER = {"upsampling_strides": [2, 2], "conditioner_depth": 4, "sampling_rate": 44100}
+
+
+def resident() -> int:
+    """Bytes of memory that the process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Peak(threading.Thread):
+    """Watches what the process holds."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes, self.watching = 0, True
+        self.start()
+
+    def run(self) -> None:
+        while self.watching:
+            self.bytes = max(self.bytes, resident())
+            time.sleep(0.002)
+
+
+def write_model(folder: Path) -> dict[str, int]:
+    """Write the pipeline, and say what a run may need."""
+    torch.manual_seed(0)
+    vqvae = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("5b")).eval()
+    priors = [
+        JukeboxPrior(JukeboxPriorConfig(level=0, hop_length=8, **SHAPE, **UPSAMPLER)),
+        JukeboxPrior(JukeboxPriorConfig(level=1, hop_length=32, **SHAPE, **UPSAMPLER)),
+        JukeboxPrior(JukeboxPriorConfig(level=2, hop_length=128, **SHAPE)),
+    ]
+    JukeboxPipeline(vqvae, None, *priors).save_pretrained(folder)
+    largest = max(priors, key=weight_bytes)
+    total = {"prior": weight_bytes(largest), "vqvae": weight_bytes(vqvae)}
+    return total | {"cache": max(song_bytes(prior, SHAPE["n_ctx"]) for prior in priors)}
+
+
+def load(folder: Path) -> None:
+    before = resident()
+    peak = Peak()
+    prior = JukeboxPrior.from_pretrained(folder / "prior_0")
+    peak.watching = False
+    print(json.dumps({"above": max(peak.bytes, resident()) - before, "size": weight_bytes(prior)}))
+
+
+def run(folder: Path) -> None:
+    before = resident()
+    peak = Peak()
+    pipe = JukeboxPipeline.from_pretrained(folder, low_memory=True)
+    pipe.set_progress_bar_config(disable=True)
+    pipe(audio_length_in_s=16 * 128 / 44100, generator=torch.Generator().manual_seed(0))
+    peak.watching = False
+    print(json.dumps({"above": peak.bytes - before}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--part", choices=["load", "run"], help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.part:
+        {"load": load, "run": run}[options.part](options.folder)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        needed = write_model(Path(name))
+        parts: dict[str, Any] = {}
+        for part in ("load", "run"):
+            command = [sys.executable, __file__, "--part", part, "--folder", name, "--threads", str(options.threads)]
+            parts[part] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    of_load = parts["load"]["above"] / parts["load"]["size"]
+    of_run = parts["run"]["above"] / sum(needed.values())
+    rows = [
+        {"what": "loading a prior / its size", "ratio": round(of_load, 3), "allowed": LOAD_ALLOWED},
+        {"what": "a run / largest prior + VQ-VAE + cache", "ratio": round(of_run, 3), "allowed": RUN_ALLOWED},
+    ]
+    holds = of_load <= LOAD_ALLOWED and of_run <= RUN_ALLOWED
+    measuring.table(rows)
+    measuring.finish(
+        benchmark="memory", **measuring.machine(options.threads), needed=needed, parts=parts, rows=rows, holds=holds
+    )
+    sys.exit(0 if holds else 1)
+
+
+if __name__ == "__main__":
+    main()

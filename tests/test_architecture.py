@@ -1,0 +1,98 @@
+"""The shape of the house, read from the imports and calls of every source file."""
+
+import ast
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+PACKAGE = "hf_jukebox"
+SRC = Path(__file__).parents[1] / "src" / PACKAGE
+
+# A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
+FLOORS = [
+    ["presets", "layers", "configuration_jukebox", "audio", "loading", "lyrics"],
+    ["vocabulary", "tokenization_jukebox", "modeling_*"],
+    ["system"],
+    ["sampling"],
+    ["runs"],
+    ["drawing", "pipeline_jukebox"],
+    ["convert", "training", "report"],
+    ["terminal", "cli_options", "cli_runs", "cli"],
+]
+COMPUTE = ["layers", "modeling_*", "sampling"]
+CONFIGURATION = {"configuration_jukebox", "presets"}
+DISK = {"glob", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}
+SCRIPTS = {"examples", "benchmarks", "tests"}
+
+FILES = {
+    ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SRC.rglob("*.py"))
+    if path != SRC / "__init__.py"  # the front door: lazy, and nobody's neighbour
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Absolute names of what a module imports, wherever in the file: `from .a import b` gives the module a.b or a."""
+    parents = [PACKAGE, *module.split(".")]
+    if FILES[module].name != "__init__.py":
+        parents.pop()
+    for node in ast.walk(ast.parse(FILES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = parents[: len(parents) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                yield name if name.removeprefix(f"{PACKAGE}.") in FILES else source
+
+
+def own_imports(module: str) -> set[str]:
+    """Modules of the package that a module imports, without the package's name ('' for the package itself)."""
+    names = [name for name in imports(module) if name.split(".")[0] == PACKAGE]
+    return {name.removeprefix(PACKAGE).removeprefix(".") for name in names}
+
+
+def floor(module: str) -> int:
+    part = module.split(".")[0]
+    for number, parts in enumerate(FLOORS):
+        if any(fnmatch(part, pattern) for pattern in parts):
+            return number
+    pytest.fail(f"{part} has no place in the house yet; add it to FLOORS in {__file__}.")
+
+
+def in_parts(module: str, patterns: list[str]) -> bool:
+    return any(fnmatch(module.split(".")[0], pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_run_one_way(module):
+    own, here = own_imports(module), floor(module)
+    upwards = {name for name in own if name and floor(name) > here}
+    assert not upwards, f"{module} must not import {sorted(upwards)}: they stand above it"
+    assert "" not in own or module == "terminal", f"{module} must import names from the module that defines them"
+    assert not SCRIPTS & {name.split(".")[0] for name in imports(module)}
+
+
+def test_no_circle_on_a_floor():
+    waiting = {module: own_imports(module) - {"", module} for module in FILES}
+    while waiting:
+        ready = {module for module, needs in waiting.items() if not needs & waiting.keys()}
+        assert ready, f"these modules import each other in a circle: {sorted(waiting)}"
+        waiting = {module: needs for module, needs in waiting.items() if module not in ready}
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if in_parts(module, ["layers"])])
+def test_layers_know_neither_configuration_nor_disk(module):
+    assert not own_imports(module) & CONFIGURATION
+    assert not {name.split(".")[0] for name in imports(module)} & DISK
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if in_parts(module, COMPUTE)])
+def test_models_and_sampling_neither_print_nor_open_files_nor_keep_globals(module):
+    for node in ast.walk(ast.parse(FILES[module].read_text("utf-8"))):
+        assert not isinstance(node, ast.Global), f"{module}, line {node.lineno}: global state"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "open"}, f"{module}, line {node.lineno}: {node.func.id}()"

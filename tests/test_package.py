@@ -1,0 +1,54 @@
+"""The package's front door: public names, each imported when it is first used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hf_jukebox
+
+PUBLIC = {
+    "DEMO_MODEL",
+    "JukeboxPipeline",
+    "JukeboxPrior",
+    "JukeboxPriorConfig",
+    "JukeboxRun",
+    "JukeboxTokenizer",
+    "JukeboxVQVAE",
+    "JukeboxVQVAEConfig",
+}
+
+
+def loaded_after(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_import_is_light():
+    assert not loaded_after("import hf_jukebox") & {"accelerate", "diffusers", "numpy", "torch", "transformers"}
+
+
+def test_configurations_do_not_load_the_pipeline():
+    assert "diffusers" not in loaded_after("from hf_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig")
+
+
+def test_public_names():
+    assert set(hf_jukebox.__all__) == PUBLIC
+    assert set(dir(hf_jukebox)) >= PUBLIC
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"DEMO_MODEL"}))
+def test_public_classes_are_found(name):
+    assert getattr(hf_jukebox, name).__name__ == name
+
+
+def test_unknown_names_are_attribute_errors():
+    with pytest.raises(AttributeError, match="no attribute 'JukeboxTrainer'"):
+        _ = hf_jukebox.JukeboxTrainer
+
+
+def test_demo_model_is_a_folder_of_the_package():
+    assert Path(hf_jukebox.DEMO_MODEL).is_relative_to(Path(hf_jukebox.__file__).parent)
