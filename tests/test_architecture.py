@@ -12,13 +12,14 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
-    ["presets", "layers", "configuration_jukebox", "audio", "loading", "lyrics"],
+    ["presets", "layers", "configuration_jukebox", "audio", "files", "loading", "lyrics"],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system"],
     ["sampling"],
+    ["report"],
     ["runs"],
     ["drawing", "pipeline_jukebox"],
-    ["convert", "training", "report"],
+    ["convert", "training"],
     ["terminal", "cli_options", "cli_runs", "cli"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]

@@ -14,8 +14,8 @@ import yaml
 from tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
 from typer.testing import CliRunner, Result
 
+from hf_jukebox import files
 from hf_jukebox.cli import app
-from hf_jukebox.runs import files
 from hf_jukebox.runs.folder import JukeboxRun
 
 

@@ -111,7 +111,7 @@ def sample(
                 if song.prompt is not None:
                     audio_info(song.prompt)
             pipeline = load_pipeline(model, device, dtype, compile_step)
-            with cli_runs.drawing_to(output, pipeline, quiet, progress) as callback:
+            with cli_runs.drawing_to(output, quiet, progress) as callback:
                 candidates = 1 if num_samples is None else num_samples
                 options |= {"num_waveforms_per_prompt": candidates, "output_type": "latent"}
                 pipeline.draw_songs(songs, output, callback=callback, **options)
@@ -123,7 +123,7 @@ def sample(
             count = len(prompts) if num_samples is None else num_samples
             audio = [prompts[i % len(prompts)] for i in range(count)]
         pipeline = load_pipeline(model, device, dtype, compile_step)
-        with cli_runs.drawing_to(output, pipeline, quiet, progress) as callback:
+        with cli_runs.drawing_to(output, quiet, progress) as callback:
             pipeline(
                 audio,
                 artist=artist,

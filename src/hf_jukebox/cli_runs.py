@@ -60,7 +60,7 @@ def resume(
     """Go on with a run from where it stopped, with the codes of one that was never stopped."""
     with errors_as_one_line(run_dir):
         pipeline = _load_model_of(run_dir, model, device, dtype)
-        with drawing_to(run_dir, pipeline, quiet, progress) as callback:
+        with drawing_to(run_dir, quiet, progress) as callback:
             pipeline.resume(run_dir, max_batch_size=max_batch_size, output_type="latent", callback=callback)
 
 
@@ -91,7 +91,7 @@ def continue_(
         changes = _changes(artist, genre, read_lyrics(lyrics, lyrics_file), total_seconds, max_batch_size, seed)
         changes |= draw_options(temperature, top_k, top_p, hop_fraction)
         pipeline = _load_model_of(run_dir, model, device, dtype)
-        with drawing_to(run_dir, pipeline, quiet, progress) as callback:
+        with drawing_to(run_dir, quiet, progress) as callback:
             pipeline.continue_run(
                 run_dir,
                 seconds,
@@ -130,7 +130,7 @@ def upsample(
         changes |= draw_options(temperature, top_k, top_p, hop_fraction)
         if output is None and not source.is_file():
             pipeline = _load_model_of(source, model, device, dtype)
-            with drawing_to(source, pipeline, quiet, progress) as callback:
+            with drawing_to(source, quiet, progress) as callback:
                 pipeline.upsample_run(source, output_type="latent", callback=callback, **changes)
             return
         if output is None:
@@ -143,7 +143,7 @@ def upsample(
         check_free(output)
         pipeline = load_pipeline(model, device, dtype)
         below = [level for level in range(len(codes)) if codes[level] is None]
-        with drawing_to(output, pipeline, quiet, progress) as callback:
+        with drawing_to(output, quiet, progress) as callback:
             pipeline(codes=codes, levels=below, output_dir=output, output_type="latent", callback=callback, **changes)
 
 
@@ -153,40 +153,18 @@ def pick(
 ) -> None:
     """Go on with one of several candidates; the others are put aside in DIR/earlier."""
     with errors_as_one_line():
-        from .report.run import write_run_page
         from .runs.folder import JukeboxRun
 
-        run = JukeboxRun.open(run_dir)
-        run.pick(number)
-        write_run_page(run)
+        JukeboxRun.open(run_dir).pick(number)
         console.print(f"{run_dir} goes on with number {number}, now item_0.wav; all are kept in {run_dir}/earlier.")
 
 
 @contextmanager
-def drawing_to(
-    run_dir: Path, pipeline: JukeboxPipeline, quiet: bool, style: ProgressStyle
-) -> Iterator[Callable[[SamplingProgress], None]]:
-    """A callback that shows progress and keeps the listening page up to date; at the end, say where the audio is."""
-    from .report.run import align_run, write_run_page
-    from .runs.folder import JukeboxRun
-
-    started, style, level = time.monotonic(), ProgressStyle.NONE if quiet else style, -1
+def drawing_to(run_dir: Path, quiet: bool, style: ProgressStyle) -> Iterator[Callable[[SamplingProgress], None]]:
+    """A callback that shows progress; at the end, say where the audio is."""
+    started, style = time.monotonic(), ProgressStyle.NONE if quiet else style
     with shown_progress(style) as show:
-
-        def callback(progress: SamplingProgress) -> None:
-            nonlocal level
-            show(progress)
-            if progress.level != level:  # the level above has just become audio
-                level = progress.level
-                write_run_page(JukeboxRun.open(run_dir))
-
-        yield callback
-    run = JukeboxRun.open(run_dir)
-    if pipeline.tokenizer is not None and any(song.lyrics for song in run.request.songs):
-        prior = pipeline.prior_on_device(-1)
-        if prior is not None:
-            align_run(run, prior, pipeline.tokenizer)
-    write_run_page(run, pipeline.priors[-1])
+        yield show
     tell_result(run_dir, style, started)
 
 

@@ -19,6 +19,7 @@ from .drawing import Callback, Drawer, SamplingProgress
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .runs.folder import JukeboxRun, check_free
+from .runs.page import update_page
 from .runs.record import ModelRecord, SongFolder, Step, check_model, fingerprint
 from .runs.resident import PriorsOnDisk
 from .runs.songs import SongRequest
@@ -187,13 +188,6 @@ class JukeboxPipeline(DiffusionPipeline):
         """One a level, finest first; None where a level has no prior."""
         return [getattr(self, name) for name in _PRIORS[: self.vqvae.config.num_levels]]
 
-    def prior_on_device(self, level: int) -> JukeboxPrior | None:
-        """The prior of a level, brought to the device where the models take turns there."""
-        prior = self.priors[level]
-        if prior is not None:
-            self._place(prior)
-        return prior
-
     @property
     def sampling_rate(self) -> int:
         return self.vqvae.config.sampling_rate
@@ -262,8 +256,8 @@ class JukeboxPipeline(DiffusionPipeline):
             max_batch_size: Songs that are drawn at a time, all by default; in parallel upsampling segments, by default
                 as many as fit into memory.
             output_type: `"np"` for numpy arrays, `"pt"` for tensors, `"latent"` for codes without audio.
-            output_dir: Keep the run in this folder as it is drawn, with the audio of each level; if it is interrupted,
-                `resume` goes on from there. The folder must not hold a run.
+            output_dir: Keep the run in this folder as it is drawn, with the audio of each level and a listening page,
+                `index.html`; if it is interrupted, `resume` goes on from there. The folder must not hold a run.
             callback: Called after every code. The run stops when it returns False, and what was drawn is returned.
             return_dict: Return a [`JukeboxPipelineOutput`], else a tuple of the audios.
 
@@ -479,6 +473,8 @@ class JukeboxPipeline(DiffusionPipeline):
         )
         audios: list[Waveforms | None] = [None] * len(piece.levels)
         for level in drawer.draw(piece, run, callback):
+            if run is not None:
+                update_page(run, self.priors[-1], self.tokenizer, self._place)
             if output_type != "latent":
                 audio = drawer.decode(piece, level)
                 audios[level] = audio.numpy() if output_type == "np" else audio

@@ -16,9 +16,9 @@ import pytest
 import torch
 from tiny import codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline
+from hf_jukebox import JukeboxPipeline, files
 from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs import checkpoints, files
+from hf_jukebox.runs import checkpoints
 from hf_jukebox.runs.folder import JukeboxRun
 
 CODES_BETWEEN_CHECKPOINTS = 20

@@ -10,8 +10,7 @@ import torch
 import yaml
 from tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline
-from hf_jukebox.runs import files
+from hf_jukebox import JukeboxPipeline, files
 from hf_jukebox.runs.folder import JukeboxRun
 from hf_jukebox.runs.songs import SongRequest, read_songs
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import jinja2
 import numpy as np
 
-from ..runs.files import replacing
+from ..files import replacing
 from .pictures import AudioPicture, data_uri, picture_audio
 from .sung import SungLyrics
 

@@ -10,7 +10,7 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 
-from ..runs.files import read_tensors, write_tensors
+from ..files import read_tensors, write_tensors
 from ..sampling.alignment import LyricAlignment
 
 _ROWS, _COLUMNS = 320, 720

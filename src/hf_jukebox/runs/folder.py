@@ -4,6 +4,7 @@ request.json                  every step as it was decided; replacing it is what
 codes/level_L.safetensors     the codes of a level so far
 state/level_L_songs_F-L.safetensors    a window in progress: what its next code depends on
 level_L/item_N.wav            each finished level as audio
+index.html                    the listening page
 earlier/K/                    what step K left, where a choice has put it aside; a run like any other
 """
 
@@ -20,39 +21,23 @@ from typing import Self
 import numpy as np
 import torch
 
-from ..audio import audio_info
-from ..sampling.known import KnownCodes
+from ..files import locked, read_tensors, write_tensors, write_wav
 from ..sampling.level import Snapshot
 from ..sampling.piece import LevelCodes, Piece
 from ..sampling.request import SamplingRequest
 from ..system import System
-from .files import locked, read_tensors, write_tensors, write_wav
+from .contents import REQUEST, RunContents
+from .page import update_page
 from .record import SongFolder, Step, read_steps, write_steps
 
-_REQUEST = "request.json"
 
-
-class JukeboxRun:
-    """What a folder holds of a run.
+class JukeboxRun(RunContents):
+    """What a folder holds of a run, and how it is gone on with.
 
     Attributes:
         folder: The folder.
         steps: Every step so far; the last one is the current.
     """
-
-    def __init__(self, folder: Path, steps: list[Step]) -> None:
-        self.folder = folder
-        self.steps = steps
-
-    @classmethod
-    def open(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read a run, which may be in progress.
-
-        Raises:
-            FileNotFoundError: the folder holds no run.
-            ValueError: it is damaged, or was written by a newer version.
-        """
-        return cls(Path(folder), read_steps(Path(folder) / _REQUEST))
 
     @classmethod
     @contextmanager
@@ -81,71 +66,8 @@ class JukeboxRun:
             run = cls(Path(folder), [step])
             for level, of_level in enumerate(piece.levels):
                 run._write_level(level, of_level)
-            write_steps(run.folder / _REQUEST, run.steps)
+            write_steps(run.folder / REQUEST, run.steps)
             yield run
-
-    # What there is -------------------------------------------------------------------------------------------------
-
-    @property
-    def step(self) -> Step:
-        return self.steps[-1]
-
-    @property
-    def request(self) -> SamplingRequest:
-        return self.step.request
-
-    @property
-    def sampling_rate(self) -> int:
-        return self.step.model.sampling_rate
-
-    @property
-    def seconds(self) -> float:
-        """Length of the piece when it is finished."""
-        return self.request.top_codes * self.step.model.hop_lengths[-1] / self.sampling_rate
-
-    @property
-    def codes(self) -> list[torch.Tensor]:
-        """The codes that all songs have by now, finest level first, `[N, T_level]`."""
-        levels = [self._read_level(level) for level in range(len(self.step.known))]
-        return [of_level.codes[:, : min(of_level.lengths)] for of_level in levels]
-
-    @property
-    def filled(self) -> list[list[int]]:
-        """How many codes there are by now, for each level (finest first) one number a song."""
-        return [self._read_level(level).lengths for level in range(len(self.step.known))]
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every code of the current step is drawn; its audio may still be missing."""
-        return all(min(self._read_level(level).lengths) >= self._total(level) for level in self.request.levels)
-
-    def audio_path(self, level: int, song: int) -> Path:
-        """Where the audio of a song at a level lies, or will lie."""
-        for place in self.step.folders:
-            if place.first <= song <= place.last:
-                return self.folder / place.name / f"level_{level}" / f"item_{song - place.first}.wav"
-        return self.folder / f"level_{level}" / f"item_{song}.wav"
-
-    def audio_paths(self) -> dict[int, list[Path]]:
-        """The audio of the current step, one path a song, for each level that has it, finest first."""
-        songs = range(len(self.request.songs))
-        paths = {level: [self.audio_path(level, song) for song in songs] for level in range(len(self.step.known))}
-        return {level: of_level for level, of_level in paths.items() if not self.missing_audio(level)}
-
-    def missing_audio(self, level: int) -> list[int]:
-        """The songs that have no audio of the length of the piece at a level."""
-
-        def has_audio(song: int) -> bool:
-            path = self.audio_path(level, song)
-            samples = self.song_length(song) * self.step.model.hop_lengths[-1]
-            return path.is_file() and audio_info(path).frames == samples
-
-        return [song for song in range(len(self.request.songs)) if not has_audio(song)]
-
-    def song_length(self, song: int) -> int:
-        """Top-level codes of a song: those of the piece, or fewer for a shorter song of a batch."""
-        lengths = [place.top_codes for place in self.step.folders if place.first <= song <= place.last]
-        return lengths[0] if lengths else self.request.top_codes
 
     # Going on ------------------------------------------------------------------------------------------------------
 
@@ -163,7 +85,7 @@ class JukeboxRun:
 
     def begin(self, step: Step) -> None:
         """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
-        write_steps(self.folder / _REQUEST, [*self.steps, step])
+        write_steps(self.folder / REQUEST, [*self.steps, step])
         self.steps = [*self.steps, step]
 
     def pick(self, song: int) -> None:
@@ -174,7 +96,7 @@ class JukeboxRun:
             ValueError: there is no such song, or no choice.
         """
         with locked(self.folder):
-            self.steps = read_steps(self.folder / _REQUEST)
+            self.steps = read_steps(self.folder / REQUEST)
             self._check_choice(song)
             known = [[of_level[song]] for of_level in self.filled]
             request = replace(self.request, songs=[self.request.songs[song]])
@@ -184,6 +106,7 @@ class JukeboxRun:
                 kept = aside / f"level_{level}" / f"item_{song}.wav"
                 if kept.is_file():
                     _link(kept, self.audio_path(level, 0))
+            update_page(self)
 
     def _check_choice(self, song: int) -> None:
         count = len(self.request.songs)
@@ -240,16 +163,9 @@ class JukeboxRun:
             run = JukeboxRun(self.folder / place.name, [step])
             for level, of_level in enumerate(levels):
                 run._write_level(level, of_level)
-            write_steps(run.folder / _REQUEST, run.steps)
+            write_steps(run.folder / REQUEST, run.steps)
 
     # Parts ---------------------------------------------------------------------------------------------------------
-
-    def _total(self, level: int) -> int:
-        hops = self.step.model.hop_lengths
-        return self.request.top_codes * hops[-1] // hops[level]
-
-    def _level_path(self, level: int) -> Path:
-        return self.folder / "codes" / f"level_{level}.safetensors"
 
     def _write_level(self, level: int, of_level: LevelCodes) -> None:
         if not any(of_level.filled):
@@ -258,30 +174,12 @@ class JukeboxRun:
         tensors = {"codes": codes, "filled": torch.tensor(of_level.filled)}
         write_tensors(self._level_path(level), tensors, {"step": len(self.steps) - 1})
 
-    def _read_level(self, level: int) -> KnownCodes:
-        """The codes of a level in the songs of the current step."""
-        path, known = self._level_path(level), self.step.known[level]
-        read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known))
-        if path.is_file():
-            tensors, place = read_tensors(path)
-            if int(place["step"]) >= len(self.steps):  # a step has begun since we looked
-                self.steps = read_steps(self.folder / _REQUEST)
-                return self._read_level(level)
-            read = KnownCodes(tensors["codes"].long(), tensors["filled"].tolist())
-            for step in self.steps[int(place["step"]) + 1 :]:
-                read = KnownCodes(read.codes[step.rows], [read.lengths[row] for row in step.rows])
-        lengths = read.lengths
-        fits = len(lengths) == len(known) and all(a <= b for a, b in zip(known, lengths, strict=True))
-        if not fits or max(lengths) > max(self._total(level), *known):
-            raise ValueError(f"{path} does not hold the codes that {_REQUEST} speaks of; put back a copy of it.")
-        return read
-
     def _put_aside(self) -> Path:
-        """Keep the current step, its codes and its audio in a folder of their own."""
+        """Keep the current step, its codes, its audio and their page in a folder of their own."""
         aside = self.folder / "earlier" / str(len(self.steps) - 1)
-        for path in [self.folder / _REQUEST, *(self.folder / "codes").glob("*.safetensors")]:
+        for path in [self.folder / REQUEST, *(self.folder / "codes").glob("*.safetensors")]:
             _link(path, aside / path.relative_to(self.folder))
-        for path in self.folder.glob("level_*/item_*.wav"):
+        for path in [*self.folder.glob("level_*/item_*.wav"), *self.folder.glob("index.html")]:
             kept = aside / path.relative_to(self.folder)
             kept.parent.mkdir(parents=True, exist_ok=True)
             os.replace(path, kept)
@@ -294,7 +192,7 @@ def check_free(folder: str | os.PathLike[str]) -> None:
     Raises:
         FileExistsError: it does; the message says how to go on with it.
     """
-    if not (Path(folder) / _REQUEST).exists():
+    if not (Path(folder) / REQUEST).exists():
         return
     if JukeboxRun.open(folder).is_finished:
         what = f"a finished run; to make it longer use: hf-jukebox continue {folder} --seconds S"

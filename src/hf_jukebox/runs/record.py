@@ -14,9 +14,9 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from ..files import replacing
 from ..sampling.draw import DrawSettings
 from ..sampling.request import SamplingRequest, Song
-from .files import replacing
 
 FORMAT_VERSION = 1
 _VALUES_A_TENSOR = 64

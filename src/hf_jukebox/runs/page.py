@@ -1,53 +1,76 @@
-"""The listening page of a run, filled from its folder."""
+"""The listening page of a run, filled from its folder: the one place where it is made."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
 
 from ..modeling_prior import JukeboxPrior
-from ..runs.folder import JukeboxRun
-from ..runs.record import Step
+from ..report import Candidate, ListeningPage, SungLyrics, write_listening_page
 from ..sampling.alignment import align_lyrics, why_not_aligned
 from ..tokenization_jukebox import JukeboxTokenizer
-from .page import Candidate, ListeningPage, write_listening_page
-from .sung import SungLyrics
+from .contents import RunContents
+from .record import Step
+
+logger = logging.getLogger(__name__)
 
 _DRAW_SETTINGS = {"Temperature": "temperature", "Top k": "top_k", "Top p": "top_p"}
 
 
-def align_run(run: JukeboxRun, prior: JukeboxPrior, tokenizer: JukeboxTokenizer) -> None:
-    """Keep in the run's folder when which word is sung, for the songs whose top level is complete.
+def update_page(
+    run: RunContents,
+    top_prior: JukeboxPrior | None = None,
+    tokenizer: JukeboxTokenizer | None = None,
+    place: Callable[[torch.nn.Module], None] | None = None,
+) -> None:
+    """Write `index.html` into a run's folder, and into those of the songs of a batch, once there is something to hear.
 
-    Does nothing where it is kept already, and for a prior that cannot align lyrics.
+    A page can be made again, a run cannot: whatever goes wrong here is a warning.
+
+    Args:
+        top_prior: Aligns the lyrics of the songs whose top level is complete, or has a sentence that says why not.
+        tokenizer: Labels the windows that it reads.
+        place: Brings it to its device.
     """
+    try:
+        try:
+            if top_prior is not None and tokenizer is not None:
+                _align(run, top_prior, tokenizer, place)
+        finally:
+            _write(run, top_prior)
+    except Exception as error:
+        logger.warning("The listening page of %s is not up to date: %s", run.folder, error)
+
+
+def _align(
+    run: RunContents,
+    prior: JukeboxPrior,
+    tokenizer: JukeboxTokenizer,
+    place: Callable[[torch.nn.Module], None] | None,
+) -> None:
+    """Keep in the run's folder when which word is sung, where it is not kept already."""
     if why_not_aligned(prior.config) is not None:
         return
     hop = run.request.hops[prior.config.level]
-    for song, codes in _complete_codes(run):
-        path = _sung_path(run, song, codes)
-        if run.request.songs[song].lyrics and not path.is_file():
-            SungLyrics.of(align_lyrics(prior, tokenizer, codes, run.request.songs[song], hop)).save(path)
+    for number, codes in _complete_codes(run):
+        song, path = run.request.songs[number], _sung_path(run, number, codes)
+        if song.lyrics and not path.is_file():
+            if place is not None:
+                place(prior)
+            SungLyrics.of(align_lyrics(prior, tokenizer, codes, song, hop)).save(path)
 
 
-def write_run_page(run: JukeboxRun, top_prior: JukeboxPrior | None = None) -> Path | None:
-    """Write `index.html` into a run's folder, and into those of the songs of a batch.
-
-    Args:
-        top_prior: Has a sentence on the page where it cannot align the lyrics.
-
-    Returns:
-        The path of the page; None as long as there is nothing to hear.
-    """
+def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
     for place in run.step.folders:
         if (run.folder / place.name / "request.json").is_file():
-            write_run_page(JukeboxRun.open(run.folder / place.name), top_prior)
+            _write(RunContents.open(run.folder / place.name), top_prior)
     audio = run.audio_paths()
     if not audio:
-        return None
+        return
     sung = {song: _sung_path(run, song, codes) for song, codes in _complete_codes(run)}
     note = "" if top_prior is None else why_not_aligned(top_prior.config) or ""
     candidates = []
@@ -67,17 +90,17 @@ def write_run_page(run: JukeboxRun, top_prior: JukeboxPrior | None = None) -> Pa
     title = run.folder.resolve().name.replace("-", " ").replace("_", " ")
     left = sorted(set(run.request.levels) - set(audio), reverse=True)
     state = f"Still to come: level {', '.join(map(str, left))}." if left else ""
-    return write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state))
+    write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state))
 
 
-def _title(run: JukeboxRun, song: int) -> str:
+def _title(run: RunContents, song: int) -> str:
     for place in run.step.folders:
         if place.first <= song <= place.last:
             return place.name if place.first == place.last else f"{place.name}, {song - place.first}"
     return f"Candidate {song}" if len(run.request.songs) > 1 else "The piece"  # numbered as the files are
 
 
-def _settings(run: JukeboxRun) -> dict[str, str]:
+def _settings(run: RunContents) -> dict[str, str]:
     step, first = run.step, run.steps[0]
     settings = {"Model": Path(step.model.source).name if step.model.source else "", "Length": f"{run.seconds:.1f} s"}
     if prompt := max(first.known[-1]):
@@ -98,7 +121,7 @@ def _by_level(step: Step, attribute: str) -> str:
     return ", ".join(f"{value:g} at level {level}" for level, value in values.items())
 
 
-def _complete_codes(run: JukeboxRun) -> Iterator[tuple[int, torch.Tensor]]:
+def _complete_codes(run: RunContents) -> Iterator[tuple[int, torch.Tensor]]:
     """The songs whose top level is complete, and their codes `[T_top]`."""
     codes = run.codes[-1]
     for song in range(len(run.request.songs)):
@@ -107,7 +130,7 @@ def _complete_codes(run: JukeboxRun) -> Iterator[tuple[int, torch.Tensor]]:
             yield song, codes[song, :length]
 
 
-def _sung_path(run: JukeboxRun, song: int, codes: torch.Tensor) -> Path:
+def _sung_path(run: RunContents, song: int, codes: torch.Tensor) -> Path:
     """Where the alignment of a song is kept: named by all that it depends on, so that a choice or another step finds it
     or knows that it has to be made anew.
     """

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 
-from ..audio import to_pcm
+from .audio import to_pcm
 
 _LOCK, _PID = ".lock", ".lock.pid"
 
