@@ -195,7 +195,8 @@ class JukeboxPipeline(DiffusionPipeline):
     def compile(self) -> None:
         """Compile the decode step when it is first needed, once a level, batch size and settings.
 
-        That takes a minute or more each time, and pays from some thousand codes on. On a CPU it needs a C++ compiler.
+        That takes a minute or more each time, and pays from some thousand codes on. On a CPU it needs a C++ compiler,
+        and with several songs it keeps a second copy of the weights. Call it again after changing a prior.
         """
         self._draw_code = StepCompiler()
 

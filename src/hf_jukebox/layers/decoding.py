@@ -43,6 +43,11 @@ def step_attention(
     return (scores.softmax(-1)[..., None] * values.float()).sum(2, keepdim=True).to(q.dtype)
 
 
+def has_plain_weights(module: nn.Module) -> bool:
+    """Whether no weight is quantised."""
+    return all(_is_plain(weight) for weight in module.parameters())
+
+
 def _is_plain(weight: Any) -> bool:
     return type(weight) in (torch.Tensor, nn.Parameter)
 
