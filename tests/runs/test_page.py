@@ -118,14 +118,14 @@ def test_a_model_that_cannot_align_says_so(tmp_path: Path) -> None:
 
 
 def test_priors_that_stay_on_disk_align(pipe: JukeboxPipeline, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path / "model")
-    on_disk = JukeboxPipeline.from_pretrained(tmp_path / "model", low_memory=True)
+    pipe.save_pretrained(tmp_path / "on-disk")
+    on_disk = JukeboxPipeline.from_pretrained(tmp_path / "on-disk", low_memory=True)
     on_disk.set_progress_bar_config(disable=True)
     draw(on_disk, tmp_path / "run")
     draw(pipe, tmp_path / "other" / "run")
     alone, together = page(tmp_path / "run"), page(tmp_path / "other" / "run")
     assert "Alignment map" in alone
-    assert alone.replace("<div><dt>Model</dt><dd>model</dd></div>", "").split() == together.split()
+    assert alone.replace("<div><dt>Model</dt><dd>on-disk</dd></div>", "").split() == together.split()
 
 
 def test_every_song_of_a_batch_has_its_page(pipe: JukeboxPipeline, tmp_path: Path) -> None:

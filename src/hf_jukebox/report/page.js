@@ -203,3 +203,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.documentElement.classList.remove("no-script");
+
+// The page is there before it looks at a dozen sound files; a missing one is told of without having to be played.
+window.addEventListener("load", () => {
+  for (const card of cards) for (const audio of card.audios) audio.preload = "metadata";
+});

@@ -89,7 +89,7 @@ def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
         )
     title = run.folder.resolve().name.replace("-", " ").replace("_", " ")
     left = sorted(set(run.request.levels) - set(audio), reverse=True)
-    state = f"Still to come: level {', '.join(map(str, left))}." if left else ""
+    state = f"Still to come: level{'s' if len(left) > 1 else ''} {' and '.join(map(str, left))}." if left else ""
     write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state))
 
 
@@ -102,7 +102,9 @@ def _title(run: RunContents, song: int) -> str:
 
 def _settings(run: RunContents) -> dict[str, str]:
     step, first = run.step, run.steps[0]
-    settings = {"Model": Path(step.model.source).name if step.model.source else "", "Length": f"{run.seconds:.1f} s"}
+    source = Path(step.model.source or "")
+    name = source.parent.name if source.name == "model" else source.name  # demo/model is the demo
+    settings = {"Model": name, "Length": f"{run.seconds:.1f} s"}
     if prompt := max(first.known[-1]):
         settings["Prompt"] = f"{prompt * step.model.hop_lengths[-1] / run.sampling_rate:.1f} s"
     settings |= {name: _by_level(step, attribute) for name, attribute in _DRAW_SETTINGS.items()}
