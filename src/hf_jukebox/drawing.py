@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ from .runs.checkpoints import Checkpoints
 from .runs.folder import JukeboxRun
 from .runs.memory import fitting_batch_size
 from .sampling.level import DrawCode, Snapshot, draw_code
-from .sampling.parallel import ParallelDrawing, Seam, fade_seams
-from .sampling.piece import LabelsOf, LevelDrawing, Piece
-from .sampling.processes import from_all, this_process
+from .sampling.parallel import Seam, fade_seams
+from .sampling.piece import Piece
+from .sampling.processes import from_all, from_first, this_process
 from .sampling.request import Song
+from .sampling.scheduler import LabelsOf, LevelDrawing, Rows
+from .sampling.windows import Stretch
 from .tokenization_jukebox import JukeboxTokenizer
 
 logger = logging.getLogger(__name__)
@@ -32,11 +34,12 @@ class SamplingProgress:
 
     Args:
         level: The level that is being drawn.
-        done: Codes that each of `songs` has at this level.
+        done: Codes that each of `songs` has at this level; in parallel upsampling all segments of a song together.
         total: Codes that it will have.
-        songs: The songs of the batch that are being drawn.
+        songs: The songs of the batch that are being drawn, from the first to the last.
         codes_per_second: Codes of this level in a second of music.
-        level_drawn, level_to_draw: Codes of all songs that this call has drawn at this level, and will have at its end.
+        level_drawn, level_to_draw: Codes of all songs that this call has drawn at this level, and will have at its end;
+            with several processes, of this one's share. The warm-up of a segment is spread over what is kept of it.
         drawn, to_draw: The same for all levels together.
     """
 
@@ -71,7 +74,6 @@ class Drawer:
     place: Callable[[torch.nn.Module], None]
     progress_bar: Callable[[int], Any]
     draw_code: DrawCode = draw_code
-    _seams: dict[tuple[int, int], list[Seam]] = field(default_factory=dict)  # by level and song, of parallel levels
 
     def draw(self, piece: Piece, run: JukeboxRun | None = None, callback: Callback | None = None) -> Iterator[int]:
         """Draw what a piece lacks, from the top down; yields each level when it is done, or stopped by the callback.
@@ -79,12 +81,13 @@ class Drawer:
         With a `run`, the codes and the windows in progress are kept in its folder every few seconds and when the
         drawing ends, however it ends, and each finished level is written as audio.
         """
-        to_draw = piece.left
+        drawn = 0
         for level in piece.request.levels:
             if not piece.levels[level].is_finished:
-                self._draw_level(piece, level, to_draw, run, callback)
+                drawn += self._draw_level(piece, level, drawn, run, callback)
             stopped = not piece.levels[level].is_finished
             if run is not None and not stopped:
+                run.forget_snapshots(level)
                 self._keep_audio(piece, level, run)
             yield level
             if stopped:
@@ -97,84 +100,80 @@ class Drawer:
         audio = torch.zeros(codes.shape[0], codes.shape[1] * hop)
         for song, of_song in enumerate(codes):
             done = 0
-            for block in self._decode_song(of_song, level, song):
+            for block in self._decode_song(piece, level, song, of_song):
                 audio[song, done : done + len(block)] = block
                 done += len(block)
         return audio
 
     def _draw_level(
-        self, piece: Piece, level: int, to_draw: int, run: JukeboxRun | None, callback: Callback | None
-    ) -> None:
+        self, piece: Piece, level: int, before: int, run: JukeboxRun | None, callback: Callback | None
+    ) -> int:
+        """Draw what a level lacks; how many codes that were, of all songs, after those drawn `before`."""
         prior, of_level = self.priors[level], piece.levels[level]
         if prior is None:
             raise ValueError(f"Level {level} has no prior in this pipeline.")
         self.place(prior)
-        self._fit_into_memory(piece, prior, of_level.total)
-        labels_of = self._labels_of(prior) if prior.config.has_labels else None
-        started = None if run is None else run.snapshots(level)
-        drawing = self._drawing(prior, piece, level, labels_of, started)
-        checkpoints = Checkpoints()
+        drawing = self._drawing(prior, piece, level, {} if run is None else run.snapshots(level))
+        to_draw = before + drawing.to_draw + self._left_below(piece, level)
         rate = self.vqvae.config.sampling_rate / self.vqvae.config.hop_lengths[level]
-        drawn, in_level = 0, of_level.left
-        before = to_draw - piece.left
-        with self.progress_bar(in_level) as bar:
+        checkpoints, drawn = Checkpoints(), 0
+        with self.progress_bar(drawing.to_draw) as bar:
             bar.set_description(f"level {level}")
             bar.unit = " codes"
             try:
                 for songs in drawing:
-                    done = drawing.filled
-                    drawn += drawing.new
-                    bar.update(drawing.new)
+                    new, drawn = drawing.drawn - drawn, drawing.drawn
+                    bar.update(new)
                     if run is not None and checkpoints.is_due:
                         with checkpoints.writing():
                             self._keep_codes(drawing, run)
                     if callback is None:
                         continue
-                    figures = (level, done, of_level.total, songs, rate, drawn, in_level, before + drawn, to_draw)
-                    if callback(SamplingProgress(*figures)) is False:
+                    done, of_all = (drawing.done, of_level.total), (before + drawn, to_draw)
+                    progress = SamplingProgress(level, *done, songs, rate, drawn, drawing.to_draw, *of_all)
+                    if callback(progress) is False:
                         break
             finally:
                 self._keep_codes(drawing, run)
 
-        self._gather(drawing)
+        for results in from_all(drawing.results()):
+            drawing.add(results)
         if run is not None:
             self._keep_codes(drawing, run)
+        return drawn
 
-    def _drawing(
-        self,
-        prior: JukeboxPrior,
-        piece: Piece,
-        level: int,
-        labels_of: LabelsOf | None,
-        started: Mapping[range, Snapshot] | None,
-    ) -> LevelDrawing | ParallelDrawing:
-        if piece.request.upsampling == "sequential" or not prior.config.is_upsampler:
-            return LevelDrawing(
-                prior, piece, level, self.device, labels_of, started, self.draw_code, share=this_process()
-            )
-        length = min(prior.config.n_ctx, piece.levels[level].total)
-        size = piece.request.segments_at_a_time or fitting_batch_size(prior, length, self.device)
-        return ParallelDrawing(prior, piece, level, self.device, labels_of, size, self.draw_code, share=this_process())
+    def _drawing(self, prior: JukeboxPrior, piece: Piece, level: int, started: dict[Rows, Snapshot]) -> LevelDrawing:
+        """The drawing of a level by all processes, each of its share, in groups that are likely to fit into memory."""
+        of_level, (number, count) = piece.levels[level], this_process()
+        # All agree on what was begun; the windows in progress are read by each.
+        begun = from_first({rows: snapshot.codes for rows, snapshot in started.items()})
+        started = {rows: started.get(rows, Snapshot(codes)) for rows, codes in begun.items()}
+        stretches = piece.stretches(level, prior.config)
+        size = self._batch_size(piece, prior, [row for row in stretches if not of_level.has(row)], count)
+        labels_of = self._labels_of(prior) if prior.config.has_labels else None
+        return LevelDrawing(
+            prior, piece, level, self.device, size, labels_of, started, self.draw_code, share=(number, count)
+        )
 
-    def _gather(self, drawing: LevelDrawing | ParallelDrawing) -> None:
-        """Bring what all processes have drawn of a level to each of them."""
-        of_level = drawing.piece.levels[drawing.level]
-        if isinstance(drawing, ParallelDrawing):
-            for windows in from_all(drawing.windows):
-                drawing.add(windows)
-            for song in range(len(of_level.filled)):
-                self._seams[drawing.level, song] = drawing.seams(song)
-            return
-        for codes, filled in from_all((of_level.codes, of_level.filled)):
-            for song, count in enumerate(filled):
-                if count > of_level.filled[song]:
-                    of_level.codes[song], of_level.filled[song] = codes[song], count
+    def _batch_size(self, piece: Piece, prior: JukeboxPrior, rows: list[Stretch], processes: int) -> int:
+        """How many rows to draw at a time: what the request allows, and is likely to fit."""
+        limit = piece.max_batch_size
+        wanted = -(-len(rows) // processes) if limit is None else min(limit, -(-len(rows) // processes))
+        fitting = from_first(fitting_batch_size(prior, rows[0].length, self.device))
+        is_expected = limit is None and len(rows) > len(piece.request.songs)  # segments come by the hundreds
+        if fitting < wanted and not is_expected:
+            logger.warning("%d songs at a time do not fit into the free memory; drawing %d at a time.", wanted, fitting)
+        return min(wanted, fitting)
 
-    def _keep_codes(self, drawing: LevelDrawing | ParallelDrawing, run: JukeboxRun | None) -> None:
+    def _left_below(self, piece: Piece, level: int) -> int:
+        """Codes that this process will draw at the levels under one."""
+        below = [piece.levels[each] for each in piece.request.levels if each < level]
+        return sum(of_level.total - filled for of_level in below for filled in of_level.filled) // this_process()[1]
+
+    def _keep_codes(self, drawing: LevelDrawing, run: JukeboxRun | None) -> None:
         drawing.collect()
         if run is not None:
-            snapshots = drawing.snapshots() if isinstance(drawing, LevelDrawing) else {}
-            run.save(drawing.level, drawing.piece.levels[drawing.level], snapshots)
+            run.save(drawing.level, drawing.piece.levels[drawing.level], drawing.snapshots())
 
     def _keep_audio(self, piece: Piece, level: int, run: JukeboxRun) -> None:
         missing = run.missing_audio(level)
@@ -183,13 +182,14 @@ class Drawer:
         for song in missing:
             codes = piece.levels[level].codes[song]
             length = run.song_length(song) * len(codes) // piece.request.top_codes
-            blocks = (block.numpy() for block in self._decode_song(codes[:length], level, song))
+            blocks = (block.numpy() for block in self._decode_song(piece, level, song, codes[:length]))
             run.write_audio(level, song, blocks)
         run.write_song_folders(piece)
 
-    def _decode_song(self, codes: torch.Tensor, level: int, song: int) -> Iterator[torch.Tensor]:
-        """The audio of one song's codes `[T_level]`, in blocks `[t]` on the CPU."""
-        seams = [seam for seam in self._seams.get((level, song), []) if seam.position < len(codes)]
+    def _decode_song(self, piece: Piece, level: int, song: int, codes: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The audio of the first `codes` `[T_level]` of a song, in blocks `[t]` on the CPU."""
+        of_song = sorted(piece.levels[level].seams[song].items())
+        seams = [Seam(position, warm_up) for position, warm_up in of_song if position < len(codes)]
         blocks = self._decode_codes(codes, level)
         if seams:
             hop = self.vqvae.config.hop_lengths[level]
@@ -204,37 +204,24 @@ class Drawer:
         for block in self.vqvae.iter_decode(codes[None].to(self.device), level):
             yield block[0].float().cpu()
 
-    def _fit_into_memory(self, piece: Piece, prior: JukeboxPrior, total: int) -> None:
-        """Draw fewer songs at a time where more are not likely to fit."""
-        # On several processes each draws its share of the songs.
-        songs = min(piece.batch_size, -(-len(piece.request.songs) // this_process()[1]))
-        piece.batch_size = songs
-        fitting = fitting_batch_size(prior, total, self.device)
-        if fitting < songs:
-            logger.warning("%d songs at a time do not fit into the free memory; drawing %d at a time.", songs, fitting)
-            piece.batch_size = fitting
-
-    def _labels_of(self, prior: JukeboxPrior) -> Callable[[Sequence[Song]], Callable[[int], torch.Tensor]]:
-        """The label rows `[B, label_length]` of some songs, by the code at which a window starts."""
+    def _labels_of(self, prior: JukeboxPrior) -> LabelsOf:
+        """Makes the label rows `[B, label_length]` of windows, by their songs and the codes at which they start."""
         config, tokenizer = prior.config, self.tokenizer
         if tokenizer is None or config.level not in tokenizer.vocabularies:
             raise ValueError(
                 f"The prior of level {config.level} has labels, but there are no names for it; give a tokenizer."
             )
 
-        def labels_of(songs: Sequence[Song]) -> Callable[[int], torch.Tensor]:
-            def labels_at(start: int) -> torch.Tensor:
-                rows = tokenizer(
-                    level=config.level,
-                    artist=[song.artist for song in songs],
-                    genre=[song.genre for song in songs],
-                    lyrics=[song.lyrics for song in songs],
-                    total_length=[song.total_length for song in songs],
-                    offset=[song.offset + start * config.hop_length for song in songs],
-                    window_length=config.window_length,
-                )
-                return rows["labels"].to(self.device)
-
-            return labels_at
+        def labels_of(songs: Sequence[Song], starts: Sequence[int]) -> torch.Tensor:
+            rows = tokenizer(
+                level=config.level,
+                artist=[song.artist for song in songs],
+                genre=[song.genre for song in songs],
+                lyrics=[song.lyrics for song in songs],
+                total_length=[song.total_length for song in songs],
+                offset=[song.offset + start * config.hop_length for song, start in zip(songs, starts, strict=True)],
+                window_length=config.window_length,
+            )
+            return rows["labels"].to(self.device)
 
         return labels_of

@@ -313,7 +313,7 @@ class JukeboxPipeline(DiffusionPipeline):
 
         Args:
             run_dir: The `output_dir` of the run.
-            max_batch_size: Songs that are drawn at a time from here on; as before by default.
+            max_batch_size: Songs or segments that are drawn at a time from here on; as before by default.
 
         Raises:
             ValueError, OSError: the folder holds no run, or one of another model, or it is damaged or in use.
@@ -324,7 +324,7 @@ class JukeboxPipeline(DiffusionPipeline):
             levels_to_draw(self.system, run.request.levels)
             piece = run.piece(self.system)
             if max_batch_size is not None:
-                piece.batch_size = at_least_one("max_batch_size", max_batch_size)
+                piece.max_batch_size = at_least_one("max_batch_size", max_batch_size)
             return self._draw(piece, run, callback, output_type)
 
     @torch.no_grad()

@@ -22,7 +22,8 @@ from hf_jukebox.runs import checkpoints
 from hf_jukebox.runs.folder import JukeboxRun
 
 CODES_BETWEEN_CHECKPOINTS = 20
-MODES = ("ancestral", "primed", "continue", "upsample")
+MODES = ("ancestral", "primed", "continue", "parallel", "upsample")
+ROWS = 2  # drawn at a time
 Draw = Callable[[Path, Any], object]
 
 
@@ -52,32 +53,33 @@ def seeded() -> torch.Generator:
 def drawing(pipe: JukeboxPipeline, mode: str, begun: Path) -> Draw:
     """Draws a run of a mode into a folder; `begun` is a place for what it goes on from."""
 
-    def new_run(folder: Path, callback: Any, prompts: Any = None, codes: int = 22, levels: int | None = None) -> None:
+    def new_run(folder: Path, callback: Any, prompts: Any = None, codes: int = 22, **options: Any) -> None:
         pipe(
             prompts,
             artist=["night bus", "the lanterns", "night bus"],
             audio_length_in_s=codes_in_s(codes),
-            levels=levels,
-            max_batch_size=2,
+            max_batch_size=ROWS,
             generator=seeded(),
             output_dir=folder,
             callback=callback,
+            **options,
         )
 
     if mode == "ancestral":
         return new_run
-    if mode == "primed":
+    if mode in ("primed", "parallel"):
         prompts = [noise_audio(codes_in_s(codes), codes) for codes in (3, 9, 6)]
-        return lambda folder, callback: new_run(folder, callback, prompts)
+        how = "parallel" if mode == "parallel" else "sequential"
+        return lambda folder, callback: new_run(folder, callback, prompts, upsampling=how)
     if not begun.exists():
         new_run(begun, None, codes=9 if mode == "continue" else 22, levels=None if mode == "continue" else 2)
 
     def go_on(folder: Path, callback: Any) -> None:
         shutil.copytree(begun, folder)
         if mode == "continue":
-            pipe.continue_run(folder, codes_in_s(22), temperature=1.1, max_batch_size=2, callback=callback)
+            pipe.continue_run(folder, codes_in_s(22), temperature=1.1, max_batch_size=ROWS, callback=callback)
         else:
-            pipe.upsample_run(folder, max_batch_size=2, callback=callback)
+            pipe.upsample_run(folder, max_batch_size=ROWS, callback=callback)
 
     return go_on
 
@@ -107,13 +109,13 @@ def poll(folder: Path, uninterrupted: list[torch.Tensor]) -> None:
 
 
 def draw_and_kill(draw: Draw, folder: Path, after: int, pause: float, whole: list[torch.Tensor]) -> tuple[int, ...]:
-    """Draw in another process and kill it some time after so many codes; the level, first song and code it was at."""
-    shared = mmap.mmap(-1, 32)
+    """Draw in another process and kill it some time after so many codes; its level then, and the codes left there."""
+    shared = mmap.mmap(-1, 24)
     codes = count(1)
 
     def tell(progress: SamplingProgress) -> None:
-        place = (next(codes), progress.level, progress.songs.start, progress.done)
-        shared[:] = struct.pack("4q", *place)
+        place = (next(codes), progress.level, progress.level_to_draw - progress.level_drawn)
+        shared[:] = struct.pack("3q", *place)
 
     child = os.fork()
     if child == 0:
@@ -123,12 +125,12 @@ def draw_and_kill(draw: Draw, folder: Path, after: int, pause: float, whole: lis
             os._exit(0)
     while os.waitpid(child, os.WNOHANG)[0] == 0:
         poll(folder, whole)
-        if struct.unpack("4q", shared[:])[0] >= after:
+        if struct.unpack("3q", shared[:])[0] >= after:
             time.sleep(pause)
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             break
-    return struct.unpack("4q", shared[:])[1:]
+    return struct.unpack("3q", shared[:])[1:]
 
 
 def kill_and_resume(pipe: JukeboxPipeline, mode: str, moment: random.Random, tmp_path: Path, whole: Path) -> None:
@@ -138,14 +140,14 @@ def kill_and_resume(pipe: JukeboxPipeline, mode: str, moment: random.Random, tmp
     codes = JukeboxRun.open(whole).codes
     last = 2 * sum(of_level.shape[1] for of_level in codes)
     after, pause = moment.randint(1, last), moment.choice([0.0, 0.001, 0.01, 0.05])
-    level, song, done = draw_and_kill(draw, tmp_path / "run", after, pause, codes)
+    level, left = draw_and_kill(draw, tmp_path / "run", after, pause, codes)
 
     resumed: list[SamplingProgress] = []
     pipe.resume(tmp_path / "run", callback=resumed.append)
     check_equal(tmp_path / "run", whole)
     assert not list((tmp_path / "run" / "state").glob("*.safetensors"))
-    if resumed and (resumed[0].level, resumed[0].songs.start) == (level, song):
-        assert done - (resumed[0].done - 1) <= CODES_BETWEEN_CHECKPOINTS + 1
+    if resumed and resumed[0].level == level:
+        assert resumed[0].level_to_draw - left <= ROWS * (CODES_BETWEEN_CHECKPOINTS + 1)
 
 
 @pytest.fixture(scope="module")
@@ -153,11 +155,11 @@ def whole_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("whole")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 def test_a_killed_run_is_resumed_with_the_same_bits(
     pipe: JukeboxPipeline, seed: int, tmp_path: Path, whole_runs: Path
 ) -> None:
-    mode = ("ancestral", "primed", "continue")[seed]
+    mode = MODES[seed]
     kill_and_resume(pipe, mode, random.Random(seed), tmp_path, whole_runs / mode)
 
 

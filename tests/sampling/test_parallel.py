@@ -1,12 +1,14 @@
 """Levels drawn as one batch of segments."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import codes_in_s, noise_audio, tiny_pipeline
+from tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline
+from hf_jukebox import JukeboxPipeline, files
+from hf_jukebox.pipeline_jukebox import SamplingProgress
 from hf_jukebox.sampling.parallel import WARM_UP, Seam, fade_seams, plan_segments
 
 TOP_CODES = 24  # 96 codes of level 1, one window and a half; 384 of level 0, six
@@ -57,17 +59,78 @@ def test_a_prompt_is_kept_and_gone_on_from(pipe):
     assert out.audios.shape == (2, TOP_CODES * 128) and out.audios.abs().max() <= 1
 
 
-def test_an_interrupted_level_is_gone_on_with(pipe, tmp_path):
-    whole = draw(pipe, upsampling="parallel", max_batch_size=1)
-    draw(
-        pipe,
-        upsampling="parallel",
-        max_batch_size=1,
-        output_dir=tmp_path / "run",
-        callback=lambda progress: not (progress.level == 0 and progress.done > 150),
-    )
-    resumed = pipe.resume(tmp_path / "run", output_type="pt")
-    assert all(torch.equal(a, b) for a, b in zip(whole.codes, resumed.codes, strict=True))
+def stop_in_a_segment(pipe: JukeboxPipeline, folder: Path, **options: Any) -> SamplingProgress:
+    """Stop a run in the middle of segments of level 0, after others are finished; how far it was."""
+    seen = []
+
+    def stop(progress: SamplingProgress) -> bool:
+        seen.append(progress)
+        return [each.level for each in seen].count(0) < 100
+
+    draw(pipe, upsampling="parallel", max_batch_size=2, output_dir=folder, callback=stop, **options)
+    return seen[-1]
+
+
+def test_a_level_goes_on_in_the_middle_of_its_segments(pipe, tmp_path):
+    whole = draw(pipe, upsampling="parallel", max_batch_size=2)
+    before = stop_in_a_segment(pipe, tmp_path / "run")
+    resumed: list[SamplingProgress] = []
+    out = pipe.resume(tmp_path / "run", output_type="pt", callback=resumed.append)
+    assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(whole.level_audios, out.level_audios, strict=True))
+    # Nothing is drawn twice, and every code counts.
+    assert len(resumed) == 4 * 64 - 100  # four groups of two segments
+    left = before.level_to_draw - before.level_drawn
+    assert resumed[-1].drawn == resumed[-1].to_draw == left
+    assert [each.done for each in resumed] == sorted(each.done for each in resumed)
+    assert resumed[-1].done == resumed[-1].total == 384
+
+
+def test_what_is_finished_beyond_a_gap_is_kept(pipe, tmp_path):
+    whole = draw(pipe, upsampling="parallel", max_batch_size=2)
+    stop_in_a_segment(pipe, tmp_path / "run")
+    for path in (tmp_path / "run" / "state").iterdir():
+        path.unlink()
+    resumed: list[SamplingProgress] = []
+    out = pipe.resume(tmp_path / "run", output_type="pt", max_batch_size=1, callback=resumed.append)
+    assert len(resumed) == (7 - 2) * 64  # two segments were finished
+    assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
+    assert torch.equal(whole.audios, out.audios)
+
+
+def test_a_folder_without_seams_is_gone_on_with(pipe, tmp_path):
+    whole = draw(pipe, upsampling="parallel", max_batch_size=2)
+    stop_in_a_segment(pipe, tmp_path / "run")
+    for path in (tmp_path / "run" / "codes").iterdir():
+        tensors, metadata = files.read_tensors(path)
+        files.write_tensors(path, {name: tensors[name] for name in ("codes", "filled")}, metadata)
+    out = pipe.resume(tmp_path / "run", output_type="pt")
+    assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
+
+
+def test_a_longer_piece_keeps_its_seams(pipe, tmp_path):
+    first = draw(pipe, upsampling="parallel", output_dir=tmp_path / "run")
+    longer = pipe.continue_run(tmp_path / "run", codes_in_s(TOP_CODES + 8), output_type="pt")
+    unaffected = first.audios.shape[1] - 2 * TOP_HOP  # the last codes lacked what follows them
+    assert torch.equal(longer.audios[:, :unaffected], first.audios[:, :unaffected])
+
+
+def test_memory_that_runs_out_halves_a_group_of_segments(pipe, monkeypatch, tmp_path):
+    whole = draw(pipe, upsampling="parallel")
+    step, drawn = pipe.prior_0.step, []
+
+    def limited(state: Any, *args: Any) -> Any:
+        if state.batch_size > 2 and len(drawn) >= 30:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        drawn.append(state.batch_size)
+        return step(state, *args)
+
+    monkeypatch.setattr(pipe.prior_0, "step", limited)
+    out = draw(pipe, upsampling="parallel", output_dir=tmp_path / "run")
+    assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
+    assert torch.equal(whole.audios, out.audios)
+    assert set(drawn[:30]) == {7} and set(drawn[30:]) == {1, 2}
+    assert sum(drawn) == 7 * 64  # each code once: the parts went on from where the whole was
 
 
 def test_upsampling_must_be_a_known_way(pipe):

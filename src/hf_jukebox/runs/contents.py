@@ -9,9 +9,9 @@ from typing import Self
 import torch
 
 from ..audio import audio_info
-from ..files import read_tensors
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
+from .codes import read_codes
 from .record import Step, read_steps
 
 REQUEST = "request.json"
@@ -114,13 +114,12 @@ class RunContents:
         path, known = self._level_path(level), self.step.known[level]
         read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known))
         if path.is_file():
-            tensors, place = read_tensors(path)
-            if int(place["step"]) >= len(self.steps):  # a step has begun since we looked
+            read, step = read_codes(path)
+            if step >= len(self.steps):  # a step has begun since we looked
                 self.steps = read_steps(self.folder / REQUEST)
                 return self._read_level(level)
-            read = KnownCodes(tensors["codes"].long(), tensors["filled"].tolist())
-            for step in self.steps[int(place["step"]) + 1 :]:
-                read = KnownCodes(read.codes[step.rows], [read.lengths[row] for row in step.rows])
+            for later in self.steps[step + 1 :]:
+                read = read.of_songs(later.rows)
         lengths = read.lengths
         fits = len(lengths) == len(known) and all(a <= b for a, b in zip(known, lengths, strict=True))
         if not fits or max(lengths) > max(self._total(level), *known):

@@ -1,8 +1,8 @@
 """A run's folder, read at any time and written by one process at a time.
 
 request.json                  every step as it was decided; replacing it is what begins a step
-codes/level_L.safetensors     the codes of a level so far
-state/level_L_songs_F-L.safetensors    a window in progress: what its next code depends on
+codes/level_L.safetensors     the codes of a level so far, and the warm-up of its segments
+state/                        the windows in progress: what their next codes depend on
 level_L/item_N.wav            each finished level as audio
 index.html                    the listening page
 earlier/K/                    what step K left, where a choice has put it aside; a run like any other
@@ -19,16 +19,18 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 
-from ..files import locked, read_tensors, write_tensors, write_wav
+from ..files import locked, write_wav
 from ..sampling.level import Snapshot
 from ..sampling.piece import LevelCodes, Piece
 from ..sampling.request import SamplingRequest
+from ..sampling.scheduler import Rows
 from ..system import System
+from .codes import write_codes
 from .contents import REQUEST, RunContents
 from .page import update_page
 from .record import SongFolder, Step, read_steps, write_steps
+from .states import States
 
 
 class JukeboxRun(RunContents):
@@ -38,6 +40,10 @@ class JukeboxRun(RunContents):
         folder: The folder.
         steps: Every step so far; the last one is the current.
     """
+
+    def __init__(self, folder: Path, steps: list[Step]) -> None:
+        super().__init__(folder, steps)
+        self._states = States(folder / "state", len(steps) - 1)
 
     @classmethod
     @contextmanager
@@ -87,6 +93,7 @@ class JukeboxRun(RunContents):
         """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
         write_steps(self.folder / REQUEST, [*self.steps, step])
         self.steps = [*self.steps, step]
+        self._states = States(self.folder / "state", len(self.steps) - 1)
 
     def pick(self, song: int) -> None:
         """Go on with one song alone; the others are put aside in `earlier`, which is a run of its own.
@@ -120,36 +127,22 @@ class JukeboxRun(RunContents):
 
     # Writing -------------------------------------------------------------------------------------------------------
 
-    def save(self, level: int, of_level: LevelCodes, snapshots: Mapping[range, Snapshot]) -> None:
-        """Write the codes of a level, and of its windows in progress what their next codes depend on.
-
-        In this order, so that at every instant there are at least the codes that a state goes on from.
-        """
+    def save(self, level: int, of_level: LevelCodes, snapshots: Mapping[Rows, Snapshot]) -> None:
+        """Write the codes of a level, and of its windows in progress what their next codes depend on."""
         self._write_level(level, of_level)
-        written = set()
-        for songs, snapshot in snapshots.items():
-            path = self.folder / "state" / f"level_{level}_songs_{songs[0]}-{songs[-1]}.safetensors"
-            place = {"step": len(self.steps) - 1, "first": songs[0], "last": songs[-1], "filled": snapshot.filled}
-            write_tensors(path, snapshot.tensors, place)
-            written.add(path)
-        for path in set((self.folder / "state").glob("*.safetensors")) - written:
-            path.unlink()
+        self._states.write(level, snapshots)
 
-    def snapshots(self, level: int) -> dict[range, Snapshot]:
-        """The windows in progress at a level, by the songs' numbers."""
-        found: dict[range, Snapshot] = {}
-        for path in (self.folder / "state").glob(f"level_{level}_*.safetensors"):
-            tensors, place = read_tensors(path)
-            if int(place["step"]) == len(self.steps) - 1:
-                songs = range(int(place["first"]), int(place["last"]) + 1)
-                found[songs] = Snapshot(int(place["filled"]), tensors)
-        # A process that ended while it halved a group has left the whole beside a half, which is as good.
-        taken: dict[range, Snapshot] = {}
-        for songs in sorted(found, key=len):
-            if not any(set(songs) & set(others) for others in taken):
-                taken[songs] = found[songs]
-        filled = self._read_level(level).lengths
-        return {songs: each for songs, each in taken.items() if any(filled[n] < self._total(level) for n in songs)}
+    def snapshots(self, level: int) -> dict[Rows, Snapshot]:
+        """The windows in progress at a level, by the rows that are drawn in step.
+
+        Raises:
+            ValueError: one is damaged.
+        """
+        return self._states.read(level)
+
+    def forget_snapshots(self, level: int) -> None:
+        """Remove the windows in progress of a level that is finished."""
+        self._states.clear(level)
 
     def write_audio(self, level: int, song: int, blocks: Iterable[np.ndarray]) -> None:
         write_wav(self.audio_path(level, song), blocks, self.sampling_rate)
@@ -168,11 +161,8 @@ class JukeboxRun(RunContents):
     # Parts ---------------------------------------------------------------------------------------------------------
 
     def _write_level(self, level: int, of_level: LevelCodes) -> None:
-        if not any(of_level.filled):
-            return
-        codes = of_level.codes[:, : max(of_level.filled)].int()
-        tensors = {"codes": codes, "filled": torch.tensor(of_level.filled)}
-        write_tensors(self._level_path(level), tensors, {"step": len(self.steps) - 1})
+        if any(of_level.filled) or any(of_level.seams):
+            write_codes(self._level_path(level), of_level, len(self.steps) - 1)
 
     def _put_aside(self) -> Path:
         """Keep the current step, its codes, its audio and their page in a folder of their own."""
@@ -210,7 +200,7 @@ def _part(piece: Piece, place: SongFolder, hops: Sequence[int]) -> tuple[Samplin
         known = [min(length, total) for length in of_level.known[rows]]
         finished = of_level.is_finished and level in piece.request.levels
         filled = [total] * len(known) if finished else known
-        levels.append(LevelCodes(of_level.codes[rows, :total], known, list(filled)))
+        levels.append(LevelCodes(of_level.codes[rows, :total], known, list(filled), of_level.seams[rows]))
     request = replace(piece.request, songs=piece.request.songs[rows], top_codes=place.top_codes)
     return request, levels
 

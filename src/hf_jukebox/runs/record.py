@@ -18,7 +18,7 @@ from ..files import replacing
 from ..sampling.draw import DrawSettings
 from ..sampling.request import SamplingRequest, Song
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _VALUES_A_TENSOR = 64
 
 
@@ -163,6 +163,9 @@ def read_steps(path: Path) -> list[Step]:
 
 def _step(fields: dict[str, Any]) -> Step:
     request = dict(fields["request"])
+    if "batch_size" in request:  # format 1 had songs and segments apart
+        del request["batch_size"]
+        request["max_batch_size"] = request.pop("segments_at_a_time")
     songs = [Song(**song) for song in request.pop("songs")]
     songs = [replace(song, key=(int(song.key[0]), int(song.key[1]))) for song in songs]
     settings = [DrawSettings(**each) for each in request.pop("settings")]

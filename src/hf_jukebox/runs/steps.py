@@ -114,15 +114,15 @@ def _next_step(
         raise ValueError(f"{run.folder} is a batch of songs; go on in the folder of one of them, such as {one}.")
     before = run.request
     rows = [row for row in range(len(before.songs)) for _ in range(at_least_one("num_samples", candidates))]
+    limit = changes.get("max_batch_size")
     request = SamplingRequest(
         songs=_songs(before, system, length, levels, candidates, changes),
         top_codes=length,
         levels=levels,
         hops=_hops(before, system, changes),
         settings=_settings(before, changes),
-        batch_size=at_least_one("max_batch_size", changes.get("max_batch_size") or len(rows)),
+        max_batch_size=before.max_batch_size if limit is None else at_least_one("max_batch_size", limit),
         upsampling=before.upsampling,
-        segments_at_a_time=changes.get("max_batch_size") or before.segments_at_a_time,
     )
     known = [[of_level[row] for row in rows] for of_level in run.filled]
     return Step.now(action, request, known, rows, model)

@@ -84,9 +84,6 @@ class Arguments:
             levels=levels,
             hops=window_hops(system, self.hop_fraction),
             settings=draw_settings(self.temperature, self.top_k, self.top_p, system.num_levels),
-            batch_size=num_songs
-            if self.max_batch_size is None
-            else at_least_one("max_batch_size", self.max_batch_size),
+            max_batch_size=None if self.max_batch_size is None else at_least_one("max_batch_size", self.max_batch_size),
             upsampling=check_upsampling(self.upsampling),
-            segments_at_a_time=self.max_batch_size,
         )

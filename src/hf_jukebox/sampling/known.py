@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,13 +14,21 @@ from ..system import System
 
 @dataclass
 class KnownCodes:
-    """Codes of one level that exist: `codes` `[B, longest]`, of which the first `lengths` count, one a song."""
+    """Codes of one level that exist: `codes` `[B, longest]`, of which the first `lengths` count, one a song.
+
+    Args:
+        seams: Of each song where segments take over, and their warm-up; empty where there are none.
+    """
 
     codes: torch.Tensor
     lengths: list[int]
+    seams: list[dict[int, torch.Tensor]] = field(default_factory=list)
 
-    def __getitem__(self, songs: slice) -> KnownCodes:
-        return KnownCodes(self.codes[songs], self.lengths[songs])
+    def of_songs(self, rows: Sequence[int]) -> KnownCodes:
+        """The codes that count of some songs; each may be taken more than once."""
+        lengths = [self.lengths[row] for row in rows]
+        seams = [{at: codes for at, codes in self.seams[row].items() if at < self.lengths[row]} for row in rows]
+        return KnownCodes(self.codes[rows, : max(lengths)], lengths, seams)
 
     def for_songs(self, num_songs: int) -> KnownCodes:
         """Each row repeated, so that there are `num_songs`, candidates of a prompt next to each other."""

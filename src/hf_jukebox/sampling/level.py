@@ -34,8 +34,8 @@ class LevelTask:
     """What to draw at one level.
 
     Args:
-        codes: `[B, total]`; the codes that exist lie at the front, the rest are filled in.
-        known: How many codes exist, one number a song.
+        codes: `[B, total]`, a row a song or segment; the codes that exist lie at the front, the rest are filled in.
+        known: How many codes exist, one number a row.
         hop: Codes from one window's start to the next.
         noise: `[B, total]` uniform numbers, one a code.
         settings: Temperature and filters.
@@ -58,26 +58,31 @@ class LevelTask:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a level stands between two codes: what the next ones depend on, apart from the codes themselves.
+    """Where a group of rows stands between two codes: all that the next ones depend on.
 
     Args:
-        filled: How many codes there are.
+        codes: What there is of each row, `[B, filled]` on the CPU.
         tensors: Of the window in progress, on the CPU, each with the batch in front; empty between two windows.
     """
 
-    filled: int
+    codes: torch.Tensor
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def __getitem__(self, songs: slice) -> Snapshot:
-        return Snapshot(self.filled, {name: tensor[songs].clone() for name, tensor in self.tensors.items()})
+    @property
+    def filled(self) -> int:
+        """How many codes of each row there are."""
+        return self.codes.shape[1]
+
+    def __getitem__(self, rows: slice | list[int]) -> Snapshot:
+        return Snapshot(self.codes[rows], {name: tensor[rows].clone() for name, tensor in self.tensors.items()})
 
 
 class LevelSampler:
-    """Draws a level's codes. Iterating draws one code for all songs at a time, and yields how many are done.
+    """Draws a level's codes. Iterating draws one code for all rows at a time, and yields how many are done.
 
-    Between two codes everything that the next one depends on is in `task.codes`, `filled` and `state`. From the codes
-    and a `snapshot` another sampler goes on with the very same codes: it restores the window's caches, since filling
-    them anew in one pass would not give their last bits.
+    Between two codes everything that the next one depends on is in `task.codes`, `filled` and `state`. From a
+    `snapshot` another sampler goes on with the very same codes: it restores the window's caches, since filling them
+    anew in one pass would not give their last bits.
     """
 
     def __init__(
@@ -90,10 +95,12 @@ class LevelSampler:
         self.prior = prior
         self.task = task
         self.draw_code = draw_code
-        self.filled = min(task.known) if snapshot is None else snapshot.filled
+        snapshot = Snapshot(task.codes[:, : min(task.known)]) if snapshot is None else snapshot
+        self.filled = snapshot.filled
+        task.codes[:, : self.filled] = snapshot.codes
         self.state: DecodeState = prior.new_state(task.codes.shape[0])
-        self._in_window = snapshot is not None and bool(snapshot.tensors)
-        if snapshot is not None and self._in_window:
+        self._in_window = bool(snapshot.tensors)
+        if self._in_window:
             for name, tensor in self.state.tensors().items():
                 tensor.copy_(snapshot.tensors[name])
 
@@ -104,10 +111,11 @@ class LevelSampler:
 
     def snapshot(self) -> Snapshot:
         """A copy of where the level stands; it may be taken between two codes, and after an error."""
-        if not self._in_window:
-            return Snapshot(self.filled)
-        tensors = self.state.tensors().items()
-        return Snapshot(self.filled, {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors})
+        tensors = self.state.tensors().items() if self._in_window else ()
+        return Snapshot(
+            self.task.codes[:, : self.filled].to("cpu", copy=True),
+            {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors},
+        )
 
     def __iter__(self) -> Iterator[int]:
         for window in self.windows:

@@ -44,9 +44,8 @@ class SamplingRequest:
         levels: Which levels to draw, the highest first.
         hops: Codes from one window to the next, one entry a level, finest first.
         settings: How each level is drawn, finest first.
-        batch_size: Songs drawn at a time.
+        max_batch_size: Songs, or in parallel upsampling segments, drawn at a time; None for as many as fit into memory.
         upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
-        segments_at_a_time: In parallel upsampling; None for as many as fit into memory.
     """
 
     songs: list[Song]
@@ -54,9 +53,8 @@ class SamplingRequest:
     levels: list[int]
     hops: list[int]
     settings: list[DrawSettings]
-    batch_size: int
+    max_batch_size: int | None = None
     upsampling: str = "sequential"
-    segments_at_a_time: int | None = None
 
 
 def count_songs(**values: Any) -> int:

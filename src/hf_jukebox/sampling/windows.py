@@ -14,6 +14,35 @@ class Window:
     known: int
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What one row of a batch draws: a song from end to end, or a segment of it.
+
+    Args:
+        song: Its number in the piece.
+        window: Where the stretch lies in the song; its first `known` codes are not kept of it.
+        warms_up: Whether it draws these first codes itself, beside those of the stretch before it; else they exist.
+    """
+
+    song: int
+    window: Window
+    warms_up: bool = False
+
+    @property
+    def begin(self) -> int:
+        """The first code of the song that is kept of it."""
+        return self.window.start + self.window.known
+
+    @property
+    def end(self) -> int:
+        return self.window.end
+
+    @property
+    def length(self) -> int:
+        """Codes from its start, kept or not, to its end."""
+        return self.window.end - self.window.start
+
+
 def round_hop(n_ctx: int, hop_fraction: float, upsampling_ratio: int) -> int:
     """Codes from one window's start to the next: `hop_fraction * n_ctx`, rounded to whole codes of the level above."""
     return max(round(hop_fraction * n_ctx / upsampling_ratio), 1) * upsampling_ratio
