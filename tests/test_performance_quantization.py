@@ -51,3 +51,14 @@ def test_a_pipeline_with_a_quantised_prior_draws_compiled(folder):
     pipe.compile()
     assert isinstance(pipe._draw_code, StepCompiler)
     assert torch.equal(draw(), eager)
+
+
+def test_a_quantised_model_is_not_saved_but_told_of(folder, tmp_path):
+    int8 = TorchAoConfig(Int8WeightOnlyConfig())
+    prior = JukeboxPrior.from_pretrained(folder / "prior_2", quantization_config=int8)
+    config = PipelineQuantizationConfig(quant_mapping={"prior_2": int8})
+    pipe = JukeboxPipeline.from_pretrained(folder, quantization_config=config)
+    for model in (prior, pipe):
+        with pytest.raises(ValueError, match="save it before it is quantised, and give from_pretrained the quantiz"):
+            model.save_pretrained(tmp_path / "saved")
+    assert not list(tmp_path.iterdir())

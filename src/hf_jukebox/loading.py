@@ -6,10 +6,12 @@ import logging
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import wraps
 from typing import Any, Self
 
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
+from transformers.utils.quantization_config import QuantizationMethod
 
 _NAMES_IN_MESSAGE = 8
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
@@ -59,6 +61,24 @@ class CompleteModel(PreTrainedModel):
                 f"The weights in {pretrained_model_name_or_path} do not fit {cls.__name__} with their config: {faults}."
             )
         return loaded if output_loading_info else model
+
+    @wraps(PreTrainedModel.save_pretrained)  # diffusers reads in the signature which arguments it may pass on
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        self.check_can_be_loaded_again()
+        super().save_pretrained(*args, **kwargs)
+
+    def check_can_be_loaded_again(self) -> None:
+        """Refuse a model quantised by torchao: its files can be written, but parameters that lie in no submodule, such
+        as a prior's `position_embedding`, end torchao's reading of them.
+
+        Raises:
+            ValueError: this is one.
+        """
+        if getattr(self, "quantization_method", None) == QuantizationMethod.TORCHAO:
+            raise ValueError(
+                f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "
+                "and give from_pretrained the quantization_config each time."
+            )
 
 
 def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:

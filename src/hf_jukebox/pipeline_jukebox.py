@@ -150,6 +150,19 @@ class JukeboxPipeline(DiffusionPipeline):
         pipeline._on_disk = on_disk
         return pipeline
 
+    def save_pretrained(self, save_directory: PathLike, *args: Any, **kwargs: Any) -> None:
+        """Save all parts; see `DiffusionPipeline.save_pretrained`.
+
+        Raises:
+            ValueError: a part could not be loaded again; nothing is written.
+        """
+        if self._on_disk is not None:
+            raise ValueError("The priors of this pipeline were left on disk; to save it load it without low_memory.")
+        for part in (self.vqvae, *self.priors):
+            if part is not None:
+                part.check_can_be_loaded_again()
+        super().save_pretrained(save_directory, *args, **kwargs)
+
     @property
     def device(self) -> torch.device:
         """Where the parts are that are in memory."""

@@ -1,5 +1,6 @@
 """Priors that stay on disk until they are drawn with."""
 
+import pytest
 import torch
 from tiny import codes_in_s, tiny_pipeline
 
@@ -22,3 +23,6 @@ def test_priors_on_disk_draw_the_same_and_are_given_up_again(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
     assert set(in_memory) == {1}
     assert all(prior.position_embedding.is_meta for prior in lean.priors)
+    with pytest.raises(ValueError, match="load it without low_memory"):
+        lean.save_pretrained(tmp_path / "again")
+    assert not (tmp_path / "again").exists()
