@@ -4,35 +4,28 @@ A program that measures another implementation speaks the same protocol, one JSO
 `{"threads", "weights"}`, a file for torch.load that holds `config`, `state` and `upper` of a prior, or of a VQ-VAE, and
 answers `{}`. Then it answers each `{"task": "decode", "batch", "codes"}` with `{"seconds", "codes"}`, drawn greedily,
 and each `{"task": "encode" | "reconstruct", "samples"}` with `{"seconds"}`.
+
+For training the file holds `batch`, that is `codes` and `labels`, in place of `upper`. Each `{"task": "train"}` is one
+optimisation step on it, answered with `{"seconds", "core_seconds", "loss", "peak_mb"}`: the loss is that before the
+step, and the most memory the process ever had is counted from before there was a model.
 """
 
-import json
-import os
-import sys
 import time
 from typing import Any
 
 import torch
+from serving import answering_steps, plain_step, serve
 from transformers import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 
-ANSWERS = os.fdopen(os.dup(1), "w")
-sys.stdout = sys.stderr  # whatever the library prints
 
-
-def answer(**values: Any) -> None:
-    ANSWERS.write(json.dumps(values) + "\n")
-    ANSWERS.flush()
-
-
-def load(weights: str) -> tuple[torch.nn.Module, torch.Tensor]:
-    held = torch.load(weights, weights_only=True)
+def load(held: dict[str, Any]) -> Any:
     config = held["config"]
     if "hidden_size" in config:
         model = JukeboxPrior(JukeboxPriorConfig(**config), level=config["level"], nb_priors=3)
     else:
         model = JukeboxVQVAE(JukeboxVQVAEConfig(**config))
     model.load_state_dict(held["state"])
-    return model.eval(), held["upper"]
+    return model.eval()
 
 
 @torch.no_grad()
@@ -53,14 +46,17 @@ def run(model: Any, upper: torch.Tensor, request: dict[str, Any]) -> dict[str, A
     return {"seconds": time.perf_counter() - started}
 
 
-def main() -> None:
-    first = json.loads(sys.stdin.readline())
-    torch.set_num_threads(first["threads"])
-    model, upper = load(first["weights"])
-    answer()
-    for line in sys.stdin:
-        answer(**run(model, upper, json.loads(line)))
+def prepare(held: dict[str, Any]) -> Any:
+    if "batch" not in held:
+        model = load(held)
+        return lambda request: run(model, held["upper"], request)
+
+    def make_step() -> Any:
+        prior, batch = load(held), held["batch"]
+        return plain_step(prior, lambda: prior.forward_tokens(batch["codes"], [], batch["labels"])[0])
+
+    return answering_steps(make_step)
 
 
 if __name__ == "__main__":
-    main()
+    serve(prepare)

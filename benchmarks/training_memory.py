@@ -46,7 +46,7 @@ class Case:
         return LoopArguments(output_dir=output_dir, report_to="none", sample_steps=0, **self.options)
 
     def estimate(self) -> MemoryEstimate:
-        return estimate_memory(self.config, self.arguments("unused"), chunk_length=self.chunk_length, device_type="cpu")
+        return estimate_memory(self.config, self.arguments("unused"), chunk_length=self.chunk_length)
 
 
 _PRIOR = JukeboxPriorConfig.from_preset("small_prior", n_ctx=1024, hidden_size=512, num_hidden_layers=12)

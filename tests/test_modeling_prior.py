@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.layers.attention import AttentionKind, LyricsAttention
+from hf_jukebox.training.memory import recompute_activations
 
 LYRICS_PRIORS = ("lyrics_order_8", "lyrics_order_10", "joint_lyrics")
 
@@ -346,7 +347,6 @@ def test_the_loss_weighs_codes_and_characters_by_their_numbers() -> None:
 # Training and precision ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable` is deprecated:FutureWarning")
 @pytest.mark.parametrize("name", ["labelled_upsampler", "lyrics_order_8"])
 def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
     prior = JukeboxPrior(random_prior(name).config)
@@ -362,7 +362,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
         return [None if weight.grad is None else weight.grad.clone() for weight in prior.parameters()]
 
     plain = gradients()
-    prior.gradient_checkpointing_enable()
+    recompute_activations(prior)
     assert all(block.gradient_checkpointing for block in prior.transformer.blocks)
     for kept, recomputed in zip(plain, gradients(), strict=True):
         torch.testing.assert_close(recomputed, kept, rtol=0, atol=1e-6)

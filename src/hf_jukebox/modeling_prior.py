@@ -16,6 +16,7 @@ from .layers.attention import AttentionShape, LyricsAttention, StepPosition
 from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner
 from .layers.decoding import step_linear
 from .layers.initialization import pytorch_default_
+from .layers.linear import Linear
 from .layers.lyrics import LyricsEncoder
 from .layers.resnet import ResidualShape
 from .layers.transformer import Taps, Transformer, TransformerShape
@@ -130,9 +131,9 @@ class JukeboxPrior(CompleteModel):
             )
         if config.lyrics_scheme == "separate":
             self.lyrics_encoder = LyricsEncoder(config.lyrics_vocab_size, _lyrics_transformer_shape(config), width)
-            self.lyrics_head = nn.Linear(width, config.lyrics_vocab_size, bias=False)
+            self.lyrics_head = Linear(width, config.lyrics_vocab_size, bias=False)
         self.transformer = Transformer(_transformer_shape(config))
-        self.head = nn.Linear(width, vocab_size, bias=False)
+        self.head = Linear(width, vocab_size, bias=False)
         if config.tie_word_embeddings:
             self._tied_weights_keys = {"head.weight": "token_embedding.weight"}
         self.post_init()
@@ -292,13 +293,18 @@ class JukeboxPrior(CompleteModel):
         tokens = self._lyric_tokens(labels)
         return None if self.lyrics_encoder is None or tokens is None else self.lyrics_encoder(tokens)
 
+    def _tokens(self, codes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        """The sequence that is modelled, `[B, num_joint_lyrics + T]`, as rows of the embedding."""
+        tokens = codes + self._code_shift
+        if self.config.num_joint_lyrics and labels is not None:
+            tokens = torch.cat([labels[:, -self.config.n_lyrics :], tokens], dim=1)
+        return tokens
+
     def _embed(
         self, codes: torch.Tensor, labels: torch.Tensor | None, conditioning: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Inputs of the transformer `[B, num_joint_lyrics + T, width]`, and the conditioning that is part of them."""
-        tokens = codes + self._code_shift
-        if self.config.num_joint_lyrics and labels is not None:
-            tokens = torch.cat([labels[:, -self.config.n_lyrics :], tokens], dim=1)
+        tokens = self._tokens(codes, labels)
         length = tokens.shape[1]
         start = self._start(codes.shape[0], labels)
         inputs = torch.cat([start, self.token_embedding(tokens)], dim=1)[:, :length]  # each sees the one before it
@@ -315,15 +321,16 @@ class JukeboxPrior(CompleteModel):
         self, hidden: torch.Tensor, lyrics: torch.Tensor | None, codes: torch.Tensor, labels: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
         """Logits of codes and lyrics, and their losses in bits."""
-        first = self.config.num_joint_lyrics
-        every = self._head(hidden)
-        logits, lyrics_logits = every[:, first:], every[:, :first] if first else None
-        code_loss = _bits(logits, codes + self._code_shift)
-        if lyrics is not None:
-            lyrics_logits = _at_least_float32(self.lyrics_head(lyrics.to(self.lyrics_head.weight.dtype)))
+        first, every = self.config.num_joint_lyrics, self._head(hidden)
+        bits = _bits(every, self._tokens(codes, labels))  # at once: slices of the logits would be copied first
+        code_loss, logits = bits[:, first:].mean(), every[:, first:, self._code_shift :]
+        if first:
+            return logits, every[:, :first], code_loss, bits[:, :first].mean()
         tokens = self._lyric_tokens(labels)
-        lyrics_loss = None if lyrics_logits is None or tokens is None else _bits(lyrics_logits, tokens)
-        return logits[..., self._code_shift :], lyrics_logits, code_loss, lyrics_loss
+        if lyrics is None or tokens is None:
+            return logits, None, code_loss, None
+        lyrics_logits = _at_least_float32(self.lyrics_head(lyrics.to(self.lyrics_head.weight.dtype)))
+        return logits, lyrics_logits, code_loss, _bits(lyrics_logits, tokens).mean()
 
     def _total_loss(self, code_loss: torch.Tensor, lyrics_loss: torch.Tensor | None, length: int) -> torch.Tensor:
         if lyrics_loss is None:
@@ -399,7 +406,9 @@ def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
 
 
 def _bits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten()) / math.log(2)
+    """How many bits each of `targets` `[B, T]` costs."""
+    nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    return nats.view_as(targets) / math.log(2)
 
 
 def _stack_heads(taps: Taps, config: JukeboxPriorConfig) -> tuple[torch.Tensor, ...]:

@@ -27,8 +27,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one_exactly(tmp_path, kind):
     )
     resumed.train()
     assert resumed.losses == {step: loss for step, loss in whole.losses.items() if step > 3}
-    for name, tensor in whole._tensors().items():
-        assert torch.equal(tensor, resumed._tensors()[name]), name
+    for name, tensor in whole.state.tensors().items():
+        assert torch.equal(tensor, resumed.state.tensors()[name]), name
 
 
 def test_label_dropout_is_resumed_exactly(tmp_path):

@@ -13,7 +13,7 @@ LYRICS = JukeboxPriorConfig.from_preset("tiny_lyrics_prior")
 
 
 def estimate(config: JukeboxPriorConfig = CONFIG, **options: object) -> MemoryEstimate:
-    ours = ("chunk_length", "num_processes", "sharded", "device_type", "prepare")
+    ours = ("chunk_length", "num_processes", "sharded", "prepare")
     details = {name: options.pop(name) for name in ours if name in options}
     return estimate_memory(config, LoopArguments(**options), **details)
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .decoding import step_attention, step_linear
+from .linear import Linear
 
 
 class AttentionKind(IntEnum):
@@ -108,8 +109,8 @@ class Attention(nn.Module):
     def __init__(self, shape: AttentionShape) -> None:
         super().__init__()
         self.shape = shape
-        self.qkv_proj = nn.Linear(shape.width, 3 * shape.state)
-        self.out_proj = nn.Linear(shape.state, shape.width)
+        self.qkv_proj = Linear(shape.width, 3 * shape.state)
+        self.out_proj = Linear(shape.state, shape.width)
 
     def forward(
         self, x: torch.Tensor, lyrics: torch.Tensor | None = None, cache: torch.Tensor | None = None
@@ -298,8 +299,8 @@ class LyricsAttention(Attention):
     def __init__(self, shape: AttentionShape) -> None:
         super().__init__(shape)
         del self.qkv_proj
-        self.q_proj = nn.Linear(shape.width, shape.state)
-        self.kv_proj = nn.Linear(shape.width, 2 * shape.state)
+        self.q_proj = Linear(shape.width, shape.state)
+        self.kv_proj = Linear(shape.width, 2 * shape.state)
 
     def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         if lyrics is None:

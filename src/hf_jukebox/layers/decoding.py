@@ -17,7 +17,7 @@ from torch import nn
 def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """`layer(x)` for the one position of a step, `[B, ..., in] -> [B, ..., out]`."""
     one_row = x.shape[0] == 1 and x.device.type == "cpu" and x.dtype != torch.float64
-    if not (torch.compiler.is_compiling() and one_row and type(layer) is nn.Linear and _has_rows(layer.weight)):
+    if not (torch.compiler.is_compiling() and one_row and isinstance(layer, nn.Linear) and _has_rows(layer.weight)):
         return layer(x)
     row = x.reshape(-1).float()
     weight: Any = layer.weight  # a tensor, or one of torchao's

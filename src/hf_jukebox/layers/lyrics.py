@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from .linear import Linear
 from .transformer import LayerNorm, Transformer, TransformerShape
 
 
@@ -21,7 +22,7 @@ class LyricsEncoder(nn.Module):
         self.position_embedding = nn.Parameter(torch.empty(shape.attention.positions, width))
         self.start_embedding = nn.Parameter(torch.empty(width))
         self.transformer = Transformer(shape)
-        self.proj = nn.Linear(width, out_width)
+        self.proj = Linear(width, out_width)
         self.norm = LayerNorm(out_width)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
 from .arguments import LoopArguments
+from .lora import adapter_of
 
 _FILES = [
     "config.json",
@@ -46,7 +47,7 @@ from hf_jukebox import {class_name}
 model = {class_name}.from_pretrained("{title}")
 ```
 
-`hf-jukebox assemble` puts a VQ-VAE and its priors together to a pipeline that makes music.
+{adapter}`hf-jukebox assemble` puts a VQ-VAE and its priors together to a pipeline that makes music.
 
 ## Data
 
@@ -64,23 +65,52 @@ model = {class_name}.from_pretrained("{title}")
 """
 
 
+_ADAPTER = """\
+The weights are those of `{base}` with an adapter merged into them. The adapter alone goes onto that prior:
+
+```python
+prior = JukeboxPrior.from_pretrained("{base}")
+prior.load_adapter("{title}", adapter_kwargs={{"subfolder": "adapter"}})
+```
+
+"""
+
+
 def write_card(
-    folder: Path, model: PreTrainedModel, arguments: LoopArguments, data: str, figures: dict[str, float]
+    folder: Path,
+    model: PreTrainedModel,
+    arguments: LoopArguments,
+    data: str,
+    figures: dict[str, float],
+    repository: str | None = None,
 ) -> None:
     """Write README.md: what the model is, what it was trained on and how, and its validation figures.
+
+    Args:
+        repository: Where on the Hub the model will be, for those who load it; by default it is a folder.
 
     Raises:
         OSError: the folder cannot be written.
     """
     chosen = {name: value for name, value in asdict(arguments).items() if value is not None and name not in _NOT_SHOWN}
+    title = repository or _name(arguments)
+    base = model.name_or_path or ""  # what it was fine-tuned from; of a folder its path is nobody's business
+    local = bool(base) and Path(base).is_dir()
     card = ModelCard(
         "---\n"
-        + ModelCardData(library_name="hf_jukebox", tags=["jukebox", "music", "audio"]).to_yaml()
+        + ModelCardData(
+            library_name="hf_jukebox",
+            tags=["jukebox", "music", "audio"],
+            base_model=None if local else base or None,
+        ).to_yaml()
         + "\n---\n\n"
         + _CARD.format(
-            title=_repository(arguments),
+            title=title,
             what=_describe(model.config),
             class_name=type(model).__name__,
+            adapter=""
+            if adapter_of(model) is None
+            else _ADAPTER.format(title=title, base=Path(base).name if local else base),
             data=data,
             results="\n".join(f"- validation {name}: {value:.4g}" for name, value in figures.items())
             or "Not validated.",
@@ -90,17 +120,48 @@ def write_card(
     card.save(folder / "README.md")
 
 
-def push(folder: Path, arguments: LoopArguments) -> str:
-    """Send the finished model and its card to the Hub; the address of what was sent."""
-    api = HfApi()
-    repository = api.create_repo(_repository(arguments), exist_ok=True).repo_id
-    return api.upload_folder(
-        repo_id=repository, folder_path=folder, allow_patterns=_FILES, commit_message="Trained model"
-    ).commit_url
+def make_repository(arguments: LoopArguments) -> str:
+    """Make the repository of a model on the Hub, unless it is there; its name with that of its owner.
+
+    Raises:
+        OSError: there is no token, or the Hub refuses it or cannot be reached.
+    """
+    try:
+        return HfApi().create_repo(_name(arguments), exist_ok=True).repo_id
+    except Exception as error:  # which ones depends on the version of huggingface_hub
+        raise OSError(
+            f"The repository {_name(arguments)} cannot be made on the Hub ({_reason(error)}); log in with `hf auth "
+            "login`, name another one with --hub_model_id, or leave out --push_to_hub."
+        ) from error
 
 
-def _repository(arguments: LoopArguments) -> str:
+def push(folder: Path, repository: str) -> str:
+    """Send the finished model and its card to the Hub; the address of what was sent.
+
+    Raises:
+        OSError: it did not arrive; the folder is still there.
+    """
+    try:
+        return (
+            HfApi()
+            .upload_folder(
+                repo_id=repository, folder_path=folder, allow_patterns=_FILES, commit_message="Trained model"
+            )
+            .commit_url
+        )
+    except Exception as error:  # which ones depends on the version of huggingface_hub
+        raise OSError(
+            f"The finished model could not be sent to the Hub ({_reason(error)}). It is in {folder}: train again with "
+            "--resume_from_checkpoint latest, or send its files yourself."
+        ) from error
+
+
+def _name(arguments: LoopArguments) -> str:
     return arguments.hub_model_id or Path(arguments.output_dir).resolve().name
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _describe(config: Any) -> str:

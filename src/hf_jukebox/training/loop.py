@@ -16,27 +16,18 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import GradScalerKwargs, set_seed
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 from torch.distributed.fsdp import FSDPModule
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
 from .arguments import LoopArguments
-from .card import push, write_card
-from .checkpoint import (
-    Progress,
-    Tensors,
-    checkpoint_folder,
-    find_checkpoint,
-    load_checkpoint,
-    read_progress,
-    remove_old_checkpoints,
-    save_checkpoint,
-)
+from .card import make_repository, push, write_card
+from .checkpoint import checkpoint_folder, find_checkpoint, remove_old_checkpoints
 from .data import TrainingData, training_loader, validation_loader
 from .ema import WeightAverage, published_decay
-from .memory import estimate_memory
-from .saving import save_finished, save_model
+from .memory import estimate_memory, recompute_activations
+from .run_state import RunState, random_numbers_kept
+from .saving import save_finished
 from .tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -87,7 +78,6 @@ def log_memory(config: Any, arguments: LoopArguments, accelerator: Accelerator, 
         replace(arguments, mixed_precision=accelerator.mixed_precision),
         num_processes=accelerator.num_processes,
         sharded=accelerator.is_fsdp2,
-        device_type=accelerator.device.type,
         **details,
     )
     logger.info("A step takes %s.", estimate)
@@ -124,13 +114,15 @@ class Trainer:
         self.output_dir = Path(arguments.output_dir)
         set_seed(arguments.seed, device_specific=True)
         if arguments.gradient_checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_activations(model)
         self.model, self.optimizer = self._prepare(model)
         self.bare_model: PreTrainedModel = accelerator.unwrap_model(self.model)
         self.average: WeightAverage | None = None
         if arguments.use_ema:
             decay = published_decay(self.global_batch_size) if arguments.ema_decay is None else arguments.ema_decay
             self.average = WeightAverage(self.bare_model, decay, arguments.offload_ema)
+        bare_optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
+        self.state = RunState(self.bare_model, bare_optimizer, self.average, accelerator)
         self.tracker = Tracker(accelerator, arguments)
 
     @property
@@ -148,6 +140,9 @@ class Trainer:
         """
         self.resume()
         arguments, batches = self.arguments, self._training_batches()
+        repository = None
+        if arguments.push_to_hub and self.accelerator.is_main_process:
+            repository = make_repository(arguments)  # now, not after days: it fails without a token
         self.model.train()
         with self._progress_bar() as bar:
             while self.step < arguments.max_train_steps:
@@ -161,7 +156,7 @@ class Trainer:
                     self.sample()
                 if self.step % arguments.checkpointing_steps == 0:
                     self.save()
-        return self._finish()
+        return self._finish(repository)
 
     def train_step(self, batches: Iterator[Batch]) -> dict[str, torch.Tensor]:
         """One step of the optimizer; its figures, of this process, averaged over the accumulated batches."""
@@ -220,20 +215,7 @@ class Trainer:
         Raises:
             OSError: it could not be written; the checkpoints that were there still are.
         """
-        scaler = self.accelerator.scaler
-        progress = Progress(
-            step=self.step,
-            examples=self.examples,
-            config=self.bare_model.config.to_diff_dict(),
-            loss_scale={} if scaler is None else scaler.state_dict(),
-        )
-
-        def write_model(folder: Path) -> None:
-            with self._averaged_weights():
-                save_model(self.bare_model, self.accelerator, folder)
-
-        folder = checkpoint_folder(self.output_dir, self.step)
-        save_checkpoint(folder, self._tensors(), _random_states(), progress, write_model)
+        self.state.save(checkpoint_folder(self.output_dir, self.step), self.step, self.examples)
         if self.accelerator.is_main_process:
             remove_old_checkpoints(self.output_dir, self.arguments.checkpoints_total_limit)
 
@@ -247,18 +229,8 @@ class Trainer:
         folder = None if wanted is None else find_checkpoint(self.output_dir, wanted)
         if folder is None:
             return
-        progress = read_progress(folder)
-        _check_config(folder, progress.config, self.bare_model.config.to_diff_dict())
-        tensors = self._tensors()
-        states = load_checkpoint(folder, tensors)
-        if self.average is not None:
-            self.average.load_state_dict(
-                {name.removeprefix("average."): each for name, each in tensors.items() if name.startswith("average.")}
-            )
-        if progress.loss_scale and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(progress.loss_scale)
+        progress = self.state.load(folder)
         self.step, self.examples = progress.step, progress.examples
-        _restore_random_states(states)
         logger.info("Resumed from %s.", folder)
 
     # Parts ---------------------------------------------------------------------------------------------------------
@@ -275,11 +247,8 @@ class Trainer:
             betas=(arguments.adam_beta1, arguments.adam_beta2),
             eps=arguments.adam_epsilon,
             weight_decay=arguments.adam_weight_decay,
+            fused=True,
         )
-
-    @property
-    def _bare_optimizer(self) -> torch.optim.Optimizer:
-        return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def _training_batches(self) -> Iterator[Batch]:
         taken = self.examples // (self.arguments.train_batch_size * self.accelerator.num_processes)
@@ -291,7 +260,7 @@ class Trainer:
             num_processes=self.accelerator.num_processes,
             num_workers=self.num_workers,
         )
-        with _random_numbers_kept():  # a loader draws one when it begins
+        with random_numbers_kept():  # a loader draws one when it begins
             return iter(loader)
 
     def _validation_batches(self) -> Iterable[Batch]:
@@ -307,25 +276,12 @@ class Trainer:
     def _judging(self) -> Iterator[None]:
         """Within, the model has its averaged weights and does not learn; training goes on as if nothing had been."""
         self.model.eval()
-        with self._averaged_weights(), _random_numbers_kept(), torch.no_grad():
+        with self._averaged_weights(), random_numbers_kept(), torch.no_grad():
             yield
         self.model.train()
 
     def _averaged_weights(self) -> Any:
         return nullcontext() if self.average is None else self.average.applied()
-
-    def _tensors(self) -> Tensors:
-        """Everything that a checkpoint holds, by name: those tensors of model and optimizer themselves, not copies."""
-        options = StateDictOptions(ignore_frozen_params=True)
-        state: tuple[Any, Any] = get_state_dict(self.bare_model, self._bare_optimizer, options=options)
-        model, optimizer = state
-        tied = self.bare_model.all_tied_weights_keys
-        tensors = {f"model.{name}": each for name, each in model.items() if name not in tied}
-        for name, moments in optimizer["state"].items():
-            tensors |= {f"optimizer.{name}.{key}": each for key, each in moments.items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": each for name, each in self.average.state_dict().items()}
-        return tensors
 
     def _limit_loss_scale(self) -> None:
         scaler = self.accelerator.scaler
@@ -356,7 +312,7 @@ class Trainer:
             disable=not self.accelerator.is_local_main_process,
         )
 
-    def _finish(self) -> Path:
+    def _finish(self, repository: str | None) -> Path:
         figures, arguments = self.validate(), self.arguments
         with self._judging():
             with _gathered(self.bare_model):
@@ -366,9 +322,9 @@ class Trainer:
             save_finished(self.bare_model, self.accelerator, self.output_dir)
         self.tracker.finish()
         if self.accelerator.is_main_process:
-            write_card(self.output_dir, self.bare_model, arguments, self.data.summary, figures)
-            if arguments.push_to_hub:
-                logger.info("Sent to %s.", push(self.output_dir, arguments))
+            write_card(self.output_dir, self.bare_model, arguments, self.data.summary, figures, repository)
+            if repository is not None:
+                logger.info("Sent to %s.", push(self.output_dir, repository))
         logger.info("The finished model is in %s.", self.output_dir)
         return self.output_dir
 
@@ -391,35 +347,3 @@ def _gathered(model: PreTrainedModel) -> Iterator[None]:
 def _whole(tensor: torch.Tensor) -> torch.Tensor:
     """A sharded scalar, such as a gradient norm, as a plain one."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-
-
-def _random_numbers_kept() -> Any:
-    """Random numbers drawn within do not count: those that come after are as if nothing had been drawn."""
-    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else [])
-
-
-def _random_states() -> Tensors:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _restore_random_states(states: Tensors) -> None:
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
-
-
-def _check_config(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
-    """Refuse a checkpoint of another model."""
-    ignored = {"transformers_version", "dtype", "architectures", "_name_or_path"}
-    names = sorted(name for name in (saved.keys() | now.keys()) - ignored if saved.get(name) != now.get(name))
-    if names:
-        name = names[0]
-        raise ValueError(
-            f"{folder} is of another model: its {name} is {saved.get(name)!r}, not {now.get(name)!r}"
-            f"{f' (and {len(names) - 1} more settings differ)' if names[1:] else ''}; give the options that it was "
-            "trained with, or another --output_dir."
-        )

@@ -78,7 +78,6 @@ def estimate_memory(
     chunk_length: int | None = None,
     num_processes: int = 1,
     sharded: bool = False,
-    device_type: str = "cuda",
     prepare: Callable[[Any], object] | None = None,
 ) -> MemoryEstimate:
     """Estimate the peak memory of training a model.
@@ -92,7 +91,6 @@ def estimate_memory(
         chunk_length: Samples of a VQ-VAE's training chunk; a prior is trained on its window.
         num_processes: How many processes train together.
         sharded: Whether they share one model (FSDP); else each has a copy.
-        device_type: `"cuda"` or `"cpu"`: Adam updates all parameters at once on a GPU, which takes a copy of them.
         prepare: Called with the model before it is trained, for instance to add adapters.
     """
     dtype = _PRECISIONS[arguments.mixed_precision or "no"]
@@ -111,15 +109,14 @@ def estimate_memory(
     trained = 4 * numbers["num_trained"]
     average = trained if arguments.use_ema and not arguments.offload_ema else 0
     weights = 4 * numbers["num_parameters"] + sum(each.nbytes for each in model.buffers())
-    at_once = device_type != "cpu"
     if sharded:
-        peaks = _take_step(model, inputs, arguments, foreach=at_once, autocast_to=None)
+        peaks = _take_step(model, inputs, arguments, autocast_to=None)
         of_all = {"weights": weights, "gradients": trained, "optimizer": 2 * trained, "average": average}
         shares = {name: -(-part // num_processes) for name, part in of_all.items()}
-        activations = max(peaks.activations, trained // num_processes if at_once else 0)
-        return MemoryEstimate(**numbers, **shares, activations=activations, exchange=_whole_blocks(model, dtype))
+        exchange = _whole_blocks(model, dtype)
+        return MemoryEstimate(**numbers, **shares, activations=peaks.activations, exchange=exchange)
     autocast_to = None if dtype == torch.float32 else dtype
-    peaks = _take_step(model, inputs, arguments, foreach=at_once, autocast_to=autocast_to)
+    peaks = _take_step(model, inputs, arguments, autocast_to=autocast_to)
     # With accumulation the gradients of one batch are there while the next one passes.
     accumulates = arguments.gradient_accumulation_steps > 1
     passes = trained + peaks.activations if accumulates else peaks.passes
@@ -132,6 +129,14 @@ def estimate_memory(
         activations=max(passes + 2 * trained, peaks.step) - 3 * trained,
         exchange=trained if num_processes > 1 else 0,  # the buckets of DistributedDataParallel
     )
+
+
+def recompute_activations(model: PreTrainedModel) -> None:
+    """Have a model keep the inputs of its blocks alone, and compute the rest again in the backward pass."""
+    # transformers has renamed it within the range of versions that this library takes.
+    name = "activation_checkpointing_enable"
+    enable = getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")
+    enable({"use_reentrant": False})
 
 
 class _LiveMemory(TorchDispatchMode):
@@ -177,14 +182,13 @@ def _take_step(
     model: PreTrainedModel,
     inputs: dict[str, Any],
     arguments: LoopArguments,
-    foreach: bool,
     autocast_to: torch.dtype | None,
 ) -> _Peaks:
     """The first step of the training loop."""
     if arguments.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_activations(model)
     trained = _trained(model)
-    optimizer = torch.optim.AdamW(trained, foreach=foreach)
+    optimizer = torch.optim.AdamW(trained, fused=True)
     memory = _LiveMemory()
 
     def note_gradient(parameter: torch.Tensor) -> None:

@@ -1,0 +1,157 @@
+"""How fast is a training step, and how much memory does it take? Our loop, a plain one, and transformers 4.57.6.
+
+    python benchmarks/training_step.py --peer PEER/bin/python
+
+takes optimisation steps, forward, backward and AdamW, in float32 from the same weights on the same batch, in turn. The
+prior has labels and 256 characters of lyrics in one sequence with 2048 codes; width 512, depth 16. `Trainer` is the
+loop that the training scripts run, with all that it does besides: cutting the gradients and averaging the weights.
+Every loop has a process of its own. Their first losses must agree, so that the same is measured.
+"""
+
+import argparse
+import itertools
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import measuring
+import torch
+from measuring import median
+from serving import answering_steps, plain_step, serve
+
+from hf_jukebox import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from hf_jukebox.training.arguments import LoopArguments
+from hf_jukebox.training.data import TrainingData
+from hf_jukebox.training.loop import Trainer, make_accelerator
+from hf_jukebox.training.prior import PriorTask
+
+SHAPE = {"hidden_size": 512, "num_hidden_layers": 16, "n_ctx": 2048, "n_lyrics": 256, "attention_blocks": 64}
+PLACE = {"level": 2, "hop_length": 128, "sampling_rate": 44100}
+OURS, PLAIN, PEER = "Trainer", "plain loop", "transformers 4.57.6"
+LOSSES_AGREE = 1e-4  # of each other
+
+
+def config() -> JukeboxPriorConfig:
+    return JukeboxPriorConfig.from_preset("small_single_enc_dec_prior", **PLACE, **SHAPE)
+
+
+def random_batch(config: JukeboxPriorConfig, size: int) -> dict[str, torch.Tensor]:
+    labels = torch.ones(size, config.label_length, dtype=torch.long)
+    labels[:, :3] = torch.tensor([180 * config.sampling_rate, 10 * config.sampling_rate, config.window_length])
+    labels[:, -config.n_lyrics :] = torch.randint(1, config.lyrics_vocab_size, (size, config.n_lyrics))
+    return {"codes": torch.randint(config.codebook_size, (size, config.n_ctx)), "labels": labels}
+
+
+def peer_config(config: JukeboxPriorConfig) -> dict[str, Any]:
+    return {
+        "level": 0,
+        "attention_pattern": "enc_dec_with_lyrics",
+        "blocks": config.attention_blocks,
+        "num_layers": config.num_hidden_layers,
+        "hidden_size": config.hidden_size,
+        "n_ctx": config.n_ctx,
+        "n_heads": config.num_attention_heads,
+        "is_encoder_decoder": True,
+        "nb_relevant_lyric_tokens": config.n_lyrics,
+        "lyric_vocab_size": config.lyrics_vocab_size,
+        "encoder_loss_fraction": config.lyrics_loss_fraction,
+        "merged_decoder": config.merged_decoder,
+        "metadata_conditioning": True,
+        "metadata_dims": [config.num_genres, config.num_artists],
+        "max_nb_genres": config.genre_words,
+        "timing_dims": config.num_time_bins,
+        "min_duration": config.min_duration,
+        "max_duration": config.max_duration,
+        "sampling_rate": config.sampling_rate,
+        "music_vocab_size": config.codebook_size,
+        "mask": True,
+        "res_downs_t": [3, 2, 2],
+        "res_strides_t": [2, 2, 2],
+    }
+
+
+def our_step(loop: str, held: dict[str, Any], output_dir: str) -> Callable[[], float]:
+    prior, batch = JukeboxPrior(config()), held["batch"]
+    prior.load_state_dict(held["ours"])
+    if loop == PLAIN:
+        return plain_step(prior, lambda: prior(**batch).loss)
+    arguments = LoopArguments(
+        output_dir=output_dir, report_to="none", train_batch_size=len(batch["codes"]), mixed_precision="no"
+    )
+    task = PriorTask(prior.config, JukeboxVQVAE(JukeboxVQVAEConfig(codebook_size=prior.config.codebook_size)))
+    none: Any = []
+    trainer = Trainer(prior, task, TrainingData(none, none, ""), arguments, make_accelerator(arguments))
+    trainer.model.train()
+    batches = itertools.repeat(batch)
+    return lambda: trainer.train_step(batches)["loss"].item()
+
+
+def answer_as(loop: str) -> None:
+    """Be the process of one of our loops."""
+    with tempfile.TemporaryDirectory() as folder:
+        serve(lambda held: answering_steps(lambda: our_step(loop, held, folder)))
+
+
+def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
+    torch.manual_seed(0)
+    prior = JukeboxPrior(config())
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "prior.pt"
+        held = {"config": peer_config(prior.config), "state": measuring.peer_state(prior), "ours": prior.state_dict()}
+        torch.save(held | {"batch": random_batch(prior.config, options.batch)}, weights)
+        loops = {
+            loop: measuring.Other([sys.executable, __file__, "--answer-as", loop], options.threads, weights)
+            for loop in (OURS, PLAIN)
+        } | measuring.others(options, weights)
+        answers: dict[str, list[dict[str, Any]]] = {loop: [] for loop in loops}
+
+        def take_step(loop: str) -> float:
+            answers[loop].append(loops[loop].ask(task="train"))
+            return float(answers[loop][-1]["core_seconds" if options.core_seconds else "seconds"])
+
+        steps = {loop: lambda loop=loop: take_step(loop) for loop in loops}
+        first = measuring.in_turn(2, steps)  # warm up: the optimizer makes its moments in the first step
+        taken = measuring.in_turn(options.rounds, steps)
+    del first
+    losses = [each[0]["loss"] for each in answers.values()]
+    if max(losses) - min(losses) > LOSSES_AGREE * max(losses):
+        raise SystemExit(f"The first losses of {', '.join(loops)} are {losses}: they do not measure the same.")
+    rows = []
+    for loop in loops:
+        ratios = [theirs / ours for theirs, ours in zip(taken[loop], taken[OURS], strict=True)]
+        peak = answers[loop][-1]["peak_mb"]
+        rows.append(
+            {
+                "loop": loop,
+                "loss": round(answers[loop][0]["loss"], 5),
+                "samples/s": round(options.batch / median(taken[loop]), 3),
+                f"{OURS} is faster by": round(median(ratios), 2),
+                "peak MB": round(peak),
+                "peak, Trainer's as share": round(answers[OURS][-1]["peak_mb"] / peak, 2),
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = measuring.arguments(__doc__.split("\n")[0])
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument(
+        "--core-seconds", action="store_true", help="count processor time: for a busy machine, 1 thread"
+    )
+    parser.add_argument("--answer-as", choices=[OURS, PLAIN], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.answer_as:
+        answer_as(options.answer_as)
+        return
+    torch.set_num_threads(options.threads)
+    rows = compare(options)
+    measuring.table(rows)
+    clock = "core seconds" if options.core_seconds else "seconds"
+    measuring.finish(benchmark="training_step", **measuring.machine(options.threads), clock=clock, rows=rows)
+
+
+if __name__ == "__main__":
+    main()

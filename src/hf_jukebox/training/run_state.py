@@ -1,0 +1,126 @@
+"""The state of a run: gathered from its parts for a checkpoint, and put back into them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+from transformers import PreTrainedModel
+
+from .checkpoint import Progress, Tensors, load_checkpoint, read_progress, save_checkpoint
+from .ema import WeightAverage
+from .saving import save_model
+
+_AVERAGE = "average."
+
+
+class RunState:
+    """All of a run that changes from step to step, but for the numbers of steps and examples.
+
+    Args:
+        model: As it is saved: not wrapped for the processes.
+        optimizer: Its optimizer, not wrapped either.
+        average: Of its weights; None without one.
+        accelerator: The processes, and the loss scale where there is one.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        optimizer: torch.optim.Optimizer,
+        average: WeightAverage | None,
+        accelerator: Accelerator,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.average = average
+        self.accelerator = accelerator
+
+    def save(self, folder: Path, step: int, examples: int) -> None:
+        """Write a checkpoint into `folder`, OUTPUT/checkpoint-STEP. All processes call it.
+
+        Raises:
+            OSError: it could not be written; the checkpoints that were there still are.
+        """
+        scaler = self.accelerator.scaler
+        progress = Progress(
+            step=step,
+            examples=examples,
+            config=self.model.config.to_diff_dict(),
+            loss_scale={} if scaler is None else scaler.state_dict(),
+        )
+
+        def write_model(folder: Path) -> None:
+            if self.average is None:
+                save_model(self.model, self.accelerator, folder)
+                return
+            with self.average.applied():
+                save_model(self.model, self.accelerator, folder)
+
+        save_checkpoint(folder, self.tensors(), _random_states(), progress, write_model)
+
+    def load(self, folder: Path) -> Progress:
+        """Put back what a checkpoint holds; the rest of it, the numbers of steps and examples, is given back.
+
+        Raises:
+            OSError, ValueError: the checkpoint is damaged or of another model.
+        """
+        progress = read_progress(folder)
+        _check_config(folder, progress.config, self.model.config.to_diff_dict())
+        tensors = self.tensors()
+        random_states = load_checkpoint(folder, tensors)
+        if self.average is not None:
+            averages = {name: each for name, each in tensors.items() if name.startswith(_AVERAGE)}
+            self.average.load_state_dict({name.removeprefix(_AVERAGE): each for name, each in averages.items()})
+        if progress.loss_scale and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(progress.loss_scale)
+        _restore_random_states(random_states)
+        return progress
+
+    def tensors(self) -> Tensors:
+        """Everything that a checkpoint holds, by name: those tensors of model and optimizer themselves, not copies."""
+        options = StateDictOptions(ignore_frozen_params=True)
+        state: tuple[Any, Any] = get_state_dict(self.model, self.optimizer, options=options)
+        model, optimizer = state
+        tied = self.model.all_tied_weights_keys
+        tensors = {f"model.{name}": each for name, each in model.items() if name not in tied}
+        for name, moments in optimizer["state"].items():
+            tensors |= {f"optimizer.{name}.{key}": each for key, each in moments.items()}
+        if self.average is not None:
+            tensors |= {f"{_AVERAGE}{name}": each for name, each in self.average.state_dict().items()}
+        return tensors
+
+
+def random_numbers_kept() -> Any:
+    """Random numbers drawn within do not count: those that come after are as if nothing had been drawn."""
+    return torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else [])
+
+
+def _random_states() -> Tensors:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random_states(states: Tensors) -> None:
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def _check_config(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another model."""
+    ignored = {"transformers_version", "dtype", "architectures", "_name_or_path"}
+    names = sorted(name for name in (saved.keys() | now.keys()) - ignored if saved.get(name) != now.get(name))
+    if names:
+        name = names[0]
+        raise ValueError(
+            f"{folder} is of another model: its {name} is {saved.get(name)!r}, not {now.get(name)!r}"
+            f"{f' (and {len(names) - 1} more settings differ)' if names[1:] else ''}; give the options that it was "
+            "trained with, or another --output_dir."
+        )

@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch import nn
+
+from hf_jukebox.layers.linear import Linear
+
+INPUTS = {
+    "two dimensions": torch.randn(5, 6),
+    "one row": torch.randn(6),
+    "transposed": torch.randn(5, 2, 6).transpose(0, 1),
+    "repeated": torch.randn(1, 6).expand(3, 6),
+    "none": torch.randn(2, 0, 6),
+}
+
+
+@pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+def layers(request) -> tuple[Linear, nn.Linear]:
+    ours, plain = Linear(6, 4, bias=request.param), nn.Linear(6, 4, bias=request.param)
+    ours.load_state_dict(plain.state_dict())
+    return ours, plain
+
+
+@pytest.mark.parametrize("inputs", INPUTS.values(), ids=INPUTS)
+def test_results_and_gradients_are_those_of_a_plain_layer(layers, inputs):
+    found = []
+    for layer in layers:
+        x = inputs.clone().requires_grad_()
+        y = layer(x)
+        gradients = torch.autograd.grad((y**3).sum() + y.sum(), [x, *layer.parameters()])
+        found.append([y, *gradients])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_gradients_of_gradients_are_those_of_a_plain_layer(layers):
+    found = []
+    for layer in layers:
+        x = INPUTS["two dimensions"].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad((layer(x) ** 3).sum(), x, create_graph=True)
+        found.append(torch.autograd.grad((gradient**2).sum(), [x, layer.weight]))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_frozen_weights_and_fixed_inputs_get_no_gradients(layers):
+    layer, x = layers[0], INPUTS["two dimensions"].clone().requires_grad_()
+    layer.requires_grad_(False)
+    layer(x).sum().backward()
+    assert x.grad is not None and layer.weight.grad is None
+    layer.requires_grad_(True)
+    layer(x.detach()).sum().backward()
+    assert layer.weight.grad is not None
+
+
+def test_in_evaluation_it_is_the_plain_layer_to_the_bit(layers):
+    ours, plain = layers
+    ours.eval()
+    assert torch.equal(ours(INPUTS["two dimensions"]), plain(INPUTS["two dimensions"]))
+
+
+def test_half_precision_is_left_to_autocast(layers):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layers[0](INPUTS["two dimensions"]).dtype == torch.bfloat16
