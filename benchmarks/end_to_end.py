@@ -16,7 +16,8 @@ import measuring
 import torch
 import torch.nn.functional as F
 
-from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPipelineOutput
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline
+from hf_jukebox.pipeline_jukebox import JukeboxPipelineOutput
 from hf_jukebox.sampling.parallel import plan_segments
 
 NEAR = 1 / 16  # of a window, after a seam

@@ -94,12 +94,10 @@ def sample(
         import torch
 
         from .audio import audio_info
-        from .runs.folder import check_free
         from .runs.songs import read_songs
 
         lyrics = read_lyrics(lyrics, lyrics_file)
         check_output(output)
-        check_free(output)
         options = draw_options(temperature, top_k, top_p, hop_fraction)
         options |= {"levels": level_list(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
         if requests is not None:

@@ -38,6 +38,7 @@ from .terminal import (
     check_output,
     console,
     errors_as_one_line,
+    is_first_process,
     load_pipeline,
     shown_progress,
     tell_result,
@@ -135,12 +136,10 @@ def upsample(
             return
         if output is None:
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
-        from .runs.folder import check_free
         from .runs.published import read_published_codes
 
         codes = read_published_codes(source)
         check_output(output)
-        check_free(output)
         pipeline = load_pipeline(model, device, dtype)
         below = [level for level in range(len(codes)) if codes[level] is None]
         with drawing_to(output, quiet, progress) as callback:
@@ -161,11 +160,12 @@ def pick(
 
 @contextmanager
 def drawing_to(run_dir: Path, quiet: bool, style: ProgressStyle) -> Iterator[Callable[[SamplingProgress], None]]:
-    """A callback that shows progress; at the end, say where the audio is."""
-    started, style = time.monotonic(), ProgressStyle.NONE if quiet else style
+    """A callback that shows progress; at the end, say where the audio is. One of several processes speaks."""
+    started, style = time.monotonic(), style if is_first_process() and not quiet else ProgressStyle.NONE
     with shown_progress(style) as show:
         yield show
-    tell_result(run_dir, style, started)
+    if is_first_process():
+        tell_result(run_dir, style, started)
 
 
 def _load_model_of(run_dir: Path, model: str | None, device: str | None, dtype: str | None) -> JukeboxPipeline:

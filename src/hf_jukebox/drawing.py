@@ -88,7 +88,8 @@ class Drawer:
             stopped = not piece.levels[level].is_finished
             if run is not None and not stopped:
                 run.forget_snapshots(level)
-                self._keep_audio(piece, level, run)
+                if run.is_owner:
+                    self._keep_audio(piece, level, run)
             yield level
             if stopped:
                 return
@@ -138,7 +139,7 @@ class Drawer:
 
         for results in from_all(drawing.results()):
             drawing.add(results)
-        if run is not None:
+        if run is not None and run.is_owner:
             self._keep_codes(drawing, run)
         return drawn
 
@@ -146,20 +147,20 @@ class Drawer:
         """The drawing of a level by all processes, each of its share, in groups that are likely to fit into memory."""
         of_level, (number, count) = piece.levels[level], this_process()
         # All agree on what was begun; the windows in progress are read by each.
-        begun = from_first({rows: snapshot.codes for rows, snapshot in started.items()})
-        started = {rows: started.get(rows, Snapshot(codes)) for rows, codes in begun.items()}
+        begun = from_first(lambda: {rows: snapshot.codes for rows, snapshot in started.items()})
+        read = {rows: started.get(rows, Snapshot(codes)) for rows, codes in begun.items()}
         stretches = piece.stretches(level, prior.config)
         size = self._batch_size(piece, prior, [row for row in stretches if not of_level.has(row)], count)
         labels_of = self._labels_of(prior) if prior.config.has_labels else None
         return LevelDrawing(
-            prior, piece, level, self.device, size, labels_of, started, self.draw_code, share=(number, count)
+            prior, piece, level, self.device, size, labels_of, read, self.draw_code, share=(number, count)
         )
 
     def _batch_size(self, piece: Piece, prior: JukeboxPrior, rows: list[Stretch], processes: int) -> int:
         """How many rows to draw at a time: what the request allows, and is likely to fit."""
         limit = piece.max_batch_size
         wanted = -(-len(rows) // processes) if limit is None else min(limit, -(-len(rows) // processes))
-        fitting = from_first(fitting_batch_size(prior, rows[0].length, self.device))
+        fitting = min(from_all(fitting_batch_size(prior, rows[0].length, self.device)))
         is_expected = limit is None and len(rows) > len(piece.request.songs)  # segments come by the hundreds
         if fitting < wanted and not is_expected:
             logger.warning("%d songs at a time do not fit into the free memory; drawing %d at a time.", wanted, fitting)

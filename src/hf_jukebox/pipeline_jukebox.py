@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, Unpack, get_args
@@ -29,7 +29,7 @@ from .sampling.compiled import StepCompiler
 from .sampling.known import KnownCodes, check_codes, cut_prompts, encode_prompts
 from .sampling.level import DrawCode, draw_code
 from .sampling.piece import Piece
-from .sampling.processes import from_first, this_process
+from .sampling.processes import from_first
 from .sampling.request import DEFAULT_TEMPERATURE, PerLevel, PerSong, Seeds, at_least_one, levels_to_draw, top_codes
 from .system import System, check_tokenizer, fitting_tokenizer
 from .tokenization_jukebox import JukeboxTokenizer
@@ -281,10 +281,8 @@ class JukeboxPipeline(DiffusionPipeline):
         if audio is not None and codes is not None:
             raise ValueError("Give a prompt as audio, or the codes of an earlier run, not both.")
         _check_output_type(output_type)
-        if this_process()[0] > 0:
-            output_dir = None  # the first process keeps the run of all
         if output_dir is not None:
-            check_free(output_dir)
+            _check_free(output_dir)
         arguments = Arguments(
             artist=artist,
             genre=genre,
@@ -301,12 +299,17 @@ class JukeboxPipeline(DiffusionPipeline):
             max_batch_size=max_batch_size,
             upsampling=upsampling,
         )
-        prompts = self._read_prompts(audio, sampling_rate, prompt_length_in_s)
-        piece = from_first(self._new_piece(arguments, audio_length_in_s, prompts, codes))
+
+        def new_piece() -> Piece:
+            prompts = self._read_prompts(audio, sampling_rate, prompt_length_in_s)
+            return self._new_piece(arguments, audio_length_in_s, prompts, codes)
+
+        piece = from_first(new_piece)
         if output_dir is None:
             output = self._draw(piece, None, callback, output_type)
         else:
-            with JukeboxRun.beginning(output_dir, self._first_step(piece), piece) as run:
+            folder = output_dir
+            with JukeboxRun.shared(lambda: JukeboxRun.beginning(folder, self._first_step(piece), piece)) as run:
                 output = self._draw(piece, run, callback, output_type)
         return output if return_dict else (output.audios,)
 
@@ -332,13 +335,18 @@ class JukeboxPipeline(DiffusionPipeline):
             ValueError, OSError: the folder holds no run, or one of another model, or it is damaged or in use.
         """
         _check_output_type(output_type)
-        with JukeboxRun.editing(run_dir) as run:
-            check_model(run.step.model, self._model_record().parts, run.folder)
-            levels_to_draw(self.system, run.request.levels)
-            piece = run.piece(self.system)
-            if max_batch_size is not None:
-                piece.max_batch_size = at_least_one("max_batch_size", max_batch_size)
-            return self._draw(piece, run, callback, output_type)
+        with JukeboxRun.shared(lambda: JukeboxRun.editing(run_dir)) as run:
+
+            def piece_so_far() -> Piece:
+                assert run is not None  # it is the first process's
+                check_model(run.step.model, self._model_record().parts, run.folder)
+                levels_to_draw(self.system, run.request.levels)
+                piece = run.piece(self.system)
+                if max_batch_size is not None:
+                    piece.max_batch_size = at_least_one("max_batch_size", max_batch_size)
+                return piece
+
+            return self._draw(from_first(piece_so_far), run, callback, output_type)
 
     @torch.no_grad()
     def continue_run(
@@ -366,11 +374,13 @@ class JukeboxPipeline(DiffusionPipeline):
             ValueError, OSError: the run is not finished, no shorter than asked for, of another VQ-VAE, or in use.
         """
         _check_output_type(output_type)
-        with JukeboxRun.editing(run_dir) as run:
+
+        def step(run: JukeboxRun) -> Step:
             model = self._model_for(run)
             candidates = at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
-            step = continued(run, self.system, model, audio_length_in_s, levels, candidates, changes)
-            return self._next_step(run, step, callback, output_type)
+            return continued(run, self.system, model, audio_length_in_s, levels, candidates, changes)
+
+        return self._next_step(run_dir, step, callback, output_type)
 
     @torch.no_grad()
     def upsample_run(
@@ -387,9 +397,11 @@ class JukeboxPipeline(DiffusionPipeline):
             ValueError, OSError: the run is not finished, has all levels, is of another VQ-VAE, or in use.
         """
         _check_output_type(output_type)
-        with JukeboxRun.editing(run_dir) as run:
-            step = upsampled(run, self.system, self._model_for(run), changes)
-            return self._next_step(run, step, callback, output_type)
+
+        def step(run: JukeboxRun) -> Step:
+            return upsampled(run, self.system, self._model_for(run), changes)
+
+        return self._next_step(run_dir, step, callback, output_type)
 
     @torch.no_grad()
     def draw_songs(
@@ -417,7 +429,7 @@ class JukeboxPipeline(DiffusionPipeline):
             ValueError, OSError: what is wrong with a song, and what to change.
         """
         _check_output_type(output_type)
-        check_free(output_dir)
+        _check_free(output_dir)
         system, candidates = self.system, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
         lengths = [top_codes(system, song.seconds, 0) for song in songs]
         prompts = [self._read_prompts(song.prompt, None, song.prompt_seconds) or [_NO_PROMPT] for song in songs]
@@ -435,12 +447,14 @@ class JukeboxPipeline(DiffusionPipeline):
             **options,
         )
         longest = max(lengths) * system.top_hop / self.sampling_rate
-        piece = self._new_piece(arguments, longest, [prompt for (prompt,) in prompts], None)
+        piece = from_first(lambda: self._new_piece(arguments, longest, [prompt for (prompt,) in prompts], None))
         folders = [
             SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length)
             for row, (song, length) in enumerate(zip(songs, lengths, strict=True))
         ]
-        with JukeboxRun.beginning(output_dir, self._first_step(piece, folders), piece) as run:
+        with JukeboxRun.shared(
+            lambda: JukeboxRun.beginning(output_dir, self._first_step(piece, folders), piece)
+        ) as run:
             return self._draw(piece, run, callback, output_type)
 
     def _new_piece(
@@ -487,7 +501,7 @@ class JukeboxPipeline(DiffusionPipeline):
         )
         audios: list[Waveforms | None] = [None] * len(piece.levels)
         for level in drawer.draw(piece, run, callback):
-            if run is not None:
+            if run is not None and run.is_owner:
                 update_page(run, self.priors[-1], self.tokenizer, self._place)
             if output_type != "latent":
                 audio = drawer.decode(piece, level)
@@ -505,10 +519,23 @@ class JukeboxPipeline(DiffusionPipeline):
         return Step.now("sample", piece.request, known, songs, self._model_record(), folders)
 
     def _next_step(
-        self, run: JukeboxRun, step: Step, callback: Callback | None, output_type: OutputType
+        self,
+        run_dir: PathLike,
+        step: Callable[[JukeboxRun], Step],
+        callback: Callback | None,
+        output_type: OutputType,
     ) -> JukeboxPipelineOutput:
-        run.begin(step)
-        return self._draw(run.piece(self.system), run, callback, output_type)
+        with JukeboxRun.shared(lambda: JukeboxRun.editing(run_dir)) as run:
+
+            def begin() -> tuple[list[Step], Piece]:
+                assert run is not None  # it is the first process's
+                run.begin(step(run))
+                return run.steps, run.piece(self.system)
+
+            steps, piece = from_first(begin)
+            if run is not None:
+                run.follow(steps)
+            return self._draw(piece, run, callback, output_type)
 
     def _model_for(self, run: JukeboxRun) -> ModelRecord:
         """The record of this model for a next step of a run: priors may be others, the codes' meaning may not."""
@@ -564,3 +591,7 @@ class JukeboxPipeline(DiffusionPipeline):
 def _check_output_type(output_type: str) -> None:
     if output_type not in get_args(OutputType):
         raise ValueError(f"output_type must be 'np', 'pt' or 'latent', not {output_type!r}.")
+
+
+def _check_free(folder: PathLike) -> None:
+    from_first(lambda: check_free(folder))  # before another process may see the run that the first one begins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -32,18 +33,26 @@ class ProgressStyle(StrEnum):
     NONE = "none"
 
 
+def is_first_process() -> bool:
+    """Whether this process speaks; launchers tell each of several that draw together its number."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextmanager
 def errors_as_one_line(run_dir: Path | None = None) -> Iterator[None]:
     """Wrong input ends in one line on stderr and exit status 2; Ctrl-C says how to go on with the run in `run_dir`."""
     try:
         yield
     except (ValueError, OSError, MemoryError) as error:
-        print(f"hf-jukebox: {' '.join(str(error).split())}", file=sys.stderr)
+        # All processes meet what is wrong with the input, each its own lack of memory.
+        if is_first_process() or isinstance(error, MemoryError):
+            print(f"hf-jukebox: {' '.join(str(error).split())}", file=sys.stderr)
         raise typer.Exit(2) from error
     except KeyboardInterrupt:
         resumable = run_dir is not None and (run_dir / "request.json").is_file()
         how = f"; nothing is lost, go on with: hf-jukebox resume {run_dir}" if resumable else "."
-        print(f"hf-jukebox: stopped{how}", file=sys.stderr)
+        if is_first_process():
+            print(f"hf-jukebox: stopped{how}", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -58,7 +67,10 @@ def load_pipeline(
 
     from . import DEMO_MODEL, JukeboxPipeline
     from .runs.memory import free_bytes, weight_bytes
+    from .sampling.processes import device_of_process
 
+    if device is None:
+        device = device_of_process()
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if dtype is None:
@@ -70,14 +82,26 @@ def load_pipeline(
     place = torch.device(device)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     if place.type != "cpu" and sum(map(weight_bytes, parts)) > 0.8 * free_bytes(place):
-        print(f"hf-jukebox: the models do not fit on {device} together; they take turns there.", file=sys.stderr)
+        if is_first_process():
+            print(f"hf-jukebox: the models do not fit on {device} together; they take turns there.", file=sys.stderr)
         pipeline.enable_model_cpu_offload(device=place)
         return pipeline
     return pipeline.to(place)
 
 
 def check_output(folder: Path) -> None:
-    """Refuse a place that cannot be written to before hours are spent on what belongs there."""
+    """Refuse a place that holds a run, or cannot be written to, before hours are spent on what belongs there."""
+    from .runs.folder import check_free
+    from .sampling.processes import from_first
+
+    def check() -> None:
+        _check_writable(folder)
+        check_free(folder)
+
+    from_first(check)
+
+
+def _check_writable(folder: Path) -> None:
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise OSError(f"{existing} is a file; give --output a folder.")
@@ -152,6 +176,7 @@ class _JsonLines:
             "seconds_done": round(progress.done / progress.codes_per_second, 3),
             "seconds_total": round(progress.total / progress.codes_per_second, 3),
             "codes_per_second": round(speed, 1),
+            "music_per_second": round(speed / progress.codes_per_second, 4),
             "level_seconds_left": _left(progress.level_to_draw - progress.level_drawn, speed),
             "run_seconds_left": _left(progress.to_draw - progress.drawn, speed),
         }
@@ -175,7 +200,8 @@ class _Bars:
         songs = f", songs {progress.songs.start}-{progress.songs.stop - 1}" if len(progress.songs) > 1 else ""
         left = _clock(_left(progress.level_to_draw - progress.level_drawn, speed))
         whole = _clock(_left(progress.to_draw - progress.drawn, speed))
-        figures = f"{done:.1f} of {total:.1f} s{songs}, {speed:.0f} codes/s, {left} left, {whole} for all levels"
+        music = speed / progress.codes_per_second
+        figures = f"{done:.1f} of {total:.1f} s{songs}, {music:.3g} s a second, {left} left, {whole} for all levels"
         self.bars.update(self.tasks[progress.level], completed=progress.level_drawn, figures=figures)
 
 

@@ -1,5 +1,6 @@
 """What the processes of test_processes.py run: draw a song and, in the first process, keep its codes."""
 
+import os
 import sys
 
 import torch
@@ -10,6 +11,7 @@ from hf_jukebox.sampling.processes import this_process
 
 def main() -> None:
     torch.set_num_threads(1)
+    assert this_process()[1] == int(os.environ.get("WORLD_SIZE", "1"))
     results = {}
     for upsampling, songs in (("parallel", 1), ("sequential", 3)):
         out = tiny_pipeline()(

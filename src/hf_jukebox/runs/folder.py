@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,7 @@ import numpy as np
 from ..files import locked, write_wav
 from ..sampling.level import Snapshot
 from ..sampling.piece import LevelCodes, Piece
+from ..sampling.processes import from_first
 from ..sampling.request import SamplingRequest
 from ..sampling.scheduler import Rows
 from ..system import System
@@ -39,11 +40,38 @@ class JukeboxRun(RunContents):
     Attributes:
         folder: The folder.
         steps: Every step so far; the last one is the current.
+        is_owner: Whether this process writes all of it; of several that draw together the others keep their windows in
+            progress here and nothing else.
     """
+
+    is_owner: bool = True
 
     def __init__(self, folder: Path, steps: list[Step]) -> None:
         super().__init__(folder, steps)
         self._states = States(folder / "state", len(steps) - 1)
+
+    @classmethod
+    @contextmanager
+    def shared(cls, first: Callable[[], AbstractContextManager[JukeboxRun]]) -> Iterator[JukeboxRun | None]:
+        """A run that several processes draw together; None in one that does not see the folder.
+
+        Args:
+            first: How the first process opens it, which owns it; what goes wrong there is raised in all.
+        """
+        with ExitStack() as stack:
+            runs: list[JukeboxRun] = []
+
+            def enter() -> tuple[Path, list[Step]]:
+                runs.append(stack.enter_context(first()))
+                return runs[0].folder, runs[0].steps
+
+            folder, steps = from_first(enter)
+            if runs:
+                yield runs[0]
+            else:
+                other = cls(folder, steps)
+                other.is_owner = False
+                yield other if (folder / REQUEST).is_file() else None
 
     @classmethod
     @contextmanager
@@ -92,8 +120,12 @@ class JukeboxRun(RunContents):
     def begin(self, step: Step) -> None:
         """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
         write_steps(self.folder / REQUEST, [*self.steps, step])
-        self.steps = [*self.steps, step]
-        self._states = States(self.folder / "state", len(self.steps) - 1)
+        self.follow([*self.steps, step])
+
+    def follow(self, steps: list[Step]) -> None:
+        """Take note of steps that have been written."""
+        self.steps = steps
+        self._states = States(self.folder / "state", len(steps) - 1)
 
     def pick(self, song: int) -> None:
         """Go on with one song alone; the others are put aside in `earlier`, which is a run of its own.
@@ -129,7 +161,8 @@ class JukeboxRun(RunContents):
 
     def save(self, level: int, of_level: LevelCodes, snapshots: Mapping[Rows, Snapshot]) -> None:
         """Write the codes of a level, and of its windows in progress what their next codes depend on."""
-        self._write_level(level, of_level)
+        if self.is_owner:
+            self._write_level(level, of_level)
         self._states.write(level, snapshots)
 
     def snapshots(self, level: int) -> dict[Rows, Snapshot]:
@@ -141,8 +174,9 @@ class JukeboxRun(RunContents):
         return self._states.read(level)
 
     def forget_snapshots(self, level: int) -> None:
-        """Remove the windows in progress of a level that is finished."""
-        self._states.clear(level)
+        """Remove the windows in progress of a level that is finished, those of all processes."""
+        if self.is_owner:
+            self._states.clear(level)
 
     def write_audio(self, level: int, song: int, blocks: Iterable[np.ndarray]) -> None:
         write_wav(self.audio_path(level, song), blocks, self.sampling_rate)

@@ -1,28 +1,58 @@
-"""Several processes, started by `accelerate launch`, that draw one piece together."""
+"""Several processes, started by `accelerate launch` or `torch.distributed.run`, that draw one piece together."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import broadcast_object_list, gather_object, parse_flag_from_env
 
 T = TypeVar("T")
 
 
 def this_process() -> tuple[int, int]:
     """The number of this process, and how many there are."""
-    # A process that has drawn its share waits for the others, and a level may take hours.
-    state = PartialState(timeout=timedelta(days=30)) if not PartialState._shared_state else PartialState()
-    return state.process_index, state.num_processes
+    if not PartialState._shared_state:
+        # A process that has drawn its share waits for the others, and a level may take hours.
+        PartialState(cpu=_is_launched_on_cpu(), timeout=timedelta(days=30))
+    return PartialState().process_index, PartialState().num_processes
 
 
-def from_first(value: T) -> T:
-    """The value that the first process has."""
+def _is_launched_on_cpu() -> bool:
+    # Unless it is told, accelerate takes the processes of a launcher on CPUs for as many that are alone.
+    if "LOCAL_RANK" not in os.environ:
+        return False
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator is None or accelerator.type == "mps" or parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
+def device_of_process() -> str | None:
+    """The device of this process where there are several; None where it is alone and may choose."""
     if this_process()[1] == 1:
-        return value
-    return broadcast_object_list([value])[0]
+        return None
+    device = PartialState().device
+    return "cpu" if device.type == "cpu" else str(device)
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What the first process makes; an error that it meets is raised in all of them."""
+    number, count = this_process()
+    if count == 1:
+        return make()
+    made: list[Any] = [None, None]
+    if number == 0:
+        try:
+            made[0] = make()
+        except Exception as error:
+            made[1] = error
+    value, failure = broadcast_object_list(made)
+    if failure is not None:
+        raise failure
+    return value
 
 
 def from_all(value: T) -> list[T]:

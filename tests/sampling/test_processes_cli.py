@@ -1,0 +1,97 @@
+"""Two processes, started by a launcher through the command line, draw what one draws, and one of them speaks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import codes_in_s, tiny_pipeline
+from typer.testing import CliRunner
+
+from hf_jukebox.cli import app
+from hf_jukebox.runs.folder import JukeboxRun
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline("tiny_labelled_prior").save_pretrained(folder)
+    return folder
+
+
+def start(processes: int, *arguments: object) -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *LAUNCHER, str(processes), "-m", "hf_jukebox.cli", *map(str, arguments)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def succeed(processes: int, *arguments: object) -> str:
+    if processes == 1:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # their number may decide last bits
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        torch.set_num_threads(threads)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+    process = start(processes, *arguments)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+def contents(folder: Path) -> tuple[list[list[list[int]]], dict[str, bytes]]:
+    audio = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.wav")}
+    return [codes.tolist() for codes in JukeboxRun.open(folder).codes], audio
+
+
+def songs(output: Path, model: Path, upsampling: str, count: int) -> list[object]:
+    length = ["--seconds", codes_in_s(24), "--num-samples", count, "--upsampling", upsampling]
+    return ["sample", "-o", output, "--model", model, "--seed", 1, *length]
+
+
+@pytest.mark.parametrize(("upsampling", "count"), [("sequential", 3), ("parallel", 1)])
+def test_the_command_line_on_two_processes(model: Path, tmp_path: Path, upsampling: str, count: int) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    succeed(1, *songs(alone, model, upsampling, count), "--quiet")
+    lines = succeed(2, *songs(together, model, upsampling, count), "--progress", "json").splitlines()
+    assert contents(alone) == contents(together)
+    *progress, last = [json.loads(line) for line in lines]
+    assert last["finished"] and sum("run" in line for line in progress) == 0
+    assert progress[-1]["run_seconds_left"] == 0
+    assert not list((together / "state").glob("*"))
+
+
+def test_what_is_wrong_is_said_once(model: Path, tmp_path: Path) -> None:
+    succeed(1, *songs(tmp_path, model, "sequential", 1), "--levels", 2, "--quiet")
+    process = start(2, *songs(tmp_path, model, "sequential", 1))
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode != 0 and errors.count("hf-jukebox: ") == 1 and "hf-jukebox continue" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_two_processes_that_are_killed_lose_a_checkpoint_interval(model: Path, tmp_path: Path, processes: int) -> None:
+    """Killed in a level, and gone on with by as many processes or by one."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = ["--seconds", codes_in_s(600), "--levels", "2,1", "--progress", "json"]
+    succeed(2, *songs(whole, model, "parallel", 1), *arguments)
+    process = start(2, *songs(killed, model, "parallel", 1), *arguments)
+    while len(list((killed / "state").glob("level_1_*"))) < 2:  # each has kept its segments
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not JukeboxRun.open(killed).is_finished
+    succeed(processes, "resume", killed, "--progress", "json")
+    assert contents(whole) == contents(killed)
