@@ -18,7 +18,7 @@ FLOORS = [
     ["sampling"],
     ["report"],
     ["runs"],
-    ["drawing", "pipeline_jukebox"],
+    ["drawing", "pipeline_*"],
     ["convert", "training"],
     ["terminal", "cli_options", "cli_runs", "cli"],
 ]
