@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,17 +80,18 @@ def test_what_is_wrong_is_said_once(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_two_processes_that_are_killed_lose_a_checkpoint_interval(model: Path, tmp_path: Path, processes: int) -> None:
-    """Killed in a level, and gone on with by as many processes or by one."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    arguments = ["--seconds", codes_in_s(600), "--levels", "2,1", "--progress", "json"]
-    succeed(2, *songs(whole, model, "parallel", 1), *arguments)
-    process = start(2, *songs(killed, model, "parallel", 1), *arguments)
-    while len(list((killed / "state").glob("level_1_*"))) < 2:  # each has kept its segments
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert not JukeboxRun.open(killed).is_finished
-    succeed(processes, "resume", killed, "--progress", "json")
-    assert contents(whole) == contents(killed)
+def test_what_two_processes_leave_is_gone_on_with(model: Path, tmp_path: Path, processes: int) -> None:
+    """Stopped in a level, each in segments of its own, and gone on with by as many processes or by one."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    arguments = ["--seconds", codes_in_s(1000), "--levels", "2,1", "--max-batch-size", 2, "--progress", "json"]
+    process = start(2, *songs(stopped, model, "parallel", 1), *arguments)
+    assert process.stdout is not None
+    while json.loads(process.stdout.readline())["level"] == 2:
+        pass
+    process.send_signal(signal.SIGTERM)  # the launcher passes it on
+    process.communicate(timeout=300)
+    assert not JukeboxRun.open(stopped).is_finished
+    assert len(list((stopped / "state").glob("level_1_*"))) >= 2  # each has kept its segments
+    succeed(1, *songs(whole, model, "parallel", 1), *arguments)
+    succeed(processes, "resume", stopped, "--progress", "json")
+    assert contents(whole) == contents(stopped)
