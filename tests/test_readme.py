@@ -30,3 +30,13 @@ def test_the_tree_names_every_source_file():
         if path.parent == source or path.stem != "__init__"
     }
     assert listed == files
+
+
+def test_links_between_the_pages_lead_to_files():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    links = [
+        (page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    ]
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
+    linked = {(page.parent / link).resolve() for page, link in links if page.name == "README.md"}
+    assert set((ROOT / "docs").glob("*.md")) <= linked
