@@ -11,18 +11,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
+from robust import RobustPrior
 from safetensors.torch import load_file, save_file
+from synth.song import STEPS
+from synth.styles import STYLES
 from synthesize import write_songs
 
-from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
+from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE
 from hf_jukebox.training.arguments import LoopArguments
-from hf_jukebox.training.data import DataArguments, encode_songs, songs_of_folder
-from hf_jukebox.training.train_prior import PriorArguments, train_prior
+from hf_jukebox.training.data import (
+    CodeCache,
+    DataArguments,
+    code_data,
+    encode_songs,
+    songs_of_folder,
+    tables_from_songs,
+)
+from hf_jukebox.training.loop import Trainer, make_accelerator
+from hf_jukebox.training.prior import PriorTask
+from hf_jukebox.training.train_prior import PriorArguments, fitting_settings, train_prior
 from hf_jukebox.training.train_vqvae import VQVAEArguments, train_vqvae
 
 RATE = 22050
-LENGTHS_IN_S = (12, 16, 24, 40, 60)  # so that the timing labels of a prompt of any length were seen
+# Share of the pieces by their length. A window of the top prior has 11.9 s: most windows begin where a piece does, as
+# those of a continued prompt; the longer pieces show what comes later, and longer timing labels.
+LENGTHS_IN_S = {12: 0.9, 24: 0.08, 60: 0.02}
 
 VQVAE: dict[str, Any] = {  # hops 16, 64 and 256: 1378, 345 and 86 codes a second
     "sampling_rate": RATE,
@@ -61,8 +76,10 @@ TOP: dict[str, Any] = LABELS | {  # dense attention: a bar has 150 codes or so, 
     "attention_blocks": 32,
     "init_scale": 1.0,
 }
-PRIORS = [UPSAMPLER | {"n_ctx": 2048}, UPSAMPLER, TOP]
+UPSAMPLERS = [UPSAMPLER | {"n_ctx": 2048}, UPSAMPLER]
+TOP_LEVEL = len(UPSAMPLERS)
 BATCH_SIZES = [2, 4, 4]
+LABEL_DROPOUT = 0.5  # a prompt without labels is the usual case
 
 
 @dataclass(frozen=True)
@@ -95,14 +112,46 @@ class Stages:
 
 def synthesize(stages: Stages, songs: int) -> None:
     """Songs of several lengths, with consecutive seeds."""
-    share = songs // len(LENGTHS_IN_S)
-    for number, seconds in enumerate(LENGTHS_IN_S):
-        folder = stages.songs / f"{seconds}_s"
+    seed = 0
+    for seconds, share in LENGTHS_IN_S.items():
+        folder, count = stages.songs / f"{seconds}_s", max(1, round(share * songs))
         if not (folder / "metadata.csv").is_file():
-            write_songs(folder, share, seconds, number * share, RATE)
+            write_songs(folder, count, seconds, seed, RATE)
+        seed += count
     tables = [(stages.songs / f"{seconds}_s" / "metadata.csv").read_text().splitlines() for seconds in LENGTHS_IN_S]
     rows = [f"{s}_s/{row}" for s, table in zip(LENGTHS_IN_S, tables, strict=True) for row in table[1:]]
     (stages.songs / "metadata.csv").write_text("\n".join([tables[0][0], *rows]) + "\n")
+
+
+def count_beats(prior: JukeboxPrior) -> None:
+    """Put waves into the position embedding of a new prior: a bar, half a bar, ... a 32nd note long, for every style.
+
+    From noise alone, a run of this length does not learn where in a bar a position lies.
+    """
+    position = torch.arange(prior.config.n_ctx)[:, None]
+    bars = torch.tensor([STEPS * round(60 * RATE / (4 * 256 * style.bpm)) for style in STYLES.values()])  # in codes
+    phase = 2 * torch.pi * position / bars * (2 ** torch.arange(6))[:, None, None]  # [parts of a bar, n_ctx, styles]
+    waves = torch.cat([phase.sin(), phase.cos()]).permute(1, 0, 2).flatten(1)
+    directions, _ = torch.linalg.qr(torch.randn(prior.config.hidden_size, waves.shape[1]))
+    prior.position_embedding.data += 0.15 * waves @ directions.T
+
+
+def begin_top_prior(vqvae: JukeboxVQVAE, codes: CodeCache) -> RobustPrior:
+    """The top prior as it is before training."""
+    config = JukeboxPriorConfig.from_preset("small_prior", **(fitting_settings(vqvae.config, TOP_LEVEL) | TOP))
+    tables_from_songs([song.metadata for song in codes.songs], config).put_into(config)
+    torch.manual_seed(0)
+    prior = RobustPrior(config)
+    count_beats(prior)
+    return prior
+
+
+def train_top_prior(vqvae: JukeboxVQVAE, codes: CodeCache, data: DataArguments, loop: LoopArguments) -> None:
+    """The parts of `train_prior`, with a prior that is taught otherwise."""
+    accelerator, prior = make_accelerator(loop), begin_top_prior(vqvae, codes)
+    windows = code_data(codes, data.prior_chunks(prior.config, vqvae.config, loop.seed), prior.config)
+    task = PriorTask(prior.config, vqvae, LABEL_DROPOUT, None, loop.seed)
+    Trainer(prior, task, windows, loop, accelerator).train()
 
 
 def schedule(output: Path, steps: int, **options: Any) -> LoopArguments:
@@ -131,7 +180,7 @@ def write_half_precision(pipeline: JukeboxPipeline, folder: Path) -> None:
 
 def main(
     output: Annotated[Path, typer.Option(help="Folder for everything.")],
-    songs: Annotated[int, typer.Option(min=5, help="Pieces to train on.")] = 600,
+    songs: Annotated[int, typer.Option(min=5, help="Pieces to train on.")] = 1200,
     vqvae_steps: Annotated[int, typer.Option(min=2, help="Steps of the VQ-VAE.")] = 3000,
     prior_steps: Annotated[int, typer.Option(min=2, help="Steps of each prior.")] = 3000,
 ) -> None:
@@ -147,17 +196,10 @@ def main(
         # The shipped weights are rounded: the priors shall learn the codes that these give.
         JukeboxVQVAE.from_pretrained(stages.vqvae).half().float().save_pretrained(stages.vqvae)
     vqvae = JukeboxVQVAE.from_pretrained(stages.vqvae)
-    encode_songs(songs_of_folder(stages.songs), vqvae, stages.codes)
-    for level, settings in reversed(list(enumerate(PRIORS))):
+    codes = encode_songs(songs_of_folder(stages.songs), vqvae, stages.codes)
+    for level in reversed(range(TOP_LEVEL + 1)):
         if (stages.prior(level) / "model.safetensors").is_file():
             continue
-        prior = PriorArguments(
-            vqvae=str(stages.vqvae),
-            level=level,
-            model_config=stages.settings(f"prior_{level}", settings),
-            codes_dir=str(stages.codes),
-            label_dropout=0.3,
-        )
         loop = schedule(
             stages.prior(level),
             prior_steps,
@@ -166,8 +208,18 @@ def main(
             adam_beta2=0.95,
             mixed_precision="bf16",
         )
+        if level == TOP_LEVEL:
+            train_top_prior(vqvae, codes, data, loop)
+            continue
+        prior = PriorArguments(
+            vqvae=str(stages.vqvae),
+            level=level,
+            model_config=stages.settings(f"prior_{level}", UPSAMPLERS[level]),
+            codes_dir=str(stages.codes),
+            label_dropout=LABEL_DROPOUT,
+        )
         train_prior(prior, data, loop)
-    parts = {f"prior_{level}": JukeboxPrior.from_pretrained(stages.prior(level)) for level in range(len(PRIORS))}
+    parts = {f"prior_{level}": JukeboxPrior.from_pretrained(stages.prior(level)) for level in range(TOP_LEVEL + 1)}
     write_half_precision(JukeboxPipeline(vqvae, **parts), output / "model")
     typer.echo(f"The pipeline is in {output / 'model'}.")
 
