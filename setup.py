@@ -10,7 +10,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "src/hf_jukebox/__init__.
 
 RUNTIME = [
     "accelerate>=1.10",
-    "diffusers>=0.37,<1",
+    "diffusers>=0.42,<1",
     "filelock>=3.16",
     "huggingface_hub>=1.33,<3",
     "jinja2>=3.1",
@@ -18,15 +18,15 @@ RUNTIME = [
     "pillow>=11.0",
     "pyyaml>=6.0",
     "rich>=13.9",
-    "safetensors>=0.6",
+    "safetensors>=0.8",
     "soundfile>=0.13",
     "soxr>=0.5",
-    "torch>=2.8",
-    "transformers>=5.4,<6",
+    "torch>=2.13",
+    "transformers>=5.23,<6",
     "typer>=0.20",
     "Unidecode>=1.3",
 ]
-TRAIN = ["datasets>=4.4", "peft>=0.18", "tensorboard>=2.19"]
+TRAIN = ["datasets>=4.4", "peft>=0.21", "tensorboard>=2.19"]
 QUANTIZE = ["torchao>=0.16"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
 TEST = ["mypy>=2.4,<3", "pytest>=9.0,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"]
