@@ -142,16 +142,14 @@ class LevelDrawing:
             self._take((row,), codes[None])
 
     def snapshots(self) -> dict[Rows, Snapshot]:
-        """What a folder has to keep beside the codes: all groups that are in the middle of a window.
+        """What a folder has to keep beside the codes: all groups that were begun, so that their rows stay together.
 
         Of a process that does not keep the codes, all that it has drawn.
         """
         groups = {group.rows: group.snapshot for group in self._waiting if group.snapshot is not None}
         if self._sampler is not None and self._group is not None:
             groups[self._group.rows] = self._sampler.snapshot()
-        if self.share[0] > 0:
-            return groups | self._finished
-        return {rows: snapshot for rows, snapshot in groups.items() if snapshot.tensors}
+        return groups | self._finished
 
     def _groups(self, started: Mapping[Rows, Snapshot]) -> list[_Group]:
         """What is left to draw: what was in the middle first, then what takes longest."""
