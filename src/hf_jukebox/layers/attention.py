@@ -119,14 +119,14 @@ class Attention(nn.Module):
 
         With a `cache`, the keys and values of the positions are kept there, so that steps can go on after them.
         """
-        q, kv = self._project(x, lyrics)
+        q, k, v = self._project(x, lyrics)
         if cache is not None:
-            self.fill(cache, kv)
-        return self.out_proj(self.attend(q, kv[0], kv[1]).transpose(1, 2).flatten(2))
+            self.fill(cache, torch.stack((k, v)))
+        return self.out_proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
 
     def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
         """Attend from one position, `x` `[B, 1, width]`, over the cache, and add the position to it."""
-        qkv = self._split_heads(step_linear(self.qkv_proj, x), 3)
+        qkv = self._stack_heads(step_linear(self.qkv_proj, x), 3)
         cache.index_copy_(3, self.slot(at), qkv[1:])
         keys, values = self.visible(cache, at).unbind(0)
         attended = step_attention(qkv[0], keys, values, self.visible_mask(at))
@@ -134,8 +134,8 @@ class Attention(nn.Module):
 
     def weights(self, x: torch.Tensor, lyrics: torch.Tensor | None, head: int) -> torch.Tensor:
         """The attention of one head over `x`, `[B, T, T]`, or `[B, T, num_lyrics]` where the keys are lyrics."""
-        q, kv = self._project(x, lyrics)
-        q, k = q[:, head].float(), kv[0][:, head].float()
+        q, k, _ = self._project(x, lyrics)
+        q, k = q[:, head].float(), k[:, head].float()
         scores = q @ k.transpose(1, 2) * self.shape.head_dim**-0.5
         mask = self.mask(x.shape[1], k.shape[1], x.device)
         weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
@@ -146,14 +146,22 @@ class Attention(nn.Module):
         shape = self.shape
         return torch.zeros(2, batch_size, shape.heads, self.cache_slots, shape.head_dim, dtype=dtype, device=device)
 
-    def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        qkv = self._split_heads(self.qkv_proj(x), 3)
-        return qkv[0], qkv[1:]
+    def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values, `[B, heads, T, head_dim]` each."""
+        q, k, v = self._split_heads(self.qkv_proj(x), 3)
+        return q, k, v
 
-    def _split_heads(self, x: torch.Tensor, parts: int) -> torch.Tensor:
-        """`[B, T, parts * state] -> [parts, B, heads, T, head_dim]`."""
-        batch, length, _ = x.shape
-        return x.view(batch, length, parts, self.shape.heads, self.shape.head_dim).permute(2, 0, 3, 1, 4)
+    def _split_heads(self, x: torch.Tensor, parts: int) -> list[torch.Tensor]:
+        """`[B, T, parts * state] -> parts of [B, heads, T, head_dim]`."""
+        # Parted before they are turned: so the gradients of the parts are put together in one pass.
+        return [part.transpose(1, 2) for part in self._heads(x, parts).unbind(2)]
+
+    def _stack_heads(self, x: torch.Tensor, parts: int) -> torch.Tensor:
+        """The same as one tensor, `[parts, B, heads, T, head_dim]`."""
+        return self._heads(x, parts).permute(2, 0, 3, 1, 4)
+
+    def _heads(self, x: torch.Tensor, parts: int) -> torch.Tensor:
+        return x.unflatten(2, (parts, self.shape.heads, self.shape.head_dim))
 
     # The pattern ---------------------------------------------------------------------------------------------------
 
@@ -302,17 +310,18 @@ class LyricsAttention(Attention):
         self.q_proj = Linear(shape.width, shape.state)
         self.kv_proj = Linear(shape.width, 2 * shape.state)
 
-    def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if lyrics is None:
             raise ValueError("A layer that reads lyrics needs the states of the lyrics encoder.")
-        return self._split_heads(self.q_proj(x), 1)[0], self._split_heads(self.kv_proj(lyrics), 2)
+        (q,), (k, v) = self._split_heads(self.q_proj(x), 1), self._split_heads(self.kv_proj(lyrics), 2)
+        return q, k, v
 
     def read_lyrics(self, lyrics: torch.Tensor, cache: torch.Tensor) -> None:
         """Fill the cache from the encoder's states `[B, num_lyrics, width]`."""
-        self.fill(cache, self._split_heads(self.kv_proj(lyrics), 2))
+        self.fill(cache, self._stack_heads(self.kv_proj(lyrics), 2))
 
     def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
-        q = self._split_heads(step_linear(self.q_proj, x), 1)[0]
+        (q,) = self._split_heads(step_linear(self.q_proj, x), 1)
         attended = step_attention(q, cache[0], cache[1], None)
         return step_linear(self.out_proj, attended.transpose(1, 2).flatten(2))
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .activation import quick_gelu
 from .attention import (
     ATTENTION_CLASSES,
     Attention,
@@ -54,8 +55,7 @@ class MLP(nn.Module):
         self.fc2 = Linear(hidden, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        # silu(z) = z * sigmoid(z) is one operator, forth and back.
-        return self.fc2(F.silu(1.702 * self.fc1(x)).mul_(1 / 1.702))
+        return self.fc2(quick_gelu(self.fc1(x)))
 
     def step(self, x: torch.Tensor) -> torch.Tensor:
         """The same for one position, `x` `[B, 1, width]`."""
