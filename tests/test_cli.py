@@ -70,6 +70,15 @@ def test_prompts_are_repeated_to_the_number_of_samples(model: Path, prompt: Path
     assert not np.array_equal(first[:known], second[:known])
 
 
+def test_an_unknown_genre_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
+    arguments = ["--model", model, "--seconds", codes_in_s(4), "--levels", "2", "--genre", "polka"]
+    result = run("sample", "--output", tmp_path / "out", *arguments)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "polka" in line]
+    assert line.startswith("hf-jukebox: Level 2 does not know the genre 'polka'")
+    assert "UserWarning" not in result.stderr
+
+
 def test_a_real_process_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -6,12 +6,14 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -40,9 +42,14 @@ def is_first_process() -> bool:
 
 @contextmanager
 def errors_as_one_line(run_dir: Path | None = None) -> Iterator[None]:
-    """Wrong input ends in one line on stderr and exit status 2; Ctrl-C says how to go on with the run in `run_dir`."""
+    """Wrong input ends in one line on stderr and exit status 2; Ctrl-C says how to go on with the run in `run_dir`.
+
+    What the package warns of is a line as well, without the place in its source.
+    """
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = partial(_show_warning, otherwise=warnings.showwarning)
+            yield
     except (ValueError, OSError, MemoryError) as error:
         # All processes meet what is wrong with the input, each its own lack of memory.
         if is_first_process() or isinstance(error, MemoryError):
@@ -54,6 +61,15 @@ def errors_as_one_line(run_dir: Path | None = None) -> Iterator[None]:
         if is_first_process():
             print(f"hf-jukebox: stopped{how}", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, *place: Any, otherwise: Callable[..., None]
+) -> None:
+    if not Path(filename).is_relative_to(Path(__file__).parent):
+        otherwise(message, category, filename, *place)
+    elif is_first_process():
+        print(f"hf-jukebox: {message}", file=sys.stderr)
 
 
 def load_pipeline(
