@@ -31,7 +31,7 @@ def draw(seconds: float, folder: Path, options: list[str]) -> dict[str, Any]:
     _, status, usage = os.wait4(os.posix_spawn(command[0], command, os.environ), 0)
     if status != 0:
         raise SystemExit(f"hf-jukebox {' '.join(sample)} failed.")
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # of the system; it counts what this process has, too, which is less
     took = round(time.perf_counter() - started, 1)
     return {"seconds": seconds, "peak_mb": round(usage.ru_maxrss * unit / 1e6, 1), "took_s": took}
 

@@ -47,19 +47,19 @@ def plain_step(model: torch.nn.Module, loss_of_batch: Callable[[], torch.Tensor]
 
 def answering_steps(make_step: Callable[[], Callable[[], float]]) -> Callable[[Request], Answer]:
     """Answers each request by a step of training; `make_step` loads the model, whose memory counts."""
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     step = make_step()
 
     def run(request: Request) -> Answer:
         started, core_started = time.perf_counter(), time.process_time()
         loss = step()
         taken = {"seconds": time.perf_counter() - started, "core_seconds": time.process_time() - core_started}
-        return taken | {"loss": loss, "peak_mb": _resident("VmHWM") - before}
+        return taken | {"loss": loss, "peak_mb": (resident("VmHWM") - before) / 2**20}
 
     return run
 
 
-def _resident(name: str) -> float:
-    """MB of memory that this process has (VmRSS), or had at most (VmHWM)."""
+def resident(name: str) -> int:
+    """Bytes of memory that this process has (VmRSS), or had at most (VmHWM; getrusage counts its parent's too)."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024

@@ -14,10 +14,10 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+from serving import resident
 from torch.utils.data import Dataset
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
@@ -81,7 +81,7 @@ def train_case(case: Case) -> int:
     with tempfile.TemporaryDirectory() as folder:
         arguments = case.arguments(folder)
         accelerator = make_accelerator(arguments)
-        before = _resident("VmRSS")
+        before = resident("VmRSS")
         model: JukeboxPrior | JukeboxVQVAE
         task: PriorTask | VQVAETask
         if isinstance(case.config, JukeboxPriorConfig):
@@ -95,13 +95,7 @@ def train_case(case: Case) -> int:
         batches = trainer._training_batches()
         for _ in range(2):
             trainer.train_step(batches)
-    return _resident("VmHWM") - before
-
-
-def _resident(name: str) -> int:
-    """Bytes of memory that this process has (VmRSS), or had at most (VmHWM; getrusage counts its parent's too)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024
+    return resident("VmHWM") - before
 
 
 def measure(index: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ The VQ-VAE has the released shape and random weights. Memory is the peak of a fr
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 import measuring
 import torch
 from measuring import median
+from serving import resident
 
 from hf_jukebox import JukeboxVQVAE, JukeboxVQVAEConfig
 
@@ -49,14 +49,14 @@ def peer_config(config: JukeboxVQVAEConfig) -> dict[str, Any]:
 def peak_of(minutes: int) -> None:
     """Encode and decode so much audio, and print the peak above that of the bare model, in MB, and a check sum."""
     vqvae = random_vqvae()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    audio = torch.rand(1, minutes * 60 * 44100) - 0.5
+    before = resident("VmRSS")
+    audio = torch.rand(1, minutes * 60 * 44100).sub_(0.5)
     codes = vqvae.encode(audio)
     for block in vqvae.iter_decode(codes[0], 0):
         del block
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resident("VmHWM")
     in_and_out = audio.nbytes + sum(of_level.nbytes for of_level in codes)
-    print(json.dumps({"peak_mb": peak / 1024, "above_model_mb": (peak - before) / 1024, "io_mb": in_and_out / 2**20}))
+    print(json.dumps({"peak_mb": peak / 2**20, "above_model_mb": (peak - before) / 2**20, "io_mb": in_and_out / 2**20}))
 
 
 def memory(options: argparse.Namespace) -> dict[str, Any]:

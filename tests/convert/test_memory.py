@@ -28,15 +28,12 @@ TRANSFORMERS = ORIGINAL.parent / "transformers"
 MEASURE = """
 import sys
 from hf_jukebox.convert import convert_openai, convert_transformers
+from peak import peak_bytes
 
-def peak():
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
-
-imports = peak()
+imports = peak_bytes()
 for conversion in sys.argv[1:]:
     exec(conversion)
-    print(peak() - imports)
+    print(peak_bytes() - imports)
 """
 
 

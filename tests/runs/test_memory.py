@@ -14,16 +14,17 @@ TESTS = Path(__file__).parents[1]
 
 # All codes but the last few are known: what is drawn is short, but what is kept, decoded and written is long.
 LONG_RUN = """
-import resource, sys
+import sys
 sys.path.insert(0, sys.argv[1])
 import torch
+from peak import peak_bytes
 from tiny import RATE, TOP_HOP, tiny_pipeline
 torch.set_num_threads(1)
 pipe, seconds = tiny_pipeline(), float(sys.argv[3])
 top = int(seconds * RATE) // TOP_HOP
 known = [torch.randint(64, (1, (top - 1) * 16 // 4**level)) for level in range(3)]
 pipe(codes=known, audio_length_in_s=seconds, output_dir=sys.argv[2], output_type="latent")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_bytes())
 """
 
 
