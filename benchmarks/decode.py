@@ -16,6 +16,7 @@ from typing import Any
 import measuring
 import torch
 from measuring import median
+from random_models import NARROW, SHAPE, halve_blocks, upsampler
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.sampling.compiled import StepCompiler
@@ -23,18 +24,7 @@ from hf_jukebox.sampling.draw import DrawSettings
 from hf_jukebox.sampling.level import DrawCode, LevelSampler, LevelTask, draw_code
 
 GREEDY = DrawSettings(temperature=1, top_k=1)
-SHAPE = {"hidden_size": 512, "num_hidden_layers": 24, "n_ctx": 2048, "attention_blocks": 64}
 GPU_PLAN = ("upsampler_level_0", "prior_1b_lyrics", "prior_5b_lyrics")
-
-
-def upsampler(**shape: Any) -> JukeboxPrior:
-    """A random upsampler that fits the peer's prior of level 1, whose level above has a fourth of the codes."""
-    torch.manual_seed(0)
-    config = {"conditioner_width": 256, "conditioner_depth": 4, "codebook_size": 2048, "upsampling_strides": [2, 2]}
-    prior = JukeboxPrior(JukeboxPriorConfig.from_preset("small_upsampler", **(config | shape))).eval()
-    for parameter in prior.parameters():
-        parameter.data.normal_(std=0.1 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5)
-    return prior
 
 
 def peer_config(config: JukeboxPriorConfig) -> dict[str, Any]:
@@ -184,12 +174,12 @@ def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
     machine = measuring.machine(options.threads, device)
     rows = []
     for preset in GPU_PLAN:
-        tiny = {"hidden_size": 64, "num_hidden_layers": 20} if options.rehearse else {}
+        tiny = NARROW if options.rehearse else {}
         config = JukeboxPriorConfig.from_preset(preset, **tiny)
         torch.manual_seed(0)
         with torch.device(device):
             prior = JukeboxPrior(config).eval()
-        prior.transformer.blocks.to(torch.bfloat16)
+        halve_blocks(prior, torch.bfloat16)
         labels = torch.zeros(1, config.label_length, dtype=torch.long)
         labels[0, :3] = torch.tensor([config.sampling_rate * 120, 0, config.window_length])
         inputs: dict[str, Any] = {"batch": 1, "labels": labels.to(device)}

@@ -3,49 +3,43 @@
     python benchmarks/end_to_end.py --seconds 20 [--model FOLDER] [--compile] [--quality]
 
 draws a piece with the demo model sequentially and in parallel, from the same top-level codes and random numbers.
-`--random` takes the upsampler of decode.py with random weights instead, under a small top prior.
+`--random` draws with random weights instead: with the upsampler of decode.py, under a small top prior, or with all
+three priors of a published model, as `--random 5b_lyrics --dtype bfloat16 --compile --device cuda`. `--int8` quantises
+the priors.
 `--quality` looks at the finest codes near seams and away from them: their teacher-forced bits, by the model that
 drew them, and the spectral flux of the audio.
 """
 
 import argparse
 import math
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import measuring
 import torch
 import torch.nn.functional as F
-from decode import SHAPE, upsampler
+from random_models import PUBLISHED, random_pipeline
 
-from hf_jukebox import (
-    DEMO_MODEL,
-    JukeboxPipeline,
-    JukeboxPrior,
-    JukeboxPriorConfig,
-    JukeboxVQVAE,
-    JukeboxVQVAEConfig,
-)
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.pipeline_jukebox import JukeboxPipelineOutput
 from hf_jukebox.sampling.parallel import plan_segments
 
-SMALL = {"hidden_size": 64, "num_hidden_layers": 3, "n_ctx": 1024, "attention_blocks": 32}  # a top prior
 NEAR = 1 / 16  # of a window, after a seam
 FRAME = 256  # samples, of the spectral flux
 
 
-def write_random(folder: Path) -> Path:
-    """A pipeline of two levels whose upsampler has the shape that decode.py measures."""
-    vqvae = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("5b", downs_t=[3, 2], strides_t=[2, 2], multipliers=[2, 1]))
-    finest, coarser = vqvae.config.hop_lengths
-    place = {"sampling_rate": vqvae.config.sampling_rate, "codebook_size": vqvae.config.codebook_size}
-    top = JukeboxPriorConfig.from_preset("small_prior", level=1, hop_length=coarser, **place, **SMALL)
-    JukeboxPipeline(
-        vqvae, None, upsampler(**SHAPE, level=0, hop_length=finest, **place), JukeboxPrior(top)
-    ).save_pretrained(folder)
-    return folder
+def load(options: argparse.Namespace) -> JukeboxPipeline:
+    if options.random is None:
+        pipe = JukeboxPipeline.from_pretrained(options.model, dtype=options.dtype).to(options.device)
+    else:
+        dtype, device = getattr(torch, options.dtype), torch.device(options.device)
+        pipe = random_pipeline(options.random, dtype, device, options.narrow)
+    if options.int8:
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+        for prior in pipe.priors:
+            quantize_(prior.transformer, Int8WeightOnlyConfig())
+    return pipe
 
 
 def draw(pipe: JukeboxPipeline, options: argparse.Namespace, top: torch.Tensor, **how: Any) -> JukeboxPipelineOutput:
@@ -128,7 +122,9 @@ def quality(pipe: JukeboxPipeline, outputs: dict[str, JukeboxPipelineOutput]) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default=DEMO_MODEL)
-    parser.add_argument("--random", action="store_true", help="the shape of decode.py, with random weights")
+    parser.add_argument("--random", choices=["upsampler", *PUBLISHED], help="random weights of this shape")
+    parser.add_argument("--narrow", action="store_true", help="with --random: a published model made small, to try it")
+    parser.add_argument("--int8", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--temperature", type=float, default=0.99)
     parser.add_argument("--dtype", default="float32")
@@ -138,9 +134,7 @@ def main() -> None:
     parser.add_argument("--quality", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    with tempfile.TemporaryDirectory() as name:
-        model = write_random(Path(name)) if options.random else options.model
-        pipe = JukeboxPipeline.from_pretrained(model, dtype=options.dtype).to(options.device)
+    pipe = load(options)
     pipe.set_progress_bar_config(disable=True)
     if options.compile:
         pipe.compile()
@@ -164,12 +158,7 @@ def main() -> None:
     if held:
         measuring.table(held)
     machine = measuring.machine(options.threads, torch.device(options.device).type)
-    settings = {
-        "random": options.random,
-        "seconds": options.seconds,
-        "dtype": options.dtype,
-        "compiled": options.compile,
-    }
+    settings = {name: getattr(options, name) for name in ("random", "seconds", "dtype", "int8", "compile")}
     measuring.finish(benchmark="end_to_end", **machine, **settings, rows=rows, quality=held)
 
 
