@@ -3,9 +3,10 @@
     python benchmarks/training_step.py --peer PEER/bin/python
 
 takes optimisation steps, forward, backward and AdamW, in float32 from the same weights on the same batch, in turn. The
-prior has labels and 256 characters of lyrics in one sequence with 2048 codes; width 512, depth 16. `Trainer` is the
-loop that the training scripts run, with all that it does besides: cutting the gradients and averaging the weights.
-Every loop has a process of its own. Their first losses must agree, so that the same is measured.
+prior is the published small one with labels and lyrics in one sequence with the codes, at width 512 and depth 16; its
+windows are the published 6144 codes and 384 characters, or what `--codes` and `--characters` say. `Trainer` is the loop
+that the training scripts run, with all that it does besides: cutting the gradients and averaging the weights. Every
+loop has a process of its own. Their first losses must agree, so that the same is measured.
 """
 
 import argparse
@@ -22,19 +23,22 @@ from measuring import median
 from serving import answering_steps, plain_step, serve
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from hf_jukebox.presets import PRIOR_PRESETS
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.data import TrainingData
 from hf_jukebox.training.loop import Trainer, make_accelerator
 from hf_jukebox.training.prior import PriorTask
 
-SHAPE = {"hidden_size": 512, "num_hidden_layers": 16, "n_ctx": 2048, "n_lyrics": 256, "attention_blocks": 64}
+PRESET = "small_single_enc_dec_prior"
+SHAPE = {"hidden_size": 512, "num_hidden_layers": 16}
 PLACE = {"level": 2, "hop_length": 128, "sampling_rate": 44100}
 OURS, PLAIN, PEER = "Trainer", "plain loop", "transformers 4.57.6"
 LOSSES_AGREE = 1e-4  # of each other
 
 
-def config() -> JukeboxPriorConfig:
-    return JukeboxPriorConfig.from_preset("small_single_enc_dec_prior", **PLACE, **SHAPE)
+def config(options: argparse.Namespace) -> JukeboxPriorConfig:
+    windows = {"n_ctx": options.codes, "n_lyrics": options.characters}
+    return JukeboxPriorConfig.from_preset(PRESET, **PLACE, **SHAPE, **windows)
 
 
 def random_batch(config: JukeboxPriorConfig, size: int) -> dict[str, torch.Tensor]:
@@ -73,7 +77,7 @@ def peer_config(config: JukeboxPriorConfig) -> dict[str, Any]:
 
 
 def our_step(loop: str, held: dict[str, Any], output_dir: str) -> Callable[[], float]:
-    prior, batch = JukeboxPrior(config()), held["batch"]
+    prior, batch = JukeboxPrior(JukeboxPriorConfig.from_dict(held["our_config"])), held["batch"]
     prior.load_state_dict(held["ours"])
     if loop == PLAIN:
         return plain_step(prior, lambda: prior(**batch).loss)
@@ -96,11 +100,12 @@ def answer_as(loop: str) -> None:
 
 def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     torch.manual_seed(0)
-    prior = JukeboxPrior(config())
+    prior = JukeboxPrior(config(options))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "prior.pt"
         held = {"config": peer_config(prior.config), "state": measuring.peer_state(prior), "ours": prior.state_dict()}
-        torch.save(held | {"batch": random_batch(prior.config, options.batch)}, weights)
+        held |= {"our_config": prior.config.to_dict(), "batch": random_batch(prior.config, options.batch)}
+        torch.save(held, weights)
         loops = {
             loop: measuring.Other([sys.executable, __file__, "--answer-as", loop], options.threads, weights)
             for loop in (OURS, PLAIN)
@@ -137,7 +142,11 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = measuring.arguments(__doc__.split("\n")[0])
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--codes", type=int, default=PRIOR_PRESETS[PRESET]["n_ctx"], help="of a window")
+    parser.add_argument(
+        "--characters", type=int, default=PRIOR_PRESETS[PRESET]["n_lyrics"], help="of a window's lyrics"
+    )
     parser.add_argument(
         "--core-seconds", action="store_true", help="count processor time: for a busy machine, 1 thread"
     )
@@ -150,7 +159,8 @@ def main() -> None:
     rows = compare(options)
     measuring.table(rows)
     clock = "core seconds" if options.core_seconds else "seconds"
-    measuring.finish(benchmark="training_step", **measuring.machine(options.threads), clock=clock, rows=rows)
+    window = {"codes": options.codes, "characters": options.characters, "batch": options.batch}
+    measuring.finish(benchmark="training_step", **measuring.machine(options.threads), **window, clock=clock, rows=rows)
 
 
 if __name__ == "__main__":

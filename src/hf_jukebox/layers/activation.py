@@ -24,14 +24,14 @@ class _QuickGELU(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: tuple[torch.Tensor, torch.Tensor]) -> None:
         _, steep = output
         ctx.mark_non_differentiable(steep)
+        ctx.set_materialize_grads(False)  # else zeros are made as the gradient of `steep`
         ctx.save_for_backward(steep)
 
     @staticmethod
     @once_differentiable  # like the attention of a CPU
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        (steep,) = ctx.saved_tensors
-        gradient: torch.Tensor = torch.ops.aten.silu_backward(gradients[0], steep)
-        return gradient
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> torch.Tensor | None:
+        (steep,), of_y = ctx.saved_tensors, gradients[0]
+        return None if of_y is None else torch.ops.aten.silu_backward(of_y, steep)
 
 
 def quick_gelu(z: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
+from .allocator import keep_freed_memory
 from .arguments import LoopArguments
 from .card import make_repository, push, write_card
 from .checkpoint import checkpoint_folder, find_checkpoint, remove_old_checkpoints
@@ -113,6 +114,8 @@ class Trainer:
         self.examples = 0
         self.output_dir = Path(arguments.output_dir)
         set_seed(arguments.seed, device_specific=True)
+        if accelerator.device.type == "cpu":
+            keep_freed_memory()
         if arguments.gradient_checkpointing:
             recompute_activations(model)
         self.model, self.optimizer = self._prepare(model)
