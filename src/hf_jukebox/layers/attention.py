@@ -347,9 +347,12 @@ class JointLyricsAttention(Attention):
         return min(self.shape.joint_keys + 1, self.shape.positions)
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        keys = min(self.shape.joint_keys, q.shape[2])
-        mask = self.mask(q.shape[2], keys, q.device)
-        return F.scaled_dot_product_attention(q, k[:, :, :keys], v[:, :, :keys], attn_mask=mask)
+        keys = self.shape.joint_keys
+        k, v = k[:, :, :keys], v[:, :, :keys]
+        among_keys = F.scaled_dot_product_attention(q[:, :, :keys], k, v, is_causal=True)
+        if q.shape[2] <= keys:
+            return among_keys
+        return torch.cat([among_keys, F.scaled_dot_product_attention(q[:, :, keys:], k, v)], dim=2)
 
     def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         keys = min(self.shape.joint_keys, kv.shape[3])
