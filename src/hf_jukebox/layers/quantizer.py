@@ -9,6 +9,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
+_ROWS_AT_A_TIME = 8192  # the distances of many rows from the whole codebook take more memory than all else in encoding
+
 
 @dataclass
 class QuantizerOutput:
@@ -78,10 +80,14 @@ class VectorQuantizer(nn.Module):
         self.running_sum.copy_(self.codebook * self.running_count[:, None])
 
     def _nearest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The codes of `rows` `[N, dim]`, and how far each is from its row of the codebook, `[N]` each."""
         book = self.codebook.float().t()  # [dim, codebook_size]
-        distance = rows.square().sum(-1, keepdim=True) - 2 * rows @ book + book.square().sum(0, keepdim=True)
-        nearest, codes = distance.min(dim=-1)
-        return codes, nearest
+        lengths = book.square().sum(0, keepdim=True)
+        found = []
+        for part in rows.split(_ROWS_AT_A_TIME):
+            distance = (part @ book).mul_(-2).add_(part.square().sum(-1, keepdim=True)).add_(lengths)
+            found.append(distance.min(dim=-1))
+        return torch.cat([codes for _, codes in found]), torch.cat([nearest for nearest, _ in found])
 
     @torch.no_grad()
     def _prepare(self, rows: torch.Tensor, codes_per_item: int) -> None:
