@@ -20,5 +20,5 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] != "glibc" or any(name.startswith(("MALLOC_", "GLIBC_")) for name in os.environ):
         return
     mallopt = ctypes.CDLL(None).mallopt
-    if mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25):  # before glibc 2.35 no more than 32 MiB
+    if mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25):  # older ones take no more
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
