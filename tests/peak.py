@@ -1,9 +1,16 @@
-"""The most memory that this process ever had."""
+"""How much memory this process has, and had at most."""
 
 from pathlib import Path
 
 
+def resident_bytes() -> int:
+    return _status("VmRSS")
+
+
 def peak_bytes() -> int:
-    # getrusage would also count what the process had that started this one.
+    return _status("VmHWM")  # getrusage would also count what the process had that started this one
+
+
+def _status(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

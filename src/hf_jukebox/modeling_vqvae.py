@@ -11,6 +11,7 @@ from torch import nn
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from .allocator import return_freed_memory
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .layers import reconstruction
 from .layers.autoencoder import Decoder, Encoder
@@ -166,6 +167,8 @@ class JukeboxVQVAE(CompleteModel):
             first, last = max(start - context, 0), min(end + context, codes.shape[1])
             audio = decoder(quantizer.decode(codes[:, first:last]).transpose(1, 2))[:, 0]
             yield audio[:, (start - first) * hop : (end - first) * hop]
+            if end < codes.shape[1] and codes.device.type == "cpu":
+                return_freed_memory()
 
     def _encode_level(self, audio: torch.Tensor, level: int) -> torch.Tensor:
         hop = self.config.hop_lengths[level]
@@ -179,6 +182,8 @@ class JukeboxVQVAE(CompleteModel):
             last = audio.shape[1] if end == total else min((end + context) * hop, audio.shape[1])
             hidden = encoder(audio[:, None, first * hop : last].to(self.dtype)).transpose(1, 2)
             pieces.append(quantizer.encode(hidden[:, start - first : end - first]))
+            if end < total and audio.device.type == "cpu":
+                return_freed_memory()
         empty = torch.zeros(audio.shape[0], 0, dtype=torch.long, device=audio.device)
         return torch.cat(pieces, dim=1) if pieces else empty
 

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from transformers import PreTrainedModel
 
-from .allocator import keep_freed_memory
+from ..allocator import keep_freed_memory
 from .arguments import LoopArguments
 from .card import make_repository, push, write_card
 from .checkpoint import checkpoint_folder, find_checkpoint, remove_old_checkpoints

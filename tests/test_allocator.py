@@ -1,4 +1,4 @@
-"""Memory that is given back and taken again, in a process of its own."""
+"""Memory that is given back and taken again, each time in a process of its own."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ import sys
 TIMES, MEGABYTES = 20, 64
 TAKE_OFTEN = f"""
 import resource, torch
-from hf_jukebox.training.allocator import keep_freed_memory
+from hf_jukebox.allocator import keep_freed_memory
 torch.set_num_threads(1)
 keep_freed_memory()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -31,3 +31,24 @@ def test_freed_memory_is_taken_again_without_the_system() -> None:
 
 def test_what_the_environment_sets_stays() -> None:
     assert megabytes_from_the_system(MALLOC_MMAP_THRESHOLD_="65536") > 0.9 * TIMES * MEGABYTES
+
+
+# The last piece keeps what lies before it from being returned without being asked for.
+GIVE_BACK = """
+import torch
+from hf_jukebox.allocator import return_freed_memory
+from peak import resident_bytes
+pieces = [torch.ones(2**14) for _ in range(4000)]
+del pieces[:-1]
+before = resident_bytes()
+return_freed_memory()
+print((before - resident_bytes()) / 2**20)
+"""
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    environment = os.environ | {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", GIVE_BACK], capture_output=True, text=True, check=True, env=environment
+    )
+    assert float(done.stdout) > (200 if platform.libc_ver()[0] == "glibc" else -1)  # of 250 MiB

@@ -1,0 +1,38 @@
+"""What becomes of memory that is given back, on a CPU with glibc; other C libraries are left alone."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+# Parameters of mallopt(3).
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what tensors give back, for those of the next step of training.
+
+    It returns large pieces to the system, which gives them out again page by page, each cleared first. Settings from
+    the environment stay as they are.
+    """
+    if not _is_glibc() or any(name.startswith(("MALLOC_", "GLIBC_")) for name in os.environ):
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    if mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25):  # older ones take no more
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Have the C library return what tensors have given back to the system, between the parts of long work.
+
+    Of pieces that lie at round addresses, as those of tensors do, it cannot use all again for one of the same size: it
+    takes more and more.
+    """
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"
