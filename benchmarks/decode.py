@@ -16,7 +16,7 @@ from typing import Any
 import measuring
 import torch
 from measuring import median
-from random_models import NARROW, SHAPE, halve_blocks, upsampler
+from random_models import NARROW, SHAPE, halve_blocks, quantize_blocks, upsampler
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.sampling.compiled import StepCompiler
@@ -59,10 +59,8 @@ def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
     with tempfile.TemporaryDirectory() as folder:
         prior.save_pretrained(folder)
         if precision == "int8":
-            from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
             prior = copy.deepcopy(prior)
-            quantize_(prior.transformer, Int8WeightOnlyConfig())
+            quantize_blocks(prior)
             return prior
         return JukeboxPrior.from_pretrained(folder, dtype=getattr(torch, precision)).eval()
 

@@ -18,7 +18,7 @@ from typing import Any
 import measuring
 import torch
 import torch.nn.functional as F
-from random_models import PUBLISHED, random_pipeline
+from random_models import PUBLISHED, quantize_blocks, random_pipeline
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.pipeline_jukebox import JukeboxPipelineOutput
@@ -35,10 +35,8 @@ def load(options: argparse.Namespace) -> JukeboxPipeline:
         dtype, device = getattr(torch, options.dtype), torch.device(options.device)
         pipe = random_pipeline(options.random, dtype, device, options.narrow)
     if options.int8:
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
         for prior in pipe.priors:
-            quantize_(prior.transformer, Int8WeightOnlyConfig())
+            quantize_blocks(prior)
     return pipe
 
 

@@ -8,7 +8,6 @@ three, left on disk by `low_memory=True`; what they hold at most is compared wit
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 import measuring
 import torch
+from serving import resident
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from hf_jukebox.runs.memory import song_bytes, weight_bytes
@@ -26,11 +26,6 @@ from hf_jukebox.runs.memory import song_bytes, weight_bytes
 RUN_ALLOWED, LOAD_ALLOWED = 1.15, 1.1
 SHAPE = {"hidden_size": 1024, "num_hidden_layers": 24, "n_ctx": 1024, "attention_blocks": 32, "codebook_size": 2048}
 UPSAMPLER = {"upsampling_strides": [2, 2], "conditioner_depth": 4, "sampling_rate": 44100}
-
-
-def resident() -> int:
-    """Bytes of memory that the process holds."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Peak(threading.Thread):
@@ -43,7 +38,7 @@ class Peak(threading.Thread):
 
     def run(self) -> None:
         while self.watching:
-            self.bytes = max(self.bytes, resident())
+            self.bytes = max(self.bytes, resident("VmRSS"))
             time.sleep(0.002)
 
 
@@ -63,15 +58,15 @@ def write_model(folder: Path) -> dict[str, int]:
 
 
 def load(folder: Path) -> None:
-    before = resident()
+    before = resident("VmRSS")
     peak = Peak()
     prior = JukeboxPrior.from_pretrained(folder / "prior_0")
     peak.watching = False
-    print(json.dumps({"above": max(peak.bytes, resident()) - before, "size": weight_bytes(prior)}))
+    print(json.dumps({"above": max(peak.bytes, resident("VmRSS")) - before, "size": weight_bytes(prior)}))
 
 
 def run(folder: Path) -> None:
-    before = resident()
+    before = resident("VmRSS")
     peak = Peak()
     pipe = JukeboxPipeline.from_pretrained(folder, low_memory=True)
     pipe.set_progress_bar_config(disable=True)

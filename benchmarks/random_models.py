@@ -34,6 +34,13 @@ def halve_blocks(prior: JukeboxPrior, dtype: torch.dtype) -> None:
                     layer.to(dtype)
 
 
+def quantize_blocks(prior: JukeboxPrior) -> None:
+    """Hold the linear layers of the blocks in int8."""
+    from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+    quantize_(prior.transformer, Int8WeightOnlyConfig())
+
+
 def random_pipeline(shape: str, dtype: torch.dtype, device: torch.device, narrow: bool = False) -> JukeboxPipeline:
     """Three levels of a published model, or with "upsampler" two, whose finer is `upsampler` under a small top prior.
 

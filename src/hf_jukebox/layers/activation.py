@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-_SLOPE = 1.702
+SLOPE = 1.702
 
 
 class _QuickGELU(torch.autograd.Function):
@@ -17,8 +17,8 @@ class _QuickGELU(torch.autograd.Function):
 
     @staticmethod
     def forward(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        steep = z * _SLOPE
-        return F.silu(steep).mul_(1 / _SLOPE), steep
+        steep = z * SLOPE
+        return F.silu(steep).mul_(1 / SLOPE), steep
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: tuple[torch.Tensor, torch.Tensor]) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .activation import quick_gelu
+from .activation import SLOPE, quick_gelu
 from .attention import (
     ATTENTION_CLASSES,
     Attention,
@@ -60,7 +60,7 @@ class MLP(nn.Module):
     def step(self, x: torch.Tensor) -> torch.Tensor:
         """The same for one position, `x` `[B, 1, width]`."""
         hidden = step_linear(self.fc1, x)
-        return step_linear(self.fc2, hidden * torch.sigmoid(1.702 * hidden))
+        return step_linear(self.fc2, hidden * torch.sigmoid(SLOPE * hidden))
 
 
 class TransformerBlock(GradientCheckpointingLayer):
