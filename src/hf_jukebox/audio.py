@@ -6,7 +6,8 @@ mono float32, [T] or [B, T], nominally in [-1, 1].
 
 import io
 import os
-from collections.abc import Iterator
+import wave
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import numpy as np
 import soundfile
 import soxr
 import torch
+
+from .files import replacing
 
 READABLE = "wav, flac, ogg (Vorbis or Opus) or mp3"
 
@@ -211,6 +214,16 @@ def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: 
         raise type(error)(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_wav(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int) -> None:
+    """Write blocks `[t]` of float samples as one 16-bit wav file, holding no more than a block in memory."""
+    with replacing(path) as unfinished, wave.open(str(unfinished), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sampling_rate)
+        for block in blocks:
+            file.writeframes(to_pcm(block).astype("<i2").tobytes())
 
 
 def to_pcm(samples: np.ndarray) -> np.ndarray:

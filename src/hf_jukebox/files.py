@@ -1,21 +1,13 @@
-"""Writing files that are never seen half-written, and the lock that keeps a folder to one process."""
+"""Atomic file writes, text files of users, and a lock that gives one process exclusive use of a folder."""
 
 from __future__ import annotations
 
-import json
 import os
-import wave
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
-
-from .audio import to_pcm
 
 _LOCK, _PID = ".lock", ".lock.pid"
 
@@ -41,42 +33,32 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, object]) -> None:
-    """Write tensors and what is to be known about them as one safetensors file."""
-    with replacing(path) as unfinished:
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        try:
-            save_file(contiguous, unfinished, {key: str(value) for key, value in metadata.items()})
-        except SafetensorError as error:  # a full disk, mostly
-            raise OSError(str(error)) from error
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path as the user means it: with a leading `~` expanded, which shells do only at the start of a word."""
+    return Path(path).expanduser()
 
 
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a file, and its metadata.
+def read_text(path: str | os.PathLike[str]) -> str:
+    """Read a text file that a user wrote: UTF-8, with or without a byte order mark.
 
     Raises:
-        ValueError: the file is damaged.
+        OSError: the file is missing, is a folder or cannot be read.
+        ValueError: the file is not UTF-8.
     """
-    # Read at once: safe_open opens a file by its name twice, and the file may be replaced in between.
-    content = path.read_bytes()
+    path = user_path(path)
     try:
-        tensors = load(content)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is damaged or cut short ({error}); put back a copy of it, or remove it to draw its part anew."
-        ) from error
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return tensors, header.get("__metadata__", {})
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 in your editor.") from error
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def write_wav(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int) -> None:
-    """Write blocks `[t]` of float samples as one 16-bit wav file, holding no more than a block in memory."""
-    with replacing(path) as unfinished, wave.open(str(unfinished), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sampling_rate)
-        for block in blocks:
-            file.writeframes(to_pcm(block).astype("<i2").tobytes())
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Join names for a message: the first `limit`, then how many more there are."""
+    ordered = list(names)
+    more = len(ordered) - limit
+    return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 @contextmanager

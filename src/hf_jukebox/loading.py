@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any, Self
@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
-_NAMES_IN_MESSAGE = 8
+from .files import listed
+
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
 
@@ -91,13 +92,7 @@ def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:
         "unknown": info["unexpected_keys"],
         "of the wrong shape": [] if ignore_mismatched_sizes else shapes,
     }
-    return "; ".join(f"{len(names)} {kind}: {_listed(names)}" for kind, names in kinds.items() if names)
-
-
-def _listed(names: Iterable[str]) -> str:
-    ordered = sorted(names)
-    more = len(ordered) - _NAMES_IN_MESSAGE
-    return ", ".join(ordered[:_NAMES_IN_MESSAGE]) + (f" and {more} more" if more > 0 else "")
+    return "; ".join(f"{len(names)} {kind}: {listed(sorted(names))}" for kind, names in kinds.items() if names)
 
 
 @contextmanager

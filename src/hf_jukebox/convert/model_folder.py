@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..files import listed
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
 from .names import Layout, is_transposed, name_in_file
@@ -31,7 +32,7 @@ class Mismatch:
     def check(self, source: Path | str) -> None:
         """Raise a ValueError that lists all differences, if there are any."""
         kinds = {"missing": self.missing, "unexpected": self.unexpected, "wrong": self.wrong}
-        troubles = [f"{kind} {_listed(names)}" for kind, names in kinds.items() if names]
+        troubles = [f"{kind} {listed(names, _NAMES_LISTED)}" for kind, names in kinds.items() if names]
         if troubles:
             raise ValueError(f"The tensors of {source} do not fit its settings: {'; '.join(troubles)}.")
 
@@ -151,8 +152,3 @@ def _turned(ours: str, tensor: torch.Tensor) -> torch.Tensor:
     # In place: with a copy for each tensor, and each given back, memory falls into pieces that add up.
     transposed = tensor.t().contiguous()
     return tensor.view(transposed.shape).copy_(transposed)
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMES_LISTED])
-    return shown if len(names) <= _NAMES_LISTED else f"{shown} and {len(names) - _NAMES_LISTED} more"

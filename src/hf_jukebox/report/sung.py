@@ -10,8 +10,8 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 
-from ..files import read_tensors, write_tensors
 from ..sampling.alignment import LyricAlignment
+from ..tensor_files import read_tensors, write_tensors
 
 _ROWS, _COLUMNS = 320, 720
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ..files import read_tensors, write_tensors
 from ..sampling.known import KnownCodes
 from ..sampling.piece import LevelCodes
+from ..tensor_files import read_tensors, write_tensors
 
 
 def write_codes(path: Path, of_level: LevelCodes, step: int) -> None:

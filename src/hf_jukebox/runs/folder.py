@@ -20,7 +20,8 @@ from typing import Self
 
 import numpy as np
 
-from ..files import locked, write_wav
+from ..audio import write_wav
+from ..files import locked
 from ..sampling.level import Snapshot
 from ..sampling.piece import LevelCodes, Piece
 from ..sampling.processes import from_first

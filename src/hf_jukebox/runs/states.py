@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
 
-from ..files import read_tensors, write_tensors
 from ..sampling.level import Snapshot
 from ..sampling.scheduler import Rows
 from ..sampling.windows import Stretch, Window
+from ..tensor_files import read_tensors, write_tensors
 
 _CODES = "codes"
 

@@ -27,6 +27,8 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
+from ..files import listed
+
 STATE_FOLDER = "training_state"
 _PROGRESS = "progress.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
@@ -172,7 +174,7 @@ def _check_names(tensors: Tensors, reader: HuggingFaceStorageReader, folder: Pat
     there = reader.read_metadata().state_dict_metadata
     faults = [name for name, each in tensors.items() if getattr(there.get(name), "size", None) != each.shape]
     if faults:
-        some = ", ".join(faults[:5]) + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
+        some = listed(faults, 5)
         raise ValueError(
             f"{folder} does not hold what this run needs: {some} missing or of another shape; train with the options "
             "of the run that wrote it, or into another --output_dir."
