@@ -8,65 +8,53 @@ from __future__ import annotations
 
 import io
 import os
+import warnings
 import wave
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
 
+from .audio_files import AudioInfo, AudioSource, open_audio
 from .files import replacing, user_path
 
 if TYPE_CHECKING:  # a mistyped file name is reported without waiting for torch
     import torch
 
-AudioSource = str | os.PathLike[str] | bytes | BinaryIO
-"""A file: its path, its content, or the file itself, opened for reading in binary mode and able to seek."""
-
-READABLE = "wav, flac, ogg (Vorbis or Opus) or mp3"
+__all__ = [
+    "AudioInfo",
+    "AudioSource",
+    "audio_info",
+    "iter_audio",
+    "level_remark",
+    "prepare_audio",
+    "read_audio",
+    "resampled_length",
+    "to_pcm",
+    "write_audio",
+    "write_wav",
+]
 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
-_ELSEWHERE = {".aac", ".alac", ".ape", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma", ".wv"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
 _SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; what decoding a lossy file adds to full scale is less
 
 
-@dataclass(frozen=True)
-class AudioInfo:
-    """What the header of an audio file says; the number of frames of an mp3 without a seek table is an estimate."""
-
-    frames: int
-    sampling_rate: int
-    channels: int
-
-    @property
-    def duration_in_s(self) -> float:
-        return self.frames / self.sampling_rate
-
-
-class _ForwardSoundFile(soundfile.SoundFile):
-    """A file that is read from front to back.
-
-    soundfile seeks to the current position after every read of a seekable file. In an mp3 that drops the decoder's bit
-    reservoir, and the first samples of each block are wrong; so this file says that it cannot seek.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
 def audio_info(source: AudioSource) -> AudioInfo:
-    """Frames, sampling rate and channels of an audio file.
+    """Read the length, sampling rate and channels of an audio file.
+
+    The length is what can be read, whatever the header says: the frames of an mp3 are counted, and a flac is decoded
+    once if its header leaves the length open, or if it ends before its header says.
 
     Raises:
         OSError: if the file is missing, is a folder or may not be read.
         ValueError: if the file is empty or is not audio.
     """
-    with _open(source) as file:
-        return AudioInfo(frames=file.frames, sampling_rate=file.samplerate, channels=file.channels)
+    with open_audio(source) as reader:
+        return reader.info()
 
 
 def read_audio(
@@ -76,6 +64,7 @@ def read_audio(
     offset_in_s: float = 0.0,
     duration_in_s: float | None = None,
     mix: bool = True,
+    info: AudioInfo | None = None,
 ) -> np.ndarray:
     """Read a file, or a part of it, at `sampling_rate`.
 
@@ -89,6 +78,8 @@ def read_audio(
         offset_in_s: Where to begin, in seconds.
         duration_in_s: How much to read, in seconds; by default all that follows.
         mix: Average the channels. Without it they stay apart.
+        info: Of this very file, from [`audio_info`]: then an mp3 is read from the place asked for, without a look at
+            what is before it. Without it there is a warning of an mp3 that ends before its header says.
 
     Returns:
         float32 [T], or [T, channels] without `mix`, where T = round(frames * sampling_rate / rate of the file).
@@ -100,7 +91,8 @@ def read_audio(
     """
     samples = bytearray()  # grows in place: a list of blocks would need the memory twice when it is joined
     channels = 1
-    for block in iter_audio(source, sampling_rate, offset_in_s=offset_in_s, duration_in_s=duration_in_s, mix=mix):
+    part = iter_audio(source, sampling_rate, offset_in_s=offset_in_s, duration_in_s=duration_in_s, mix=mix, info=info)
+    for block in part:
         channels = 1 if block.ndim == 1 else block.shape[1]
         samples += block.tobytes()
     audio = np.frombuffer(samples, dtype=np.float32)
@@ -115,6 +107,7 @@ def iter_audio(
     duration_in_s: float | None = None,
     mix: bool = True,
     block_in_s: float = 10.0,
+    info: AudioInfo | None = None,
 ) -> Iterator[np.ndarray]:
     """The result of `read_audio` in blocks of about `block_in_s` seconds; joined, they are equal to it."""
     _check_sampling_rate(sampling_rate)
@@ -125,10 +118,12 @@ def iter_audio(
     if not block_in_s > 0:
         raise ValueError(f"block_in_s must be positive, got {block_in_s}.")
 
-    path = source_name(source)
-    with _open(source) as file:
-        rate_in = file.samplerate
-        _skip(file, round(offset_in_s * rate_in), path)
+    with open_audio(source, info) as file:
+        name, rate_in = file.name, file.sampling_rate
+        if info is None and file.index is not None and (remark := file.info().remark) is not None:
+            warnings.warn(f"{name} {remark}", UserWarning, stacklevel=2)
+        if offset_in_s > 0:
+            file.start_at(round(offset_in_s * rate_in))
         wanted = None if duration_in_s is None else max(1, round(duration_in_s * rate_in))
         resampler = None
         if rate_in != sampling_rate:
@@ -142,7 +137,8 @@ def iter_audio(
         ended = False
         while not ended:
             size = block_size if wanted is None else min(block_size, wanted - frames)
-            block = _read_block(file, size, path)  # [size, channels]; shorter at the end of the file
+            block = file.read(size)  # [size, channels]; shorter at the end of the file
+            _check_finite(block, name)
             frames += len(block)
             ended = len(block) < block_size
             block = block.mean(axis=1) if mix else block
@@ -155,9 +151,9 @@ def iter_audio(
                 yield block
     if frames == 0:
         place = f" after {offset_in_s} s; choose a smaller offset_in_s" if offset_in_s else ""
-        raise ValueError(f"{path} has no samples{place}.")
+        raise ValueError(f"{name} has no samples{place}.")
     if given == 0:
-        raise ValueError(f"{path} is too short: {frames} samples are none at {sampling_rate} Hz.")
+        raise ValueError(f"{name} is too short: {frames} samples are none at {sampling_rate} Hz.")
 
 
 def level_remark(
@@ -268,68 +264,6 @@ def to_pcm(samples: np.ndarray) -> np.ndarray:
 def resampled_length(frames: int, sampling_rate_in: int, sampling_rate_out: int) -> int:
     """Samples that `frames` samples become: the nearest whole number, as Python rounds."""
     return round(frames * sampling_rate_out / sampling_rate_in)
-
-
-def source_name(source: AudioSource) -> str:
-    """A source of audio as messages name it: its path, or "The audio" where it has none."""
-    if isinstance(source, (str, os.PathLike)):
-        return str(user_path(source))
-    name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "The audio"
-
-
-def _open(source: AudioSource) -> _ForwardSoundFile:
-    name = source_name(source)
-    file: bytes | BinaryIO
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        file, size = io.BytesIO(source), len(source)
-    elif isinstance(source, (str, os.PathLike)):
-        path = user_path(source)
-        if path.is_dir():
-            raise IsADirectoryError(f"{path} is a folder; give the name of an audio file.")
-        if not path.exists():
-            raise FileNotFoundError(f"There is no file {path}; check the name of the audio file.")
-        if not os.access(path, os.R_OK):
-            raise PermissionError(f"{path} may not be read; check its permissions.")
-        file, size = os.fsencode(path), path.stat().st_size
-    else:
-        size = source.seek(0, os.SEEK_END)
-        source.seek(0)
-        file = source
-    if size == 0:
-        raise ValueError(f"{name} is empty (0 bytes); give a {READABLE} file.")
-    try:
-        return _ForwardSoundFile(file)
-    except (
-        soundfile.LibsndfileError,
-        TypeError,
-    ) as error:  # TypeError: soundfile wants to be told the rate of a .raw file
-        suffix = Path(name).suffix
-        if suffix.lower() in _ELSEWHERE:
-            message = f"{name}: {suffix} is not supported; convert it to {READABLE}."
-        else:
-            message = f"{name} is not audio that can be read; give a {READABLE} file."
-        raise ValueError(message) from error
-
-
-def _skip(file: _ForwardSoundFile, frames: int, path: str) -> None:
-    """Move from the start of the file to `frames`, or to its end."""
-    if file.format != "MP3":
-        file.seek(min(frames, file.frames))
-        return
-    # The position after a seek in an mp3 is a guess where the file has no seek table: decode up to it instead.
-    while frames > 0 and (block := _read_block(file, min(frames, 10 * file.samplerate), path)).size:
-        frames -= len(block)
-
-
-def _read_block(file: _ForwardSoundFile, frames: int, path: str) -> np.ndarray:
-    """The next `frames` frames [frames, channels] float32, fewer at the end of the file."""
-    try:
-        block = file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is damaged or cut short ({error.error_string.rstrip('.')}).") from error
-    _check_finite(block, path)
-    return block
 
 
 def _fit(samples: np.ndarray, length: int) -> np.ndarray:
