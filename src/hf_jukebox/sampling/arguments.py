@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from ..prompts import Prompt
 from ..system import System
 from .known import KnownCodes
 from .request import (
     DEFAULT_TEMPERATURE,
-    PerLevel,
-    PerSong,
     SamplingRequest,
     Seeds,
-    at_least_one,
+    check_size,
     check_upsampling,
-    count_songs,
     draw_settings,
     levels_to_draw,
     make_songs,
-    per_song,
     song_keys,
     song_span,
     window_hops,
 )
+from .values import PerLevel, PerSong, at_least_one, count_songs, per_song, texts_per_song
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """What a user may say about the songs and about drawing them; see `JukeboxPipeline.__call__`."""
+    """What a user may say about the songs and about drawing them; see `JukeboxPipeline.__call__`.
+
+    Args:
+        kept_lengths: Top-level codes that are kept of each song, where a batch is drawn to the length of its longest.
+    """
 
     artist: PerSong[str | None] = None
     genre: PerSong[str | None] = None
@@ -46,9 +46,10 @@ class Arguments:
     generator: Seeds = None
     max_batch_size: int | None = None
     upsampling: str = "sequential"
+    kept_lengths: Sequence[int] | None = None
 
     def request(
-        self, system: System, length: int, prompts: Sequence[np.ndarray] | None, known: Sequence[KnownCodes] | None
+        self, system: System, length: int, prompts: Sequence[Prompt] | None, known: Sequence[KnownCodes] | None
     ) -> SamplingRequest:
         """Decide everything for a piece of `length` top-level codes.
 
@@ -69,16 +70,23 @@ class Arguments:
             offset_in_s=self.offset_in_s,
         )
         num_songs = num_prompts * at_least_one("num_waveforms_per_prompt", self.num_waveforms_per_prompt)
+        check_size(system, num_songs, length)
         levels = levels_to_draw(system, self.levels)
         totals = per_song("total_length_in_s", self.total_length_in_s, num_prompts)
         offsets = per_song("offset_in_s", self.offset_in_s, num_prompts)
+        kept = [length] * num_prompts if self.kept_lengths is None else self.kept_lengths
+        spans = [
+            song_span(system, length, total, offset, levels, own)
+            for total, offset, own in zip(totals, offsets, kept, strict=True)
+        ]
         return SamplingRequest(
             songs=make_songs(
-                per_song("artist", self.artist, num_prompts),
-                per_song("genre", self.genre, num_prompts),
-                per_song("lyrics", self.lyrics, num_prompts),
-                [song_span(system, length, *span, levels) for span in zip(totals, offsets, strict=True)],
+                texts_per_song("artist", self.artist, num_prompts),
+                texts_per_song("genre", self.genre, num_prompts),
+                texts_per_song("lyrics", self.lyrics, num_prompts),
+                spans,
                 song_keys(self.generator, num_songs),
+                [None] * num_prompts if prompts is None else per_song("audio", [each.name for each in prompts], num_prompts),
             ),
             top_codes=length,
             levels=levels,
