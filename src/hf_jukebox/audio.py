@@ -4,25 +4,34 @@ libsndfile decodes (wav, flac, ogg and mp3, without a system ffmpeg) and soxr re
 mono float32, [T] or [B, T], nominally in [-1, 1].
 """
 
+from __future__ import annotations
+
 import io
 import os
 import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
-import torch
 
-from .files import replacing
+from .files import replacing, user_path
+
+if TYPE_CHECKING:  # a mistyped file name is reported without waiting for torch
+    import torch
+
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO
+"""A file: its path, its content, or the file itself, opened for reading in binary mode and able to seek."""
 
 READABLE = "wav, flac, ogg (Vorbis or Opus) or mp3"
 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 _ELSEWHERE = {".aac", ".alac", ".ape", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma", ".wv"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
+_SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; what decoding a lossy file adds to full scale is less
 
 
 @dataclass(frozen=True)
@@ -49,19 +58,19 @@ class _ForwardSoundFile(soundfile.SoundFile):
         return False
 
 
-def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
+def audio_info(source: AudioSource) -> AudioInfo:
     """Frames, sampling rate and channels of an audio file.
 
     Raises:
         OSError: if the file is missing, is a folder or may not be read.
         ValueError: if the file is empty or is not audio.
     """
-    with _open(path) as file:
+    with _open(source) as file:
         return AudioInfo(frames=file.frames, sampling_rate=file.samplerate, channels=file.channels)
 
 
 def read_audio(
-    path: str | os.PathLike[str],
+    source: AudioSource,
     sampling_rate: int,
     *,
     offset_in_s: float = 0.0,
@@ -74,7 +83,8 @@ def read_audio(
     frames, or as many as there are. It is decoded, mixed and resampled in blocks: only the result has to fit in memory.
 
     Args:
-        path: A wav (integer or float), flac, ogg or mp3 file of any rate and number of channels.
+        source: A wav (integer or float), flac, ogg or mp3 file of any rate and number of channels: its path, its
+            content as bytes, or a binary file, which is read from its beginning and left open.
         sampling_rate: Rate of the result in Hz.
         offset_in_s: Where to begin, in seconds.
         duration_in_s: How much to read, in seconds; by default all that follows.
@@ -90,7 +100,7 @@ def read_audio(
     """
     samples = bytearray()  # grows in place: a list of blocks would need the memory twice when it is joined
     channels = 1
-    for block in iter_audio(path, sampling_rate, offset_in_s=offset_in_s, duration_in_s=duration_in_s, mix=mix):
+    for block in iter_audio(source, sampling_rate, offset_in_s=offset_in_s, duration_in_s=duration_in_s, mix=mix):
         channels = 1 if block.ndim == 1 else block.shape[1]
         samples += block.tobytes()
     audio = np.frombuffer(samples, dtype=np.float32)
@@ -98,7 +108,7 @@ def read_audio(
 
 
 def iter_audio(
-    path: str | os.PathLike[str],
+    source: AudioSource,
     sampling_rate: int,
     *,
     offset_in_s: float = 0.0,
@@ -115,7 +125,8 @@ def iter_audio(
     if not block_in_s > 0:
         raise ValueError(f"block_in_s must be positive, got {block_in_s}.")
 
-    with _open(path) as file:
+    path = source_name(source)
+    with _open(source) as file:
         rate_in = file.samplerate
         _skip(file, round(offset_in_s * rate_in), path)
         wanted = None if duration_in_s is None else max(1, round(duration_in_s * rate_in))
@@ -147,6 +158,29 @@ def iter_audio(
         raise ValueError(f"{path} has no samples{place}.")
     if given == 0:
         raise ValueError(f"{path} is too short: {frames} samples are none at {sampling_rate} Hz.")
+
+
+def level_remark(
+    samples: np.ndarray, source: AudioSource | None = None, duration_in_s: float | None = None
+) -> str | None:
+    """Say in a sentence why music at this level is of little use as a prompt; None where it is fine.
+
+    Args:
+        samples: [T], float, mixed to mono.
+        source, duration_in_s: Where they were read from; then silence is told from channels that cancel out.
+    """
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak >= _TOO_LOUD:
+        return f"exceeds full scale (its peak is {peak:.1f}); scale it down to a peak of 1."
+    if peak >= _QUIET:
+        return None
+    if peak >= _SILENT:
+        return f"is very quiet (its peak is {peak:.4f}); scale it up."
+    if source is not None:
+        apart = read_audio(source, audio_info(source).sampling_rate, duration_in_s=duration_in_s, mix=False)
+        if np.abs(apart).max() >= _QUIET:
+            return "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
+    return "is silent."
 
 
 def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampling_rate_out: int) -> np.ndarray:
@@ -191,7 +225,7 @@ def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: 
         OSError: if `path` is a folder, its folder is missing, or it may not be written.
         ValueError: if the suffix is another one, or the audio is not [T], is empty or not finite.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.suffix.lower() not in _WRITABLE:
         raise ValueError(f"{path} must end in .wav or .flac, the formats that are written.")
     _check_sampling_rate(sampling_rate)
@@ -236,30 +270,49 @@ def resampled_length(frames: int, sampling_rate_in: int, sampling_rate_out: int)
     return round(frames * sampling_rate_out / sampling_rate_in)
 
 
-def _open(path: str | os.PathLike[str]) -> _ForwardSoundFile:
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of an audio file.")
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}; check the name of the audio file.")
-    if not os.access(path, os.R_OK):
-        raise PermissionError(f"{path} may not be read; check its permissions.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); give a {READABLE} file.")
+def source_name(source: AudioSource) -> str:
+    """A source of audio as messages name it: its path, or "The audio" where it has none."""
+    if isinstance(source, (str, os.PathLike)):
+        return str(user_path(source))
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "The audio"
+
+
+def _open(source: AudioSource) -> _ForwardSoundFile:
+    name = source_name(source)
+    file: bytes | BinaryIO
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        file, size = io.BytesIO(source), len(source)
+    elif isinstance(source, (str, os.PathLike)):
+        path = user_path(source)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder; give the name of an audio file.")
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file {path}; check the name of the audio file.")
+        if not os.access(path, os.R_OK):
+            raise PermissionError(f"{path} may not be read; check its permissions.")
+        file, size = os.fsencode(path), path.stat().st_size
+    else:
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        file = source
+    if size == 0:
+        raise ValueError(f"{name} is empty (0 bytes); give a {READABLE} file.")
     try:
-        return _ForwardSoundFile(path)
+        return _ForwardSoundFile(file)
     except (
         soundfile.LibsndfileError,
         TypeError,
     ) as error:  # TypeError: soundfile wants to be told the rate of a .raw file
-        if path.suffix.lower() in _ELSEWHERE:
-            message = f"{path}: {path.suffix} is not supported; convert it to {READABLE}."
+        suffix = Path(name).suffix
+        if suffix.lower() in _ELSEWHERE:
+            message = f"{name}: {suffix} is not supported; convert it to {READABLE}."
         else:
-            message = f"{path} is not audio that can be read; give a {READABLE} file."
+            message = f"{name} is not audio that can be read; give a {READABLE} file."
         raise ValueError(message) from error
 
 
-def _skip(file: _ForwardSoundFile, frames: int, path: str | os.PathLike[str]) -> None:
+def _skip(file: _ForwardSoundFile, frames: int, path: str) -> None:
     """Move from the start of the file to `frames`, or to its end."""
     if file.format != "MP3":
         file.seek(min(frames, file.frames))
@@ -269,13 +322,13 @@ def _skip(file: _ForwardSoundFile, frames: int, path: str | os.PathLike[str]) ->
         frames -= len(block)
 
 
-def _read_block(file: _ForwardSoundFile, frames: int, path: str | os.PathLike[str]) -> np.ndarray:
+def _read_block(file: _ForwardSoundFile, frames: int, path: str) -> np.ndarray:
     """The next `frames` frames [frames, channels] float32, fewer at the end of the file."""
     try:
         block = file.read(frames, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} is damaged or cut short ({error.error_string.rstrip('.')}).") from error
-    _check_finite(block, str(path))
+    _check_finite(block, path)
     return block
 
 
@@ -287,7 +340,7 @@ def _fit(samples: np.ndarray, length: int) -> np.ndarray:
 
 def _as_float32(audio: np.ndarray | torch.Tensor) -> np.ndarray:
     """A float32 copy on the CPU; integer PCM scaled by its full range."""
-    if isinstance(audio, torch.Tensor):
+    if not isinstance(audio, np.ndarray) and hasattr(audio, "detach"):  # a tensor, told without importing torch
         audio = audio.detach().cpu()
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     samples = np.asarray(audio)
