@@ -49,9 +49,7 @@ class CompleteModel(PreTrainedModel):
             ValueError: tensors are missing, unknown or of the wrong shape; the message names them.
         """
         if pretrained_model_name_or_path is not None:
-            pretrained_model_name_or_path = check_model_source(
-                pretrained_model_name_or_path, str(cls.config_class.model_type), kwargs
-            )
+            pretrained_model_name_or_path = check_model_source(pretrained_model_name_or_path, cls._model_type(), kwargs)
         try:
             with nullcontext() if ignore_mismatched_sizes else _report_held_back():
                 loaded: Any = super().from_pretrained(
@@ -80,8 +78,8 @@ class CompleteModel(PreTrainedModel):
         halved = (each.dtype for name, each in self.named_parameters() if not self._stays_in_float32(name))
         return next((dtype for dtype in halved if dtype.is_floating_point), super().dtype)
 
-    @wraps(PreTrainedModel.to)
-    def to(self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Move the model, or cast it; half precision is for the parts that may be halved."""
         device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
         if dtype not in (torch.float16, torch.bfloat16):
             return super().to(*args, **kwargs)
@@ -91,13 +89,21 @@ class CompleteModel(PreTrainedModel):
                 if type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_floating_point():
                     kept = self._stays_in_float32(f"{module_name}.{name}")
                     tensor.data = tensor.data.to(torch.float32 if kept else dtype)
-        return super().to(device, non_blocking=non_blocking, memory_format=memory_format)
+        base: Any = super()
+        return base.to(device=device, non_blocking=non_blocking, memory_format=memory_format)
 
     def half(self, *args: Any) -> Self:
+        """Cast to float16, as `to` does."""
         return self.to(torch.float16)
 
     def bfloat16(self) -> Self:
+        """Cast to bfloat16, as `to` does."""
         return self.to(torch.bfloat16)
+
+    @classmethod
+    def _model_type(cls) -> str:
+        assert cls.config_class is not None
+        return cls.config_class.model_type
 
     def _stays_in_float32(self, name: str) -> bool:
         kept = getattr(self, "_keep_in_fp32_modules_strict", None) or ()

@@ -141,8 +141,8 @@ class _Place:
         """
         if model_type == "jukebox":
             raise OSError(
-                f"{self.name} is in the layout of transformers 4; convert it once with: hf-jukebox convert transformers "
-                f"{self.name} --output DIR"
+                f"{self.name} is in the layout of transformers 4; convert it once with: hf-jukebox convert "
+                f"transformers {self.name} --output DIR"
             )
         if self.folder is not None and any(self.folder.glob("*.pth.tar")):
             raise OSError(f"{self.name} holds checkpoints in the original layout; convert them: {_CONVERT_OPENAI}")

@@ -2,69 +2,54 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, Unpack, get_args
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Unpack, get_args, overload
 
-import numpy as np
 import torch
-from diffusers.utils import BaseOutput
 
-from .audio import prepare_audio, read_audio, write_audio
 from .drawing import Callback, Drawer, SamplingProgress
-from .pipeline_parts import JukeboxParts, PathLike
+from .files import user_path
+from .model_source import PathLike
+from .pipeline_output import JukeboxPipelineOutput, Waveforms
+from .pipeline_parts import JukeboxParts, sampling
+from .prompts import NO_PROMPT, Audio, Prompt, read_prompts
 from .runs.folder import JukeboxRun, check_free
 from .runs.page import update_page
 from .runs.record import ModelRecord, SongFolder, Step, check_model
 from .runs.songs import SongRequest
 from .runs.steps import Changes, DrawOptions, continued, upsampled
-from .sampling.arguments import Arguments
+from .sampling.arguments import Arguments, label_remark
 from .sampling.compiled import StepCompiler
-from .sampling.known import KnownCodes, check_codes, cut_prompts, encode_prompts
+from .sampling.known import KnownCodes, as_codes, check_codes, cut_prompts, encode_prompts
 from .sampling.level import DrawCode, draw_code
 from .sampling.piece import Piece
 from .sampling.processes import from_first
-from .sampling.request import DEFAULT_TEMPERATURE, PerLevel, PerSong, Seeds, at_least_one, levels_to_draw, top_codes
-
-Audio = PathLike | np.ndarray | torch.Tensor
-Waveforms = np.ndarray | torch.Tensor
+from .sampling.request import DEFAULT_TEMPERATURE, Seeds, levels_to_draw, top_codes
+from .sampling.values import PerLevel, PerSong, at_least_one
 
 __all__ = ["JukeboxPipeline", "JukeboxPipelineOutput", "SamplingProgress"]
 
 OutputType = Literal["np", "pt", "latent"]
 
-_NO_PROMPT = np.zeros(0, np.float32)
 
+class CallOptions(DrawOptions, total=False):
+    """The options of `JukeboxPipeline.__call__`, for type checkers."""
 
-@dataclass
-class JukeboxPipelineOutput(BaseOutput):
-    """What a pipeline drew.
-
-    Attributes:
-        audios: `[N, T]` float32 in [-1, 1], decoded from the finest level drawn; None for `output_type="latent"`.
-        sampling_rate: Samples a second.
-        codes: Codes of every level, finest first, `[N, T_level]`; they begin with the prompt's own. A level that was
-            not drawn holds what was known of it.
-        level_audios: The piece as each drawn level gives it, finest first; None where a level was not drawn.
-    """
-
-    audios: Waveforms | None
-    sampling_rate: int
-    codes: list[torch.Tensor]
-    level_audios: list[Waveforms | None]
-
-    def save(self, folder: PathLike) -> list[Path]:
-        """Write `folder/level_L/item_N.wav` for every level drawn; the paths, finest level first."""
-        paths = []
-        for level, audios in enumerate(self.level_audios):
-            for item, audio in enumerate([] if audios is None else audios):
-                path = Path(folder) / f"level_{level}" / f"item_{item}.wav"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_audio(path, np.asarray(audio), self.sampling_rate)
-                paths.append(path)
-        return paths
+    sampling_rate: int | None
+    artist: PerSong[str | None]
+    genre: PerSong[str | None]
+    lyrics: PerSong[str | None]
+    audio_length_in_s: float | None
+    prompt_length_in_s: float | None
+    total_length_in_s: PerSong[float | None]
+    offset_in_s: PerSong[float]
+    num_waveforms_per_prompt: int
+    codes: Sequence[torch.Tensor | None] | None
+    generator: Seeds
+    output_type: OutputType
+    output_dir: PathLike | None
+    callback: Callback | None
 
 
 class JukeboxPipeline(JukeboxParts):
@@ -90,10 +75,20 @@ class JukeboxPipeline(JukeboxParts):
         """
         self._draw_code = StepCompiler()
 
-    @torch.no_grad()
+    @overload
+    def __call__(
+        self, audio: Audio | None = None, *, return_dict: Literal[True] = True, **options: Unpack[CallOptions]
+    ) -> JukeboxPipelineOutput: ...
+
+    @overload
+    def __call__(
+        self, audio: Audio | None = None, *, return_dict: Literal[False], **options: Unpack[CallOptions]
+    ) -> tuple[Waveforms | list[torch.Tensor]]: ...
+
+    @sampling
     def __call__(
         self,
-        audio: Audio | Sequence[Audio] | None = None,
+        audio: Audio | None = None,
         *,
         sampling_rate: int | None = None,
         artist: PerSong[str | None] = None,
@@ -117,15 +112,18 @@ class JukeboxPipeline(JukeboxParts):
         output_dir: PathLike | None = None,
         callback: Callback | None = None,
         return_dict: bool = True,
-    ) -> JukeboxPipelineOutput | tuple[Waveforms | None]:
+    ) -> JukeboxPipelineOutput | tuple[Waveforms | list[torch.Tensor]]:
         """Draw the codes of every level, from the top down, and decode them.
 
         Without `audio` and `codes` songs are made up; with `audio` it is continued; `codes=out.codes` and a longer
         `audio_length_in_s` go on with an earlier result; `codes=[None, None, top]` draws the levels under given ones.
 
         Args:
-            audio: A prompt, or a list with one a song: a file, or samples `[T]` or `[B, T]`.
-            sampling_rate: Of samples given as `audio`; the model's own by default.
+            audio: A prompt, or a list with one a song: a path; bytes or an open file; a decoder of torchcodec; a dict
+                as datasets makes it; `(samples, rate)`; or samples `[T]`. An array on its own may be a batch `[B, T]`
+                or `[B, C, T]`, whose channels are averaged. Two rows `[2, T]` that are alike are refused as stereo:
+                give that as `[1, 2, T]`, and two songs as a list of two. See [`~prompts.read_prompts`].
+            sampling_rate: Of samples that come without one, in Hz; by default the model's, with a warning.
             artist, genre, lyrics: Labels, one for all songs or one a song; unknown by default.
             audio_length_in_s: Length of the whole result, prompt included, cut down to whole top-level codes. One
                 window of the top prior by default, or the length of `codes`.
@@ -141,7 +139,7 @@ class JukeboxPipeline(JukeboxParts):
                 and 0.5 under it.
             levels: Which levels to draw, all that have a prior by default; `levels=(2,)` draws the top level only.
             codes: Known codes of each level, finest first, `[N, T_level]` or None.
-            generator: Makes a run repeatable; a list has one a song.
+            generator: A generator or a seed, which makes a run repeatable; a list has one a song.
             upsampling: `"parallel"` draws the levels under the top as one batch of segments, each of which warms up on
                 codes of its own; much faster, but a segment does not know its neighbours. See docs/performance.md.
             max_batch_size: Songs that are drawn at a time, all by default; in parallel upsampling segments, by default
@@ -150,7 +148,7 @@ class JukeboxPipeline(JukeboxParts):
             output_dir: Keep the run in this folder as it is drawn, with the audio of each level and a listening page,
                 `index.html`; if it is interrupted, `resume` goes on from there. The folder must not hold a run.
             callback: Called after every code. The run stops when it returns False, and what was drawn is returned.
-            return_dict: Return a [`JukeboxPipelineOutput`], else a tuple of the audios.
+            return_dict: Return a [`JukeboxPipelineOutput`], else a tuple of the audios; with `"latent"`, of the codes.
 
         Raises:
             ValueError, OSError: what is wrong with the input, and what to change.
@@ -158,8 +156,9 @@ class JukeboxPipeline(JukeboxParts):
         if audio is not None and codes is not None:
             raise ValueError("Give a prompt as audio, or the codes of an earlier run, not both.")
         _check_output_type(output_type)
-        if output_dir is not None:
-            _check_free(output_dir)
+        folder = None if output_dir is None else user_path(output_dir)
+        if folder is not None:
+            _check_free(folder)
         arguments = Arguments(
             artist=artist,
             genre=genre,
@@ -179,18 +178,19 @@ class JukeboxPipeline(JukeboxParts):
 
         def new_piece() -> Piece:
             prompts = self._read_prompts(audio, sampling_rate, prompt_length_in_s)
-            return self._new_piece(arguments, audio_length_in_s, prompts, codes)
+            return self._new_piece(arguments, audio_length_in_s, prompts, as_codes(codes))
 
         piece = from_first(new_piece)
-        if output_dir is None:
+        if folder is None:
             output = self._draw(piece, None, callback, output_type)
         else:
-            folder = output_dir
             with JukeboxRun.shared(lambda: JukeboxRun.beginning(folder, self._first_step(piece), piece)) as run:
                 output = self._draw(piece, run, callback, output_type)
-        return output if return_dict else (output.audios,)
+        if return_dict:
+            return output
+        return (output.codes if output.audios is None else output.audios,)
 
-    @torch.no_grad()
+    @sampling
     def resume(
         self,
         run_dir: PathLike,
@@ -212,7 +212,8 @@ class JukeboxPipeline(JukeboxParts):
             ValueError, OSError: the folder holds no run, or one of another model, or it is damaged or in use.
         """
         _check_output_type(output_type)
-        with JukeboxRun.shared(lambda: JukeboxRun.editing(run_dir)) as run:
+        folder = user_path(run_dir)
+        with JukeboxRun.shared(lambda: JukeboxRun.editing(folder)) as run:
 
             def piece_so_far() -> Piece:
                 assert run is not None  # it is the first process's
@@ -225,7 +226,7 @@ class JukeboxPipeline(JukeboxParts):
 
             return self._draw(from_first(piece_so_far), run, callback, output_type)
 
-    @torch.no_grad()
+    @sampling
     def continue_run(
         self,
         run_dir: PathLike,
@@ -257,9 +258,9 @@ class JukeboxPipeline(JukeboxParts):
             candidates = at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
             return continued(run, self.system, model, audio_length_in_s, levels, candidates, changes)
 
-        return self._next_step(run_dir, step, callback, output_type)
+        return self._next_step(run_dir, step, changes, callback, output_type)
 
-    @torch.no_grad()
+    @sampling
     def upsample_run(
         self,
         run_dir: PathLike,
@@ -278,9 +279,9 @@ class JukeboxPipeline(JukeboxParts):
         def step(run: JukeboxRun) -> Step:
             return upsampled(run, self.system, self._model_for(run), changes)
 
-        return self._next_step(run_dir, step, callback, output_type)
+        return self._next_step(run_dir, step, changes, callback, output_type)
 
-    @torch.no_grad()
+    @sampling
     def draw_songs(
         self,
         songs: Sequence[SongRequest],
@@ -306,10 +307,11 @@ class JukeboxPipeline(JukeboxParts):
             ValueError, OSError: what is wrong with a song, and what to change.
         """
         _check_output_type(output_type)
-        _check_free(output_dir)
+        folder = user_path(output_dir)
+        _check_free(folder)
         system, candidates = self.system, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
         lengths = [top_codes(system, song.seconds, 0) for song in songs]
-        prompts = [self._read_prompts(song.prompt, None, song.prompt_seconds) or [_NO_PROMPT] for song in songs]
+        prompts = [self._read_prompts(song.prompt, None, song.prompt_seconds) or [NO_PROMPT] for song in songs]
         for prompt, length in zip(prompts, lengths, strict=True):
             cut_prompts(prompt, system, length)  # to the song's own length, which may be less than the batch's
         arguments = Arguments(
@@ -321,6 +323,7 @@ class JukeboxPipeline(JukeboxParts):
             # The candidates of a song take their seeds from its generator in turn.
             generator=[source for song in songs for source in [song.generator()] * candidates],
             num_waveforms_per_prompt=candidates,
+            kept_lengths=lengths,
             **options,
         )
         longest = max(lengths) * system.top_hop / self.sampling_rate
@@ -329,16 +332,14 @@ class JukeboxPipeline(JukeboxParts):
             SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length)
             for row, (song, length) in enumerate(zip(songs, lengths, strict=True))
         ]
-        with JukeboxRun.shared(
-            lambda: JukeboxRun.beginning(output_dir, self._first_step(piece, folders), piece)
-        ) as run:
+        with JukeboxRun.shared(lambda: JukeboxRun.beginning(folder, self._first_step(piece, folders), piece)) as run:
             return self._draw(piece, run, callback, output_type)
 
     def _new_piece(
         self,
         arguments: Arguments,
         audio_length_in_s: float | None,
-        prompts: list[np.ndarray] | None,
+        prompts: list[Prompt] | None,
         codes: Sequence[torch.Tensor | None] | None,
     ) -> Piece:
         """What a call asks for, decided, with the codes that exist."""
@@ -351,6 +352,8 @@ class JukeboxPipeline(JukeboxParts):
         elif codes is not None:
             known = check_codes(codes, system, length)
         request = arguments.request(system, length, prompts, known)
+        labels = {"artist": arguments.artist, "genre": arguments.genre, "lyrics": arguments.lyrics}
+        self._warn_of_labels(request.levels, labels)
         if prompts is not None:
             self._place(self.vqvae)
             known = encode_prompts(self.vqvae, prompts, self._execution_device)
@@ -392,14 +395,19 @@ class JukeboxPipeline(JukeboxParts):
         self,
         run_dir: PathLike,
         step: Callable[[JukeboxRun], Step],
+        changes: Changes,
         callback: Callback | None,
         output_type: OutputType,
     ) -> JukeboxPipelineOutput:
-        with JukeboxRun.shared(lambda: JukeboxRun.editing(run_dir)) as run:
+        folder = user_path(run_dir)
+        with JukeboxRun.shared(lambda: JukeboxRun.editing(folder)) as run:
 
             def begin() -> tuple[list[Step], Piece]:
                 assert run is not None  # it is the first process's
                 run.begin(step(run))
+                self._warn_of_labels(
+                    run.request.levels, {name: changes.get(name) for name in ("artist", "genre", "lyrics")}
+                )
                 return run.steps, run.piece(self.system)
 
             steps, piece = from_first(begin)
@@ -413,27 +421,29 @@ class JukeboxPipeline(JukeboxParts):
         check_model(run.step.model, {"vqvae": model.parts["vqvae"]}, run.folder)
         return model
 
+    def _warn_of_labels(self, levels: Sequence[int], labels: Mapping[str, Any]) -> None:
+        if remark := label_remark(self.system, levels, **labels):
+            warnings.warn(remark, UserWarning, stacklevel=3)
+
     def _progress_bar_of(self, total: int) -> Any:
         return self.progress_bar(total=total)
 
     def _read_prompts(
-        self, audio: Audio | Sequence[Audio] | None, sampling_rate: int | None, prompt_length_in_s: float | None
-    ) -> list[np.ndarray] | None:
-        """Prompts `[T]` at the model's rate, at most as long as asked for."""
+        self, audio: Audio | None, sampling_rate: int | None, prompt_length_in_s: float | None
+    ) -> list[Prompt] | None:
+        """Prompts at the model's rate, at most as long as asked for."""
         if audio is None:
             return None
-        system, rate = self.system, self.sampling_rate
+        system = self.system
         limit = system.top_window // 2
         if prompt_length_in_s is not None:
             limit = system.samples("prompt_length_in_s", prompt_length_in_s)
-        prompts: list[np.ndarray] = []
-        for each in audio if isinstance(audio, Sequence) and not isinstance(audio, str) else [audio]:
-            if isinstance(each, (str, os.PathLike)):
-                prompts.append(read_audio(each, rate, duration_in_s=limit / rate)[:limit])
-            else:
-                samples = prepare_audio(each, rate if sampling_rate is None else sampling_rate, rate)
-                prompts.extend(row[:limit] for row in np.atleast_2d(samples))
-        return prompts
+            if limit < system.top_hop:
+                raise ValueError(
+                    f"prompt_length_in_s is {prompt_length_in_s}, but one top-level code takes "
+                    f"{system.top_hop / self.sampling_rate:.4f} s; use a larger one, or leave audio out."
+                )
+        return read_prompts(audio, sampling_rate=sampling_rate, model_rate=self.sampling_rate, limit=limit)
 
 
 def _check_output_type(output_type: str) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 import torch
 from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from .files import user_path
+from .model_source import PathLike, check_pipeline_source
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
-from .model_source import PathLike, check_pipeline_source
 from .precision import dtype_argument
 from .runs.record import ModelRecord, fingerprint
 from .runs.resident import PriorsOnDisk
@@ -31,20 +31,19 @@ pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(_LOADABLE)
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
 
-P = ParamSpec("P")
-T = TypeVar("T")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def sampling(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+def sampling(method: Method) -> Method:
     """Run a pipeline's method without gradients and without autocast: each part is in the precision that it needs."""
 
     @wraps(method)
-    def run(self: JukeboxParts, *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self: JukeboxParts, *args: Any, **kwargs: Any) -> Any:
         device_type = self._execution_device.type
         with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
             return method(self, *args, **kwargs)
 
-    return run
+    return cast(Method, run)
 
 
 class JukeboxParts(DiffusionPipeline):

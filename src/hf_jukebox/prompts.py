@@ -91,7 +91,7 @@ def read_prompts(audio: Any, *, sampling_rate: int | None, model_rate: int, limi
     elif isinstance(audio, Sequence):
         if audio and all(isinstance(each, int | float | np.number) for each in audio):
             raise ValueError(
-                "A list holds one prompt a song, not samples; give numpy.array(samples, numpy.float32) and sampling_rate."
+                "A list holds one prompt a song, not samples; give numpy.array(samples, 'float32') and sampling_rate."
             )
         prompts = [reader.recording(each) for each in audio]
     else:
@@ -221,11 +221,12 @@ def _array(samples: Any) -> np.ndarray:
     try:
         array = np.asarray(samples)
     except ValueError as error:
-        raise ValueError("The samples of a prompt are no array; give numpy.array(samples, numpy.float32).") from error
+        raise ValueError("The samples of a prompt are no array; give numpy.array(samples, 'float32').") from error
     if isinstance(samples, list | tuple) and array.dtype.kind in "iu":
         array = array.astype(np.float32)
     if array.size == 0:
-        raise ValueError(f"A prompt has no samples: its shape is {list(array.shape)}; leave audio out to make a song up.")
+        shape = list(array.shape)
+        raise ValueError(f"A prompt has no samples: its shape is {shape}; leave audio out to make a song up.")
     return array
 
 
@@ -263,12 +264,10 @@ def _check_no_stereo(rows: np.ndarray) -> None:
     loudness = np.sqrt((left**2).mean() * (right**2).mean())
     if loudness > 0 and abs((left * right).mean()) > _STEREO_CORRELATION * loudness:
         raise ValueError(
-            f"The two rows of a prompt {list(rows.shape)} are alike, as the channels of one recording are, but rows are "
-            f"songs: {how}."
+            f"The two rows of a prompt {list(rows.shape)} are alike, as the channels of one recording are, but rows "
+            f"are songs: {how}."
         )
-    warnings.warn(
-        f"A prompt {list(rows.shape)} is taken for two songs; {how}.", UserWarning, stacklevel=6
-    )
+    warnings.warn(f"A prompt {list(rows.shape)} is taken for two songs; {how}.", UserWarning, stacklevel=6)
 
 
 def _rate(value: Any) -> int:
@@ -302,5 +301,5 @@ def _base_name(path: str | os.PathLike[str]) -> str:
 def _not_audio(audio: Any) -> str:
     return (
         f"A prompt must be a path, an array, (samples, rate), a dict with array and sampling_rate, bytes or an open "
-        f"file, not a {type(audio).__name__}."
+        f"file, not {type(audio).__name__}."
     )

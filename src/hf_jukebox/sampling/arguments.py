@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..files import listed
 from ..prompts import Prompt
 from ..system import System
 from .known import KnownCodes
@@ -21,7 +22,7 @@ from .request import (
     song_span,
     window_hops,
 )
-from .values import PerLevel, PerSong, at_least_one, count_songs, per_song, texts_per_song
+from .values import PerLevel, PerSong, at_least_one, count_songs, is_list, per_song, texts_per_song
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,9 @@ class Arguments:
             song_span(system, length, total, offset, levels, own)
             for total, offset, own in zip(totals, offsets, kept, strict=True)
         ]
+        names: list[str | None] = [None] * num_prompts
+        if prompts is not None:
+            names = per_song("audio", [each.name for each in prompts], num_prompts)
         return SamplingRequest(
             songs=make_songs(
                 texts_per_song("artist", self.artist, num_prompts),
@@ -86,7 +90,7 @@ class Arguments:
                 texts_per_song("lyrics", self.lyrics, num_prompts),
                 spans,
                 song_keys(self.generator, num_songs),
-                [None] * num_prompts if prompts is None else per_song("audio", [each.name for each in prompts], num_prompts),
+                names,
             ),
             top_codes=length,
             levels=levels,
@@ -95,3 +99,36 @@ class Arguments:
             max_batch_size=None if self.max_batch_size is None else at_least_one("max_batch_size", self.max_batch_size),
             upsampling=check_upsampling(self.upsampling),
         )
+
+
+def label_remark(
+    system: System,
+    levels: Sequence[int],
+    *,
+    artist: PerSong[str | None] = None,
+    genre: PerSong[str | None] = None,
+    lyrics: PerSong[str | None] = None,
+) -> str | None:
+    """Say in a sentence which of the given labels the levels to draw cannot use; None where all can.
+
+    Of lyrics that no labelled prior reads the tokenizer itself warns.
+    """
+    given = {"artist": artist, "genre": genre, "lyrics": lyrics}
+    names = [name for name, value in given.items() if any(value if is_list(value) else [value])]  # type: ignore[arg-type]
+    priors = [prior for level in levels if (prior := system.priors[level]) is not None]
+    labelled = [prior.level for prior in priors if prior.has_labels]
+    if names and not labelled:
+        verb = "is" if names == ["artist"] or names == ["genre"] else "are"
+        return f"{' and '.join(names)} {verb} ignored: no prior that is sampled from has labels."
+    remarks = []
+    by_name = [name for name in names if name != "lyrics"]
+    if by_name and len(labelled) < len(priors):
+        others = [str(prior.level) for prior in priors if not prior.has_labels]
+        where = (
+            f"level {others[0]}, whose prior has" if len(others) == 1 else f"levels {listed(others)}, whose priors have"
+        )
+        remarks.append(f"{' and '.join(by_name)} cannot be used at {where} no labels")
+    is_read = any(prior is not None and prior.n_lyrics for prior in system.priors)
+    if "lyrics" in names and is_read and not any(prior.n_lyrics for prior in priors):
+        remarks.append("lyrics are ignored, as no prior that is sampled from reads them")
+    return f"{'; '.join(remarks)}." if remarks else None

@@ -33,7 +33,8 @@ class DrawSettings:
         object.__setattr__(self, "top_p", number("top_p", self.top_p))
         if not 0 < self.temperature < float("inf"):
             raise ValueError(
-                f"temperature must be above 0 and finite, not {self.temperature}; to draw greedily use temperature=1 and top_k=1."
+                f"temperature must be above 0 and finite, not {self.temperature}; to draw greedily use temperature=1 "
+                "and top_k=1."
             )
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (off) or a number of codes, not {self.top_k}.")

@@ -13,6 +13,8 @@ from ..modeling_vqvae import JukeboxVQVAE
 from ..prompts import Prompt
 from ..system import System
 
+_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64}
+
 
 @dataclass
 class KnownCodes:
@@ -114,7 +116,7 @@ def check_codes(codes: Sequence[torch.Tensor | None], system: System, top_codes:
     for level, of_level in enumerate(codes):
         of_level = torch.zeros(num_songs, 0, dtype=torch.long) if of_level is None else of_level
         limit = system.codes(level, top_codes)
-        if of_level.is_floating_point() or of_level.is_complex() or of_level.dtype == torch.bool or of_level.shape[0] != num_songs:
+        if of_level.dtype not in _INTEGERS or of_level.shape[0] != num_songs:
             raise ValueError(
                 f"The codes of level {level} must be integers [{num_songs}, T], not "
                 f"{of_level.dtype} {list(of_level.shape)}."

@@ -11,7 +11,7 @@ import torch
 from ..configuration_jukebox import JukeboxPriorConfig
 from ..system import System
 from .draw import DrawSettings, SongKey
-from .values import PerLevel, PerSong, is_list, number, per_level, per_song, whole_number
+from .values import PerLevel, is_list, number, per_level, per_song, whole_number
 from .windows import round_hop
 
 Seeds = torch.Generator | int | Sequence[torch.Generator | int] | None
@@ -126,7 +126,7 @@ def window_hops(system: System, hop_fraction: PerLevel[float] | None) -> list[in
 def levels_to_draw(system: System, levels: int | Sequence[int] | None) -> list[int]:
     """Levels, the highest first; all that have a prior by default."""
     present = [level for level, prior in enumerate(system.priors) if prior is not None]
-    wanted = present if levels is None else list(levels) if is_list(levels) else [levels]  # type: ignore[arg-type,list-item]
+    wanted = present if levels is None else list(levels) if is_list(levels) else [levels]  # type: ignore[arg-type]
     wanted = [whole_number("levels", level) for level in wanted]
     for level in wanted:
         if level not in present:

@@ -75,7 +75,7 @@ def texts_per_song(name: str, value: PerSong[str | None], num_songs: int) -> lis
     Raises:
         ValueError: one is no text.
     """
-    values = per_song(name, value, num_songs)
+    values: list[str | None] = per_song(name, value, num_songs)
     for each in values:
         if not (each is None or isinstance(each, str)):
             raise ValueError(f"{name} must be text or None, not {each!r}.")
@@ -83,6 +83,7 @@ def texts_per_song(name: str, value: PerSong[str | None], num_songs: int) -> lis
 
 
 def is_list(value: Any) -> bool:
+    """Whether a value has one entry a song or a level."""
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
