@@ -88,7 +88,7 @@ def test_parts_may_differ_and_be_cast_back(saved: Path) -> None:
 @pytest.mark.parametrize("dtype", ["bf16x", "int8", torch.int64, 16, "float8_e4m3fn", {"prior_0": "half a float"}])
 def test_what_is_no_precision_is_refused(saved: Path, dtype: Any) -> None:
     for name in ("dtype", "torch_dtype"):
-        with pytest.raises(ValueError, match="There is no dtype .* use float32, bfloat16 or float16"):
+        with pytest.raises(ValueError, match=r"There is no dtype .* use float32, bfloat16 or float16"):
             JukeboxPipeline.from_pretrained(saved, **{name: dtype})
     with pytest.raises(ValueError, match="give dtype alone"):
         JukeboxPipeline.from_pretrained(saved, dtype="float16", torch_dtype="float16")

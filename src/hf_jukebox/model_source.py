@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .files import user_path
+from .files import listed, user_path
 
 PathLike = str | os.PathLike[str]
 
@@ -52,7 +52,22 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
         raise OSError(f"{source} holds no model_index.json; give the folder or repository that save_pretrained wrote.")
     if index.get("_class_name", "JukeboxPipeline") != "JukeboxPipeline":
         raise OSError(f"{source} holds a {index['_class_name']}; give the folder or repository of a JukeboxPipeline.")
+    if place.folder is not None:
+        check_parts(place.folder, options)
     return place.name
+
+
+def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
+    """Refuse a pipeline's folder that lacks the subfolder of a part, unless that is given otherwise in `options`.
+
+    Raises:
+        OSError: which parts are missing.
+    """
+    index = _Place.of(folder, {}).read("model_index.json") or {}
+    parts = {name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]}
+    missing = sorted(name for name in parts - set(options) if not (folder / name).is_dir())
+    if missing:
+        raise OSError(f"{folder} is incomplete: {listed(missing)} missing; copy or download it again.")
 
 
 def check_model_source(source: PathLike, model_type: str, options: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from .files import user_path
-from .model_source import PathLike, check_pipeline_source
+from .model_source import PathLike, check_parts, check_pipeline_source
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .precision import dtype_argument
@@ -142,6 +142,17 @@ class JukeboxParts(DiffusionPipeline):
         pipeline._on_disk = on_disk
         pipeline.register_modules(**{name: on_disk.prior(name) for name in names})
         return pipeline
+
+    @classmethod
+    def download(cls, pretrained_model_name: PathLike, **kwargs: Any) -> str:
+        """Download a pipeline without loading it; see `DiffusionPipeline.download`.
+
+        Raises:
+            OSError: parts of it are missing, as where the network is switched off.
+        """
+        folder = super().download(pretrained_model_name, **kwargs)
+        check_parts(Path(folder), kwargs)
+        return str(folder)
 
     def save_pretrained(self, save_directory: PathLike, *args: Any, **kwargs: Any) -> None:
         """Save all parts; see `DiffusionPipeline.save_pretrained`.

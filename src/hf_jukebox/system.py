@@ -52,7 +52,7 @@ class System:
     def samples(self, name: str, seconds: float) -> int:
         """Seconds as raw samples, to the nearest; `name` is the argument that holds them."""
         try:
-            number = float("nan") if isinstance(seconds, str) else float(seconds)
+            number = float("nan") if isinstance(seconds, bool | str) else float(seconds)
         except (TypeError, ValueError, OverflowError):
             number = float("nan")
         if not 0 <= number < float("inf"):

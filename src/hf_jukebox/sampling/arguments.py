@@ -118,16 +118,14 @@ def label_remark(
     priors = [prior for level in levels if (prior := system.priors[level]) is not None]
     labelled = [prior.level for prior in priors if prior.has_labels]
     if names and not labelled:
-        verb = "is" if names == ["artist"] or names == ["genre"] else "are"
-        return f"{' and '.join(names)} {verb} ignored: no prior that is sampled from has labels."
+        verb = "is" if names in (["artist"], ["genre"]) else "are"
+        return f"{listed(names)} {verb} ignored: no prior that is sampled from has labels."
     remarks = []
     by_name = [name for name in names if name != "lyrics"]
     if by_name and len(labelled) < len(priors):
         others = [str(prior.level) for prior in priors if not prior.has_labels]
-        where = (
-            f"level {others[0]}, whose prior has" if len(others) == 1 else f"levels {listed(others)}, whose priors have"
-        )
-        remarks.append(f"{' and '.join(by_name)} cannot be used at {where} no labels")
+        which = "level" if len(others) == 1 else "levels"
+        remarks.append(f"{listed(by_name)} cannot be used at {which} {listed(others)}, for want of labels there")
     is_read = any(prior is not None and prior.n_lyrics for prior in system.priors)
     if "lyrics" in names and is_read and not any(prior.n_lyrics for prior in priors):
         remarks.append("lyrics are ignored, as no prior that is sampled from reads them")
