@@ -170,8 +170,11 @@ class _Place:
     def _path(self, name: str, subfolder: str) -> Path | None:
         if self.folder is not None:
             return self.folder / subfolder / name
+        options = self.options
+        if self._unreachable is not None:  # each try of a Hub that does not answer takes half a minute
+            options = options | {"local_files_only": True}
         try:
-            return Path(hf_hub_download(self.name, name, subfolder=subfolder or None, **self.options))
+            return Path(hf_hub_download(self.name, name, subfolder=subfolder or None, **options))
         except GatedRepoError as error:
             raise OSError(f"{self.name} is open to some only; ask for access on its page at the Hub.") from error
         except RepositoryNotFoundError as error:

@@ -232,6 +232,10 @@ class JukeboxParts(DiffusionPipeline):
     def _refuse_low_memory(self, to_do: str) -> NoReturn:
         raise ValueError(f"The priors of this pipeline were left on disk; to {to_do} load it without low_memory.")
 
+    def set_progress_bar_config(self, **kwargs: Any) -> None:
+        """Set options of tqdm for the bars, such as `disable=True`."""
+        super().set_progress_bar_config(**kwargs)
+
     def _place(self, model: torch.nn.Module) -> None:
         """Bring a model to the device when it is offloaded; the hooks fire on `forward` alone, which we do not call."""
         if self._on_disk is not None:
