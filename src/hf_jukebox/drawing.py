@@ -222,6 +222,7 @@ class Drawer:
                 total_length=[song.total_length for song in songs],
                 offset=[song.offset + start * config.hop_length for song, start in zip(songs, starts, strict=True)],
                 window_length=config.window_length,
+                allow_beyond=True,
             )
             return rows["labels"].to(self.device)
 
