@@ -13,8 +13,19 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
     [
-        *("presets", "allocator", "layers", "configuration_jukebox", "audio", "files", "tensor_files", "loading"),
-        *("lyrics", "model_source", "precision", "prompts"),
+        "presets",
+        "allocator",
+        "layers",
+        "configuration_jukebox",
+        "audio",
+        "files",
+        "tensor_files",
+        "yaml_files",
+        "loading",
+        "lyrics",
+        "precision",
+        "pretrained",
+        "prompts",
     ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system"],

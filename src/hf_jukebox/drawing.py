@@ -226,6 +226,7 @@ class Drawer:
                     for song, start in zip(songs, starts, strict=True)
                 ],
                 window_length=config.window_length,
+                allow_beyond=True,
             )
             return rows["labels"].to(self.device)
 

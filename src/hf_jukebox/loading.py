@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
 from .files import listed
-from .model_source import check_model_source
+from .pretrained import check_model_source
 
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 

@@ -10,9 +10,9 @@ import torch
 
 from .drawing import Callback, Drawer, SamplingProgress
 from .files import user_path
-from .model_source import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import JukeboxParts, sampling
+from .pretrained import PathLike
 from .prompts import NO_PROMPT, Audio, Prompt, read_prompts
 from .runs.folder import JukeboxRun, check_free
 from .runs.page import update_page
@@ -329,7 +329,7 @@ class JukeboxPipeline(JukeboxParts):
         longest = max(lengths) * system.top_hop / self.sampling_rate
         piece = from_first(lambda: self._new_piece(arguments, longest, [prompt for (prompt,) in prompts], None))
         folders = [
-            SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length)
+            SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length, song.title or "")
             for row, (song, length) in enumerate(zip(songs, lengths, strict=True))
         ]
         with JukeboxRun.shared(lambda: JukeboxRun.beginning(folder, self._first_step(piece, folders), piece)) as run:

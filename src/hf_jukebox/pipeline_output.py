@@ -11,7 +11,7 @@ from diffusers.utils import BaseOutput
 
 from .audio import write_audio
 from .files import user_path
-from .model_source import PathLike
+from .pretrained import PathLike
 
 Waveforms = np.ndarray | torch.Tensor
 

@@ -12,10 +12,10 @@ from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from .files import user_path
-from .model_source import PathLike, check_parts, check_pipeline_source
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .precision import dtype_argument
+from .pretrained import PathLike, check_parts, check_pipeline_source
 from .runs.record import ModelRecord, fingerprint
 from .runs.resident import PriorsOnDisk
 from .system import System, check_tokenizer, fitting_tokenizer
