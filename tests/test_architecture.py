@@ -12,7 +12,24 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
-    ["presets", "allocator", "layers", "configuration_jukebox", "files", "tensor_files", "loading", "lyrics"],
+    [
+        "presets",
+        "allocator",
+        "layers",
+        "configuration_jukebox",
+        "files",
+        "tensor_files",
+        "loading",
+        "lyrics",
+        "audio",
+        "yaml_files",
+        "precision",
+        "pretrained",
+        "prompts",
+        "audio_files",
+        "mp3_frames",
+        "riff",
+    ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system"],
     ["sampling"],
@@ -22,7 +39,6 @@ FLOORS = [
     ["convert", "training"],
     ["terminal", "cli_options", "cli_runs", "cli"],
 ]
-FLOORS[0] += ["audio", "audio_files", "mp3_frames", "riff"]
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}
 DISK = {"glob", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}

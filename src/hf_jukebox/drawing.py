@@ -220,8 +220,13 @@ class Drawer:
                 genre=[song.genre for song in songs],
                 lyrics=[song.lyrics for song in songs],
                 total_length=[song.total_length for song in songs],
-                offset=[song.offset + start * config.hop_length for song, start in zip(songs, starts, strict=True)],
+                offset=[
+                    # What is drawn beyond the end of a song, to the length of a longer one beside it, is cut.
+                    min(song.offset + start * config.hop_length, song.total_length - 1)
+                    for song, start in zip(songs, starts, strict=True)
+                ],
                 window_length=config.window_length,
+                allow_beyond=True,
             )
             return rows["labels"].to(self.device)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -35,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def user_path(path: str | os.PathLike[str]) -> Path:
     """Return a path as the user means it: with a leading `~` expanded, which shells do only at the start of a word."""
-    return Path(path).expanduser()
+    return Path(os.path.expanduser(path))  # unlike Path.expanduser it keeps the `~name` of somebody unknown
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -47,11 +49,31 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """
     path = user_path(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 in your editor.") from error
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:  # UTF-16 without a byte order mark, or no text at all
+            raise ValueError("it holds null characters")
     except OSError as error:
         raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 in your editor.") from error
+    return text
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a file that holds a JSON object, as settings are.
+
+    Raises:
+        OSError: the file is missing, is a folder or cannot be read.
+        ValueError: the file is not UTF-8, not JSON, or holds something else than an object.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a JSON object, {{...}}, with settings.")
+    return content
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:

@@ -81,7 +81,7 @@ def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
             Candidate(
                 title=_title(run, number),
                 audio={level: paths[number].relative_to(run.folder) for level, paths in audio.items()},
-                labels={"Artist": song.artist or "", "Genre": song.genre or ""},
+                labels={"Continues": song.prompt or "", "Artist": song.artist or "", "Genre": song.genre or ""},
                 lyrics=song.lyrics or "",
                 sung=SungLyrics.load(kept) if kept is not None and is_sung else None,
                 note=note if song.lyrics and not is_sung else "",
@@ -96,7 +96,8 @@ def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
 def _title(run: RunContents, song: int) -> str:
     for place in run.step.folders:
         if place.first <= song <= place.last:
-            return place.name if place.first == place.last else f"{place.name}, {song - place.first}"
+            name = place.title or place.name
+            return name if place.first == place.last else f"{name}, {song - place.first}"
     return f"Candidate {song}" if len(run.request.songs) > 1 else "The piece"  # numbered as the files are
 
 

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from ..sampling.draw import DrawSettings
 from ..sampling.request import (
-    PerLevel,
-    PerSong,
     SamplingRequest,
     Seeds,
     Song,
-    at_least_one,
     levels_to_draw,
-    per_level,
-    per_song,
     song_keys,
     song_span,
     top_codes,
     window_hops,
 )
+from ..sampling.values import PerLevel, PerSong, at_least_one, per_level, per_song, texts_per_song
 from ..system import System
 from .folder import JukeboxRun
 from .record import ModelRecord, Step
@@ -35,7 +31,7 @@ class DrawOptions(TypedDict, total=False):
     top_p: PerLevel[float]
     hop_fraction: PerLevel[float] | None
     levels: int | Sequence[int] | None
-    upsampling: str
+    upsampling: Literal["sequential", "parallel"]
     max_batch_size: int | None
 
 
@@ -138,7 +134,8 @@ def _songs(
 ) -> list[Song]:
     count, rate = len(before.songs), system.vqvae.sampling_rate
     columns: dict[str, list[Any]] = {
-        name: per_song(name, changes.get(name), count) for name in ("artist", "genre", "lyrics")
+        name: texts_per_song(name, changes.get(name), count)  # type: ignore[arg-type]
+        for name in ("artist", "genre", "lyrics")
     }
     totals = per_song("total_length_in_s", changes.get("total_length_in_s"), count)
     generator = changes.get("generator")
