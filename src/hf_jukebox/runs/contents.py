@@ -12,7 +12,8 @@ from ..audio import audio_info
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
 from .codes import read_codes
-from .record import Step, read_steps
+from .record import Step
+from .schema import read_steps
 
 REQUEST = "request.json"
 

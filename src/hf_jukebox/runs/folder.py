@@ -31,7 +31,8 @@ from ..system import System
 from .codes import write_codes
 from .contents import REQUEST, RunContents
 from .page import update_page
-from .record import SongFolder, Step, read_steps, write_steps
+from .record import SongFolder, Step, write_steps
+from .schema import read_steps
 from .states import States
 
 
@@ -160,11 +161,15 @@ class JukeboxRun(RunContents):
 
     # Writing -------------------------------------------------------------------------------------------------------
 
-    def save(self, level: int, of_level: LevelCodes, snapshots: Mapping[Rows, Snapshot]) -> None:
-        """Write the codes of a level, and of its windows in progress what their next codes depend on."""
+    def save(self, level: int, of_level: LevelCodes, snapshots: Callable[[], Mapping[Rows, Snapshot]]) -> None:
+        """Write the codes of a level, and of its windows in progress what their next codes depend on.
+
+        Args:
+            snapshots: Called when the codes are written, since copies of the windows may not fit into memory.
+        """
         if self.is_owner:
             self._write_level(level, of_level)
-        self._states.write(level, snapshots)
+        self._states.write(level, snapshots())
 
     def snapshots(self, level: int) -> dict[Rows, Snapshot]:
         """The windows in progress at a level, by the rows that are drawn in step.

@@ -24,7 +24,7 @@ from ..sampling.request import (
 )
 from ..system import System
 from .folder import JukeboxRun
-from .record import ModelRecord, Step
+from .record import Action, ModelRecord, Step
 
 
 class DrawOptions(TypedDict, total=False):
@@ -100,7 +100,7 @@ def upsampled(run: JukeboxRun, system: System, model: ModelRecord, changes: Chan
 
 
 def _next_step(
-    action: str,
+    action: Action,
     run: JukeboxRun,
     system: System,
     model: ModelRecord,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import torch
+from pydantic import Field
 
 from ..configuration_jukebox import JukeboxPriorConfig
 from ..system import System
@@ -19,6 +20,8 @@ PerSong: TypeAlias = T | Sequence[T]
 Seeds = torch.Generator | Sequence[torch.Generator] | None
 
 DEFAULT_TEMPERATURE = 0.99
+# Far beyond what anybody samples; they bound what a request from a file may ask for.
+MOST_SONGS, MOST_LEVELS, MOST_CODES, _MOST_SAMPLES = 2**16, 16, 2**40, 2**48
 _UPSAMPLER_HOP_FRACTION, _TOP_HOP_FRACTION = 0.5, 0.125
 
 
@@ -29,8 +32,8 @@ class Song:
     artist: str | None
     genre: str | None
     lyrics: str | None
-    total_length: int
-    offset: int
+    total_length: Annotated[int, Field(ge=0, le=_MOST_SAMPLES)]
+    offset: Annotated[int, Field(ge=0, le=_MOST_SAMPLES)]
     key: SongKey
 
 
@@ -48,13 +51,13 @@ class SamplingRequest:
         upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
     """
 
-    songs: list[Song]
-    top_codes: int
-    levels: list[int]
-    hops: list[int]
+    songs: Annotated[list[Song], Field(min_length=1, max_length=MOST_SONGS)]
+    top_codes: Annotated[int, Field(ge=1, le=MOST_CODES)]
+    levels: Annotated[list[int], Field(min_length=1, max_length=MOST_LEVELS)]
+    hops: list[Annotated[int, Field(ge=0, le=2**31)]]
     settings: list[DrawSettings]
-    max_batch_size: int | None = None
-    upsampling: str = "sequential"
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    upsampling: Annotated[str, Field(pattern="^(sequential|parallel)$")] = "sequential"
 
 
 def count_songs(**values: Any) -> int:
