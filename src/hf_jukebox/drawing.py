@@ -15,7 +15,7 @@ from .modeling_vqvae import JukeboxVQVAE
 from .runs.checkpoints import Checkpoints
 from .runs.folder import JukeboxRun
 from .runs.memory import fitting_batch_size
-from .sampling.level import DrawCode, Snapshot, draw_code
+from .sampling.level import DrawCode, Snapshot, draw_code, is_snapshot_of
 from .sampling.parallel import Seam, fade_seams
 from .sampling.piece import Piece
 from .sampling.processes import from_all, from_first, this_process
@@ -146,6 +146,12 @@ class Drawer:
     def _drawing(self, prior: JukeboxPrior, piece: Piece, level: int, started: dict[Rows, Snapshot]) -> LevelDrawing:
         """The drawing of a level by all processes, each of its share, in groups that are likely to fit into memory."""
         of_level, (number, count) = piece.levels[level], this_process()
+        for rows, snapshot in started.items():
+            if not is_snapshot_of(snapshot, prior, len(rows), rows[0].length):
+                raise ValueError(
+                    f"The run holds a window in progress that does not go with the prior of level {level}; remove the "
+                    "files in its folder 'state', and the window is sampled from its start."
+                )
         # All agree on what was begun; the windows in progress are read by each.
         begun = from_first(lambda: {rows: snapshot.codes for rows, snapshot in started.items()})
         read = {rows: started.get(rows, Snapshot(codes)) for rows, codes in begun.items()}

@@ -34,9 +34,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written; an older one is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.unlink(missing_ok=True)  # a link that lies there in its place would be written through
         yield unfinished
         _sync(unfinished)

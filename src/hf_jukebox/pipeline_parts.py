@@ -12,6 +12,7 @@ from diffusers.pipelines import pipeline_loading_utils
 
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
+from .runs.model_source import recorded_source
 from .runs.record import ModelRecord, fingerprint
 from .runs.resident import PriorsOnDisk
 from .system import System, check_tokenizer, fitting_tokenizer
@@ -167,7 +168,7 @@ class JukeboxParts(DiffusionPipeline):
         priors = {name: getattr(self, name) for name in _PRIORS}
         priors = {name: prior for name, prior in priors.items() if prior is not None}
         return ModelRecord(
-            source=self.name_or_path or None,
+            source=recorded_source(self.name_or_path),
             dtype=str(next((prior.transformer.dtype for prior in priors.values()), self.vqvae.dtype)),
             sampling_rate=self.sampling_rate,
             hop_lengths=list(self.vqvae.config.hop_lengths),

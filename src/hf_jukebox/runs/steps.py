@@ -71,7 +71,7 @@ def continued(
     Raises:
         ValueError: it is not finished, or the new length is no longer than the old one.
     """
-    _check_finished(run)
+    _check_finished(run, system)
     length = top_codes(system, audio_length_in_s, 0)
     if length <= run.request.top_codes:
         raise ValueError(
@@ -87,7 +87,7 @@ def upsampled(run: JukeboxRun, system: System, model: ModelRecord, changes: Chan
     Raises:
         ValueError: the run is not finished, or there are no such levels.
     """
-    _check_finished(run)
+    _check_finished(run, system)
     totals = [system.codes(level, run.request.top_codes) for level in range(system.num_levels)]
     finished = [level for level, codes in enumerate(run.codes) if codes.shape[1] >= totals[level]]
     if min(finished) == 0:
@@ -128,7 +128,8 @@ def _next_step(
     return Step.now(action, request, known, rows, model)
 
 
-def _check_finished(run: JukeboxRun) -> None:
+def _check_finished(run: JukeboxRun, system: System) -> None:
+    run.check_system(system)
     if not run.is_finished:
         raise ValueError(f"{run.folder} is not finished; go on with it first: hf-jukebox resume {run.folder}")
 

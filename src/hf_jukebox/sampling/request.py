@@ -191,6 +191,19 @@ def song_span(
     return total_length, offset
 
 
+def check_song_spans(system: System, request: SamplingRequest) -> None:
+    """Refuse songs that the timing tables of the priors to sample with do not cover.
+
+    Raises:
+        ValueError: which length or offset does not fit.
+    """
+    timed = [system.priors[level] for level in request.levels]
+    for config in timed:
+        for total_length, offset in {(song.total_length, song.offset) for song in request.songs}:
+            if config is not None and config.has_timing:
+                _check_timing(config, total_length, offset, request.top_codes)
+
+
 def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, count: int) -> None:
     rate, shortest, longest = config.sampling_rate, config.min_duration, config.max_duration
     last_start = max(count - config.n_ctx, 0) * config.hop_length
