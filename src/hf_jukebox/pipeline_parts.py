@@ -16,6 +16,7 @@ from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .precision import dtype_argument
 from .pretrained import PathLike, check_parts, check_pipeline_source
+from .runs.model_source import recorded_source
 from .runs.record import ModelRecord, fingerprint
 from .runs.resident import PriorsOnDisk
 from .system import System, check_tokenizer, fitting_tokenizer
@@ -255,7 +256,7 @@ class JukeboxParts(DiffusionPipeline):
         priors = {name: getattr(self, name) for name in _PRIORS}
         priors = {name: prior for name, prior in priors.items() if prior is not None}
         return ModelRecord(
-            source=self.name_or_path or None,
+            source=recorded_source(self.name_or_path),
             dtype=str(self.dtype),
             sampling_rate=self.sampling_rate,
             hop_lengths=list(self.vqvae.config.hop_lengths),

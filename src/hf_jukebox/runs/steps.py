@@ -20,7 +20,7 @@ from ..sampling.request import (
 from ..sampling.values import PerLevel, PerSong, at_least_one, per_level, per_song, texts_per_song
 from ..system import System
 from .folder import JukeboxRun
-from .record import ModelRecord, Step
+from .record import Action, ModelRecord, Step
 
 
 class DrawOptions(TypedDict, total=False):
@@ -67,7 +67,7 @@ def continued(
     Raises:
         ValueError: it is not finished, or the new length is no longer than the old one.
     """
-    _check_finished(run)
+    _check_finished(run, system)
     length = top_codes(system, audio_length_in_s, 0)
     if length <= run.request.top_codes:
         raise ValueError(
@@ -83,7 +83,7 @@ def upsampled(run: JukeboxRun, system: System, model: ModelRecord, changes: Chan
     Raises:
         ValueError: the run is not finished, or there are no such levels.
     """
-    _check_finished(run)
+    _check_finished(run, system)
     totals = [system.codes(level, run.request.top_codes) for level in range(system.num_levels)]
     finished = [level for level, codes in enumerate(run.codes) if codes.shape[1] >= totals[level]]
     if min(finished) == 0:
@@ -96,7 +96,7 @@ def upsampled(run: JukeboxRun, system: System, model: ModelRecord, changes: Chan
 
 
 def _next_step(
-    action: str,
+    action: Action,
     run: JukeboxRun,
     system: System,
     model: ModelRecord,
@@ -124,7 +124,8 @@ def _next_step(
     return Step.now(action, request, known, rows, model)
 
 
-def _check_finished(run: JukeboxRun) -> None:
+def _check_finished(run: JukeboxRun, system: System) -> None:
+    run.check_system(system)
     if not run.is_finished:
         raise ValueError(f"{run.folder} is not finished; go on with it first: hf-jukebox resume {run.folder}")
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from .values import number, whole_number
 
-SongKey = tuple[int, int]  # (seed, number of the song under that seed)
+_Seed = Annotated[int, Field(ge=0, lt=2**64)]
+SongKey = tuple[_Seed, _Seed]  # (seed, number of the song under that seed)
 
 
 @dataclass(frozen=True)

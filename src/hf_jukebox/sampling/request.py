@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from ..configuration_jukebox import JukeboxPriorConfig
 from ..system import System
@@ -17,7 +18,9 @@ from .windows import round_hop
 Seeds = torch.Generator | int | Sequence[torch.Generator | int] | None
 
 DEFAULT_TEMPERATURE = 0.99
-_MOST_CODES = 2**31  # of the finest level, all songs together: days of music, and 16 GiB in memory
+_MOST_SAMPLED = 2**31  # codes of the finest level, all songs together: days of music, and 16 GiB in memory
+# Far beyond what anybody samples; they bound what a request from a file may ask for.
+MOST_SONGS, MOST_LEVELS, MOST_CODES, _MOST_SAMPLES = 2**16, 16, 2**40, 2**48
 _UPSAMPLER_HOP_FRACTION, _TOP_HOP_FRACTION = 0.5, 0.125
 
 
@@ -28,8 +31,8 @@ class Song:
     artist: str | None
     genre: str | None
     lyrics: str | None
-    total_length: int
-    offset: int
+    total_length: Annotated[int, Field(ge=0, le=_MOST_SAMPLES)]
+    offset: Annotated[int, Field(ge=0, le=_MOST_SAMPLES)]
     key: SongKey
     prompt: str | None = None
 
@@ -48,13 +51,13 @@ class SamplingRequest:
         upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
     """
 
-    songs: list[Song]
-    top_codes: int
-    levels: list[int]
-    hops: list[int]
+    songs: Annotated[list[Song], Field(min_length=1, max_length=MOST_SONGS)]
+    top_codes: Annotated[int, Field(ge=1, le=MOST_CODES)]
+    levels: Annotated[list[int], Field(min_length=1, max_length=MOST_LEVELS)]
+    hops: list[Annotated[int, Field(ge=0, le=2**31)]]
     settings: list[DrawSettings]
-    max_batch_size: int | None = None
-    upsampling: str = "sequential"
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    upsampling: Annotated[str, Field(pattern="^(sequential|parallel)$")] = "sequential"
 
 
 def check_size(system: System, num_songs: int, top_codes: int) -> None:
@@ -63,9 +66,9 @@ def check_size(system: System, num_songs: int, top_codes: int) -> None:
     Raises:
         ValueError: it is too long, or there are too many songs.
     """
-    if num_songs * system.codes(0, top_codes) > _MOST_CODES:
+    if num_songs * system.codes(0, top_codes) > _MOST_SAMPLED:
         seconds = top_codes * system.top_hop / system.vqvae.sampling_rate
-        most = _MOST_CODES * system.vqvae.hop_lengths[0] / system.vqvae.sampling_rate
+        most = _MOST_SAMPLED * system.vqvae.hop_lengths[0] / system.vqvae.sampling_rate
         raise ValueError(
             f"{num_songs} x {seconds:.0f} s of music are more than the {most:.0f} s that one run can hold; ask for a "
             "smaller audio_length_in_s or fewer songs."
@@ -200,6 +203,19 @@ def song_span(
             f"total_length_in_s is {total_length / rate:.2f}; ask for a shorter piece, or give the whole song's length."
         )
     return total_length, offset
+
+
+def check_song_spans(system: System, request: SamplingRequest) -> None:
+    """Refuse songs that the timing tables of the priors to sample with do not cover.
+
+    Raises:
+        ValueError: which length or offset does not fit.
+    """
+    timed = [system.priors[level] for level in request.levels]
+    for config in timed:
+        for total_length, offset in {(song.total_length, song.offset) for song in request.songs}:
+            if config is not None and config.has_timing:
+                _check_timing(config, total_length, offset, request.top_codes)
 
 
 def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, count: int) -> None:
