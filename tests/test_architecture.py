@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 FLOORS = [
     ["presets", "allocator", "layers", "configuration_jukebox", "audio", "files", "tensor_files", "loading", "lyrics"],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
-    ["system"],
+    ["system", "adapters"],
     ["sampling"],
     ["report"],
     ["runs"],

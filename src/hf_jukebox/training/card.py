@@ -69,8 +69,10 @@ _ADAPTER = """\
 The weights are those of `{base}` with an adapter merged into them. The adapter alone goes onto that prior:
 
 ```python
+from hf_jukebox.adapters import load_adapter
+
 prior = JukeboxPrior.from_pretrained("{base}")
-prior.load_adapter("{title}", adapter_kwargs={{"subfolder": "adapter"}})
+load_adapter(prior, "{title}")
 ```
 
 """
