@@ -32,6 +32,7 @@ _NOT_SHOWN = (
     "checkpointing_steps",
     "checkpoints_total_limit",
     "resume_from_checkpoint",
+    "overwrite_output_dir",
     "report_to",
     "push_to_hub",
     "hub_model_id",
