@@ -37,10 +37,10 @@ def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(cap
 
 
 def test_without_a_compiler_one_sentence_says_so_before_anything_is_drawn(monkeypatch, tmp_path):
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, sys.executable))
-    step = StepCompiler()
-    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "g++"))
+    with torch._inductor.config.patch({"cpp.cxx": (None, sys.executable)}):
+        step = StepCompiler()
     monkeypatch.setenv("PATH", str(tmp_path))
-    for refused in (check_compiler, lambda: drawn(step, 1, 80)):
-        with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
-            refused()
+    with torch._inductor.config.patch({"cpp.cxx": (None, "g++")}):
+        for refused in (check_compiler, lambda: drawn(step, 1, 80)):
+            with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
+                refused()
