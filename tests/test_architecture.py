@@ -31,7 +31,7 @@ FLOORS = [
         "riff",
     ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
-    ["system"],
+    ["system", "adapters"],
     ["sampling"],
     ["report"],
     ["runs"],

@@ -266,6 +266,7 @@ def test_the_cache_of_a_layer_holds_no_more_than_its_pattern_needs() -> None:
         assert cache.shape == (2, 3, shape.heads, slots[kind], shape.head_dim)
 
 
+@pytest.mark.compiler
 def test_a_compiled_step_draws_the_same_codes() -> None:
     prior = random_prior("folded")
     inputs = random_inputs(prior.config)

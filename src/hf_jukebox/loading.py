@@ -115,12 +115,18 @@ class CompleteModel(PreTrainedModel):
         super().save_pretrained(*args, **kwargs)
 
     def check_can_be_loaded_again(self) -> None:
-        """Refuse a model quantised by torchao: its files can be written, but parameters that lie in no submodule, such
-        as a prior's `position_embedding`, end torchao's reading of them.
+        """Refuse models that could be written but not be read again: a prior with adapters on it, whose weights have
+        other names, and a model quantised by torchao, whose reading is ended by parameters that lie in no submodule,
+        such as a prior's `position_embedding`.
 
         Raises:
             ValueError: this is one.
         """
+        if getattr(self, "adapters", None) is not None:
+            raise ValueError(
+                f"A {type(self).__name__} with adapters on it is not saved; fold them into its weights first by "
+                "hf_jukebox.adapters.merge_adapters, or take them off by unload_adapter."
+            )
         if getattr(self, "quantization_method", None) == QuantizationMethod.TORCHAO:
             raise ValueError(
                 f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "

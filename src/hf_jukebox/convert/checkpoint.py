@@ -8,10 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 # The original keeps its settings in a class of its own, which is a dict with attributes.
 _READ_AS_DICT = "jukebox.hparams.Hyperparams"
+
+# Measured figures among the settings are numpy's numbers where training ran on one process. These are data: a type, and
+# the bytes of a value. Older versions of numpy call the function by another name.
+_MAKE_NUMBER = np.float64().__reduce__()[0]
+_NUMPY_NUMBERS: list[Any] = [
+    np.dtype,
+    *{type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"},
+    (_MAKE_NUMBER, "numpy._core.multiarray.scalar"),
+    (_MAKE_NUMBER, "numpy.core.multiarray.scalar"),
+]
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
@@ -26,7 +37,7 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     with path.open("rb"):
         pass  # what is wrong from here on lies in the content
     try:
-        with torch.serialization.safe_globals([(dict, _READ_AS_DICT)]):
+        with torch.serialization.safe_globals([(dict, _READ_AS_DICT), *_NUMPY_NUMBERS]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):

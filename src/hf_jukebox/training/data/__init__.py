@@ -1,6 +1,6 @@
 """Training data: from recordings, or codes of them, to batches. docs/training-data.md tells how to use it."""
 
-from .chunks import ChunkPlan, ChunkSettings
+from .chunks import ChunkPlan, ChunkSettings, NoSongsError
 from .codes import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks
 from .encode_songs import encode_songs
@@ -13,6 +13,7 @@ from .recordings import Recording, open_recordings
 from .songs import Song, SongMetadata
 from .sources import (
     DataArguments,
+    SongList,
     SourceArguments,
     TrainingData,
     audio_data,
@@ -34,8 +35,10 @@ __all__ = [
     "DataArguments",
     "DataStatistics",
     "LabelTables",
+    "NoSongsError",
     "Recording",
     "Song",
+    "SongList",
     "SongMetadata",
     "SongStream",
     "SourceArguments",
