@@ -12,6 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
+    ["devices", "lines", "interrupts", "quiet", "errors"],
     ["presets", "allocator", "layers", "configuration_jukebox", "audio", "files", "tensor_files", "loading", "lyrics"],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system"],
@@ -20,7 +21,7 @@ FLOORS = [
     ["runs"],
     ["drawing", "pipeline_*"],
     ["convert", "training"],
-    ["terminal", "cli_options", "cli_runs", "cli"],
+    ["progress", "terminal", "cli_options", "cli_runs", "cli_convert", "cli", "__main__"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}

@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def user_path(path: str | os.PathLike[str]) -> Path:
     """Return a path as the user means it: with a leading `~` expanded, which shells do only at the start of a word."""
-    return Path(path).expanduser()
+    return Path(os.path.expanduser(path))  # unlike Path.expanduser it keeps the `~name` of somebody unknown
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
