@@ -29,6 +29,11 @@ FLOORS = [
         "audio_files",
         "mp3_frames",
         "riff",
+        "devices",
+        "lines",
+        "interrupts",
+        "quiet",
+        "errors",
     ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system", "adapters"],
@@ -37,7 +42,7 @@ FLOORS = [
     ["runs"],
     ["drawing", "pipeline_*"],
     ["convert", "training"],
-    ["terminal", "cli_options", "cli_runs", "cli"],
+    ["progress", "terminal", "cli_options", "cli_runs", "cli_convert", "cli", "__main__"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}
