@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
+from pathlib import Path
 from typing import Any, Self
 
 from safetensors import SafetensorError
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
 from .files import listed
+from .weight_files import check_folder, check_size
 
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
@@ -39,8 +41,11 @@ class CompleteModel(PreTrainedModel):
 
         Raises:
             OSError: there are no weights, or their file is damaged.
-            ValueError: tensors are missing, unknown or of the wrong shape; the message names them.
+            ValueError: tensors are missing, unknown or of the wrong shape; the message names them. Or the folder is not
+                one of ours: its config asks for more than its files hold, or an index names files elsewhere.
         """
+        _check_before(cls, pretrained_model_name_or_path, kwargs)
+        kwargs.setdefault("use_safetensors", True)
         try:
             with nullcontext() if ignore_mismatched_sizes else _report_held_back():
                 loaded: Any = super().from_pretrained(
@@ -80,6 +85,19 @@ class CompleteModel(PreTrainedModel):
                 f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "
                 "and give from_pretrained the quantization_config each time."
             )
+
+
+def _check_before(cls: Any, source: str | os.PathLike[str] | None, options: dict[str, Any]) -> None:
+    """Refuse a folder that is not what it seems, before its model is built."""
+    if source is None or not Path(source).is_dir():
+        return
+    folder = Path(source) / (options.get("subfolder") or "")
+    config = options.get("config")
+    if config is None:
+        config = cls.config_class.from_pretrained(folder)
+    stored = check_folder(folder, options.get("variant"))
+    if isinstance(config, cls.config_class) and not options.keys() & {"device_map", "quantization_config"}:
+        check_size(cls, config, stored, folder)
 
 
 def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:

@@ -12,6 +12,7 @@ from diffusers.pipelines import pipeline_loading_utils
 
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
+from .pipeline_index import check_index
 from .runs.record import ModelRecord, fingerprint
 from .runs.resident import PriorsOnDisk
 from .system import System, check_tokenizer, fitting_tokenizer
@@ -28,6 +29,7 @@ pipeline_loading_utils.LOADABLE_CLASSES["hf_jukebox"] = _LOADABLE
 pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(_LOADABLE)
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
+_CLASSES = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer"} | dict.fromkeys(_PRIORS, "JukeboxPrior")
 
 
 class JukeboxParts(DiffusionPipeline):
@@ -109,6 +111,7 @@ class JukeboxParts(DiffusionPipeline):
         folder = Path(pretrained_model_name_or_path)
         if folder.is_dir() and not (folder / "model_index.json").is_file():
             raise OSError(f"{folder} holds no model_index.json; give the folder that save_pretrained wrote.")
+        check_index(cls, pretrained_model_name_or_path, _CLASSES, kwargs)
         if not low_memory:
             return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if not folder.is_dir():

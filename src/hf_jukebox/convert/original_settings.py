@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..files import user_path
+from ..json_files import read_json_object
 from ..tokenization_jukebox import RELEASED_MODELS
-from .settings import Settings, alphabet_of, chosen, read_json
+from .settings import Settings, alphabet_of, chosen
 
 
 class SettingsSource:
@@ -31,7 +33,7 @@ class SettingsSource:
         if preset is not None and preset not in RELEASED_MODELS:
             raise ValueError(f"There is no released model {preset!r}; choose one of {', '.join(RELEASED_MODELS)}.")
         self._preset = preset
-        self._table = {} if hparams is None else read_json(Path(hparams))
+        self._table = {} if hparams is None else read_json_object(user_path(hparams))
         priors = self._table.get("priors")
         self._named = self._table | (priors if isinstance(priors, dict) else {})
 
@@ -204,3 +206,5 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).rstrip('.')}.") from error
+    except (TypeError, AttributeError, KeyError, OverflowError) as error:  # a list for a number, and the like
+        raise ValueError(f"{path}: one of its settings is of another type than it should be ({error}).") from error
