@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from .files import read_text
 from .terminal import ProgressStyle
 
 T = TypeVar("T", int, float)
@@ -30,7 +31,7 @@ Model = Annotated[str | None, typer.Option(help="Folder or Hub repository; the d
 RunModel = Annotated[str | None, typer.Option(help="Folder or Hub repository, if the model is no longer where it was.")]
 Artist = Annotated[str | None, typer.Option(help="Artist, as the model knows it.")]
 Genre = Annotated[str | None, typer.Option(help="Genre, as the model knows it.")]
-Lyrics = Annotated[str | None, typer.Option(help="Lyrics of the whole song.")]
+Lyrics = Annotated[str | None, typer.Option(help=r"Lyrics of the whole song; \n begins a new line.")]
 LyricsFile = Annotated[Path | None, typer.Option(help="Lyrics from a text or .lrc file.")]
 TotalSeconds = Annotated[float | None, typer.Option(help="Length of the song that this is a part of.")]
 Temperature = Annotated[str | None, typer.Option(help=f"Below 1 is safer, above wilder: {BY_LEVEL}.")]
@@ -67,12 +68,16 @@ def level_list(levels: str | None) -> list[int] | None:
 
 
 def read_lyrics(lyrics: str | None, lyrics_file: Path | None) -> str | None:
-    """Lyrics from the one option or the other."""
+    r"""Lyrics from the one option or the other; in those of the command line a typed `\n` begins a new line.
+
+    Raises:
+        OSError, ValueError: both are given, or the file cannot be read.
+    """
     if lyrics_file is None:
-        return lyrics
+        return None if lyrics is None else lyrics.replace(r"\n", "\n")
     if lyrics is not None:
         raise ValueError("Give the lyrics as --lyrics or as --lyrics-file, not both.")
-    return lyrics_file.read_text(encoding="utf-8")
+    return read_text(lyrics_file)
 
 
 def refuse_with_requests(**given: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from diffusers import DiffusionPipeline
 
-from .json_files import read_json_object
+from .files import read_json_object
 
 INDEX = "model_index.json"
 _PIPELINE, _LIBRARY = "JukeboxPipeline", "hf_jukebox"

@@ -326,7 +326,7 @@ class JukeboxPipeline(JukeboxParts):
         longest = max(lengths) * system.top_hop / self.sampling_rate
         piece = from_first(lambda: self._new_piece(arguments, longest, [prompt for (prompt,) in prompts], None))
         folders = [
-            SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length)
+            SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length, song.title or "")
             for row, (song, length) in enumerate(zip(songs, lengths, strict=True))
         ]
         with JukeboxRun.shared(

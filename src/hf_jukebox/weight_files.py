@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .json_files import read_json_object
+from .files import read_json_object
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _SPARE_BYTES = 2**26  # what a small model may lack, which a better message than ours lists by name

@@ -18,8 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fuzz.doors import DOORS, check  # noqa: E402
-from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
+from fuzz.doors import DOORS, check
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 EXAMPLES = 150  # of one door, before it is the turn of the next
 MOST_SECONDS = 10.0  # for one example

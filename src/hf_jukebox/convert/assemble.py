@@ -10,7 +10,7 @@ from typing import TypeVar
 from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
-from ..json_files import read_json_object
+from ..files import read_json_object
 from ..system import System
 from .cards import assembled_card
 from .hub import from_hub, public_name

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
-from ..json_files import read_json_object
+from ..files import read_json_object
 from ..system import System
 from ..weight_files import shard_paths
 from .cards import converted_card

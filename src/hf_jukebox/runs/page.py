@@ -96,7 +96,8 @@ def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
 def _title(run: RunContents, song: int) -> str:
     for place in run.step.folders:
         if place.first <= song <= place.last:
-            return place.name if place.first == place.last else f"{place.name}, {song - place.first}"
+            name = place.title or place.name
+            return name if place.first == place.last else f"{name}, {song - place.first}"
     return f"Candidate {song}" if len(run.request.songs) > 1 else "The piece"  # numbered as the files are
 
 

@@ -42,12 +42,13 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class SongFolder:
-    """Where some songs of a batch are kept as a run of their own, and how many top-level codes of them."""
+    """Where some songs of a batch are kept as a run of their own, how many top-level codes of them, and their title."""
 
     name: str
     first: int
     last: int
     top_codes: int
+    title: str = ""
 
 
 @dataclass(frozen=True)

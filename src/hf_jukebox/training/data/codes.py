@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from ...configuration_checks import own_settings
 from ...configuration_jukebox import JukeboxVQVAEConfig
-from ...json_files import read_json_object
+from ...files import read_json_object
 from ...modeling_vqvae import JukeboxVQVAE
 from .encoding import fingerprint
 from .songs import SongMetadata
