@@ -94,10 +94,13 @@ def _check_before(cls: Any, source: str | os.PathLike[str] | None, options: dict
     folder = Path(source) / (options.get("subfolder") or "")
     config = options.get("config")
     if config is None:
+        if not (folder / "config.json").is_file():  # transformers would take the default settings
+            raise OSError(f"There is no file config.json in {folder}; give what save_pretrained wrote.")
         config = cls.config_class.from_pretrained(folder)
     stored = check_folder(folder, options.get("variant"))
-    if isinstance(config, cls.config_class) and not options.keys() & {"device_map", "quantization_config"}:
-        check_size(cls, config, stored, folder)
+    if isinstance(config, cls.config_class):
+        elsewhere = any(options.get(name) is not None for name in ("device_map", "quantization_config"))
+        check_size(cls, config, stored, folder, fits=elsewhere)
 
 
 def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:

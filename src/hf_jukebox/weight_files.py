@@ -64,13 +64,14 @@ def shard_paths(index: Path) -> list[Path]:
     return [index.with_name(name) for name in sorted(set(names.values()))]
 
 
-def check_size(model_class: type[nn.Module], config: Any, stored: int, source: object) -> None:
+def check_size(model_class: type[nn.Module], config: Any, stored: int, source: object, fits: bool = False) -> None:
     """Refuse a configuration that asks for more weights than the files hold, or the memory, without building the model.
 
     Args:
         config: Of the model.
         stored: Bytes of the weight files.
         source: What the message names.
+        fits: Do not compare with the memory: the weights go elsewhere, or are quantised.
 
     Raises:
         ValueError: the model would be larger.
@@ -82,7 +83,7 @@ def check_size(model_class: type[nn.Module], config: Any, stored: int, source: o
             f"{readable(stored)}; copy or download both again."
         )
     memory = _memory()
-    if wanted // 2 > memory:
+    if not fits and wanted // 2 > memory:
         raise ValueError(
             f"The weights of {source} take {readable(wanted // 2)} even in half precision, but this machine has "
             f"{readable(memory)} of memory; use a smaller model, or give a device_map."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
 import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ import torch
 from fuzz.mutations import mutated_bytes, mutated_json, mutated_safetensors, mutated_text
 from hypothesis import strategies as st
 from tiny import codes_in_s, tiny_pipeline, tiny_vqvae
+from tiny_training import loop_arguments, vqvae_trainer
 
 from hf_jukebox import (
     JukeboxPipeline,
@@ -70,10 +73,10 @@ def sound(format: str, subtype: str | None = None) -> bytes:
 
 @cache
 def workshop() -> Path:
-    """A folder for good files, beside those of the examples."""
-    import tempfile
-
-    return Path(tempfile.mkdtemp(prefix="jukebox_fuzz_"))
+    """A folder for good files; it goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="jukebox_fuzz_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache
@@ -116,8 +119,6 @@ def codes_folder() -> Path:
 
 @cache
 def checkpoint() -> tuple[Path, dict[str, torch.Tensor]]:
-    from tiny_training import loop_arguments, vqvae_trainer
-
     trainer = vqvae_trainer(loop_arguments(workshop() / "trained", max_train_steps=1, checkpointing_steps=1))
     trainer.train()
     return workshop() / "trained" / "checkpoint-1", trainer.state.tensors()
