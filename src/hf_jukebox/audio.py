@@ -23,6 +23,7 @@ READABLE = "wav, flac, ogg (Vorbis or Opus) or mp3"
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 _ELSEWHERE = {".aac", ".alac", ".ape", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma", ".wv"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
+_MOST_VALUES = 2**26  # of a block: a header may say any rate and any number of channels
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def iter_audio(
                 rate_in, sampling_rate, channels, dtype="float32", quality=_RESAMPLING_QUALITY
             )
 
-        block_size = max(1, round(block_in_s * rate_in))
+        block_size = max(1, min(round(block_in_s * rate_in), _MOST_VALUES // file.channels))
         frames = given = 0
         ended = False
         while not ended:

@@ -323,5 +323,5 @@ def test_a_tokenizer_follows_no_setting_of_a_stranger(folder: Path, outside: Pat
 
 
 def test_a_config_names_its_class_in_the_message() -> None:
-    with pytest.raises(ValueError, match="^JukeboxPriorConfig: upsampling_strides must be at least 1"):
+    with pytest.raises(ValueError, match=r"^JukeboxPriorConfig: upsampling_strides must be at least 1"):
         JukeboxPriorConfig(upsampling_strides=[0])

@@ -210,11 +210,16 @@ def _make_empty(state: Path, unfinished: Path) -> None:
     state.mkdir(parents=True)
 
 
-def _move(unfinished: Path, folder: Path) -> None:
-    for path in sorted(unfinished.rglob("*")):  # so that a power cut cannot leave a finished name with empty files
+def sync_files(folder: Path) -> None:
+    """Put the files in a folder onto the disk, so that a power cut cannot leave a finished name with empty ones."""
+    for path in sorted(folder.rglob("*")):
         if path.is_file():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+
+
+def _move(unfinished: Path, folder: Path) -> None:
+    sync_files(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)
 

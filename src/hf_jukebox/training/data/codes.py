@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from ...configuration_checks import own_settings
 from ...configuration_jukebox import JukeboxVQVAEConfig
-from ...files import read_json_object
+from ...files import read_json_object, replacing
 from ...modeling_vqvae import JukeboxVQVAE
 from .encoding import fingerprint
 from .songs import SongMetadata
@@ -240,13 +240,9 @@ def read_header(path: Path) -> ShardHeader | None:
 
 def write_shard(path: Path, header: ShardHeader, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write a shard; it appears when it is complete."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {_HEADER: json.dumps({"format": FORMAT, **asdict(header)})}
-    try:
+    with replacing(path) as unfinished:
         save_file(dict(tensors), unfinished, metadata)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_index(
@@ -275,9 +271,5 @@ def write_index(
         "songs": songs,
         "metadata": [asdict(song) for song in metadata],
     }
-    unfinished = folder / f".{INDEX}.{os.getpid()}.tmp"
-    try:
+    with replacing(folder / INDEX) as unfinished:
         unfinished.write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, folder / INDEX)
-    finally:
-        unfinished.unlink(missing_ok=True)
