@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install format lint types test test-more test-slow matrix
+.PHONY: install format lint types test test-more test-slow matrix fuzz
 
 install:  ## an editable install with everything that training and the tests need
 	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test]"
@@ -27,3 +27,8 @@ test-slow:
 
 matrix:  ## the suite with the lowest and the newest versions that setup.py allows; see docs/dependencies.md
 	PYTHON=$(PYTHON) .ci/matrix
+
+SECONDS ?= 3600
+
+fuzz:  ## enter the doors with random files for SECONDS; what fails is kept in the folder fuzz-findings
+	$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS)

@@ -34,6 +34,8 @@ FLOORS = [
         "interrupts",
         "quiet",
         "errors",
+        "configuration_*",
+        "*files",
     ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system", "adapters"],

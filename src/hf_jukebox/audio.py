@@ -40,6 +40,7 @@ __all__ = [
 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
+_MOST_VALUES = 2**26  # of a block: a header may say any rate and any number of channels
 _SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; what decoding a lossy file adds to full scale is less
 
 
@@ -132,7 +133,7 @@ def iter_audio(
                 rate_in, sampling_rate, channels, dtype="float32", quality=_RESAMPLING_QUALITY
             )
 
-        block_size = max(1, round(block_in_s * rate_in))
+        block_size = max(1, min(round(block_in_s * rate_in), _MOST_VALUES // file.channels))
         frames = given = 0
         ended = False
         while not ended:

@@ -3,6 +3,7 @@
 # Without `from __future__ import annotations`: `strict` checks a value's type only where the annotation is no string.
 
 import math
+import os
 from functools import wraps
 from typing import Any, Self, TypeVar
 
@@ -10,6 +11,18 @@ from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
+from .configuration_checks import (
+    check_alphabet,
+    check_blocks,
+    check_counts,
+    check_entries,
+    check_factor,
+    check_hop,
+    check_numbers,
+    check_residual_stack,
+    check_table,
+    read_settings_file,
+)
 from .layers.attention import ATTENTION_ORDERS, AttentionKind, attention_kinds
 from .presets import PRIOR_PRESETS, VQVAE_PRESETS
 
@@ -26,16 +39,24 @@ def _checked(cls: type[Config]) -> type[Config]:
         try:
             strict_init(self, **settings)
         except StrictDataclassError as error:
-            raise ValueError(f"{cls.__name__}: {error.__cause__}") from error
+            raise ValueError(f"{cls.__name__}: {_shortened(str(error.__cause__))}") from error
 
     cls.__init__ = __init__  # type: ignore[assignment, method-assign]
     return cls
 
 
-def _check_counts(config: PreTrainedConfig, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1, not {getattr(config, name)}.")
+def _shortened(message: str, most: int = 400) -> str:
+    """A message without the middle of what it quotes: a stranger's value may be of any length."""
+    half = most // 2
+    return message if len(message) <= most else f"{message[:half]} ... {message[-half:]}"
+
+
+class _JukeboxConfig(PreTrainedConfig):
+    """A configuration that reads nothing from a file but its own settings."""
+
+    @classmethod
+    def _dict_from_json_file(cls, json_file: str | os.PathLike[str]) -> dict[str, Any]:
+        return read_settings_file(json_file, cls)
 
 
 def _preset(table: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
@@ -45,7 +66,7 @@ def _preset(table: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 @_checked
-class JukeboxVQVAEConfig(PreTrainedConfig):
+class JukeboxVQVAEConfig(_JukeboxConfig):
     r"""Configuration of [`JukeboxVQVAE`]; the defaults are the VQ-VAE released with the `5b` models.
 
     All lists hold one entry a level, finest first.
@@ -135,17 +156,28 @@ class JukeboxVQVAEConfig(PreTrainedConfig):
                 "downs_t, strides_t and multipliers need one entry a level each, but have "
                 f"{len(self.downs_t)}, {len(self.strides_t)} and {len(self.multipliers)}."
             )
+        check_entries(self, "downs_t")
         if any(stride < 2 or stride % 2 for stride in self.strides_t):
             raise ValueError(f"strides_t must be even, got {self.strides_t}.")
         if min(self.downs_t) < 1 or min(self.multipliers) < 1:
             raise ValueError(f"downs_t and multipliers must be at least 1, got {self.downs_t} and {self.multipliers}.")
-        _check_counts(self, "sampling_rate", "codebook_size", "codebook_dim", "width", "depth", "linf_top_k")
+        check_counts(self, "sampling_rate", "codebook_size", "codebook_dim", "width", "depth", "linf_top_k")
+        check_counts(self, "downs_t", "strides_t", "multipliers")
+        check_hop(self.strides_t, self.downs_t)
+        check_factor("hidden_multiplier", self.hidden_multiplier, self.width)
+        deepest = self.depth * max(self.multipliers)
+        check_residual_stack("", deepest, self.dilation_growth_rate, self.dilation_cycle)
+        stacks = 2 * sum(factor * sum(self.downs_t[: level + 1]) for level, factor in enumerate(self.multipliers))
+        check_blocks("", self.depth * stacks)
+        check_numbers(self, "ema_decay", "restart_threshold", "commit_weight", "spectral_weight")
+        check_numbers(self, "multispectral_weight", "l1_weight", "l2_weight", "linf_weight")
+        check_numbers(self, "l1_normalizer", "l2_normalizer", "spectral_normalizer")
         if self.reconstruction_loss not in ("l1", "l2", "linf", "lmix"):
             raise ValueError(f"reconstruction_loss must be l1, l2, linf or lmix, not {self.reconstruction_loss!r}.")
 
 
 @_checked
-class JukeboxPriorConfig(PreTrainedConfig):
+class JukeboxPriorConfig(_JukeboxConfig):
     r"""Configuration of [`JukeboxPrior`], top prior or upsampler.
 
     Args:
@@ -281,8 +313,12 @@ class JukeboxPriorConfig(PreTrainedConfig):
 
     def validate_settings(self) -> None:
         """Raise a ValueError for what cannot be built; called by the constructor and before saving."""
-        _check_counts(self, "sampling_rate", "hop_length", "codebook_size", "n_ctx", "hidden_size", "num_hidden_layers")
-        _check_counts(self, "num_attention_heads", "attention_blocks", "genre_words", "num_time_bins")
+        check_counts(self, "sampling_rate", "hop_length", "codebook_size", "n_ctx", "hidden_size", "num_hidden_layers")
+        check_counts(self, "num_attention_heads", "attention_blocks", "genre_words", "num_time_bins")
+        check_counts(self, "num_artists", "num_genres", "n_lyrics", least=0)
+        check_numbers(self, "init_scale", "min_duration", "max_duration", "lyrics_loss_fraction", "lyrics_init_scale")
+        if self.level < 0:
+            raise ValueError(f"level must be at least 0, not {self.level}.")
         self._check_attention()
         self._check_labels()
         self._check_lyrics()
@@ -290,6 +326,8 @@ class JukeboxPriorConfig(PreTrainedConfig):
     def _check_attention(self) -> None:
         if self.attention_order not in ATTENTION_ORDERS:
             raise ValueError(f"attention_order must be one of {ATTENTION_ORDERS}, not {self.attention_order}.")
+        check_factor("attention_multiplier", self.attention_multiplier, self.hidden_size)
+        check_factor("mlp_multiplier", self.mlp_multiplier, self.hidden_size)
         positions = self.num_joint_lyrics + self.n_ctx
         if positions % self.attention_blocks:
             raise ValueError(f"{positions} positions do not fold into attention_blocks={self.attention_blocks} rows.")
@@ -298,6 +336,17 @@ class JukeboxPriorConfig(PreTrainedConfig):
                 f"{self.num_attention_heads} heads do not divide the attention state of "
                 f"{int(self.attention_multiplier * self.hidden_size)}; change num_attention_heads or hidden_size."
             )
+        if not self.is_upsampler:
+            return
+        check_entries(self, "upsampling_strides")
+        check_counts(self, "upsampling_strides", "conditioner_width", "conditioner_depth")
+        check_residual_stack(
+            "conditioner_",
+            self.conditioner_depth,
+            self.conditioner_dilation_growth_rate,
+            self.conditioner_dilation_cycle,
+        )
+        check_blocks("conditioner_", self.conditioner_depth * len(self.upsampling_strides))
         if self.n_ctx % self.upsampling_ratio:
             raise ValueError(f"n_ctx={self.n_ctx} is no multiple of the upsampling ratio {self.upsampling_ratio}.")
 
@@ -306,14 +355,11 @@ class JukeboxPriorConfig(PreTrainedConfig):
             raise ValueError(f"label_rules must be 'v2' or 'v3', not {self.label_rules!r}.")
         if self.has_labels and self.num_genres < 1:
             raise ValueError("A prior with labels needs num_genres of at least 1.")
-        for name, table, rows in (
-            ("artists", self.artists, self.num_artists),
-            ("genres", self.genres, self.num_genres),
-        ):
-            if table and max(table.values()) >= rows:
-                raise ValueError(f"{name} holds the id {max(table.values())}, but there are only {rows} rows.")
+        check_table("artists", self.artists, self.num_artists)
+        check_table("genres", self.genres, self.num_genres)
 
     def _check_lyrics(self) -> None:
+        check_alphabet(self.alphabet)
         if self.lyrics_scheme not in (None, "separate", "joint"):
             raise ValueError(f"lyrics_scheme must be None, 'separate' or 'joint', not {self.lyrics_scheme!r}.")
         if self.lyrics_scheme is None and self.n_lyrics:
@@ -335,8 +381,10 @@ class JukeboxPriorConfig(PreTrainedConfig):
             raise ValueError(f"alignment_head={self.alignment_head} is none of the {self.num_attention_heads} heads.")
 
     def _check_lyrics_encoder(self) -> None:
-        _check_counts(self, "lyrics_hidden_size", "lyrics_num_hidden_layers")
-        _check_counts(self, "lyrics_num_attention_heads", "lyrics_attention_blocks")
+        check_counts(self, "lyrics_hidden_size", "lyrics_num_hidden_layers")
+        check_counts(self, "lyrics_num_attention_heads", "lyrics_attention_blocks")
+        check_factor("attention_multiplier", self.attention_multiplier, self.lyrics_hidden_size)
+        check_factor("mlp_multiplier", self.mlp_multiplier, self.lyrics_hidden_size)
         if self.lyrics_attention_order not in (0, 2):
             raise ValueError(f"lyrics_attention_order must be 0 or 2, not {self.lyrics_attention_order}.")
         if self.n_lyrics % self.lyrics_attention_blocks:

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+_MOST_JSON_BYTES = 2**25  # a million names; a value may take thirty times its bytes in memory
 _LOCK, _PID = ".lock", ".lock.pid"
 # What network drives and FUSE mounts answer when a folder is synchronised, which they need not or cannot.
 _CANNOT_SYNC_FOLDERS = {
@@ -75,18 +76,34 @@ def read_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
-def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_json(path: str | os.PathLike[str], most_bytes: int = _MOST_JSON_BYTES) -> Any:
+    """Read a JSON file, which may come from anybody.
+
+    Raises:
+        OSError: the file is missing, is no regular file or cannot be read.
+        ValueError: the file is not UTF-8, not JSON, nested very deeply, or larger than `most_bytes`.
+    """
+    place = user_path(path)
+    if place.exists() and not place.is_file():
+        raise OSError(f"{place} is no file, but a folder or a device; give a JSON file.")
+    if place.exists() and place.stat().st_size > most_bytes:
+        raise ValueError(f"{place} takes {place.stat().st_size} bytes, but at most {most_bytes} are read.")
+    text = read_text(place)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{place} is not JSON that this library wrote: it is nested too deeply.") from error
+    except ValueError as error:
+        raise ValueError(f"{place} is not JSON: {str(error).rstrip('.')}.") from error
+
+
+def read_json_object(path: str | os.PathLike[str], most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
     """Read a file that holds a JSON object, as settings are.
 
     Raises:
-        OSError: the file is missing, is a folder or cannot be read.
-        ValueError: the file is not UTF-8, not JSON, or holds something else than an object.
+        OSError, ValueError: see [`read_json`], or the file holds something else than an object.
     """
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
+    content = read_json(path, most_bytes)
     if not isinstance(content, dict):
         raise ValueError(f"{path} should hold a JSON object, {{...}}, with settings.")
     return content

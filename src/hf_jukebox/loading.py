@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -17,6 +18,7 @@ from transformers.utils.quantization_config import QuantizationMethod
 
 from .files import listed
 from .pretrained import check_model_source
+from .weight_files import check_folder, check_size
 
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
@@ -46,10 +48,13 @@ class CompleteModel(PreTrainedModel):
 
         Raises:
             OSError: there is no such model, its layout is another one, or its weights are missing or damaged.
-            ValueError: tensors are missing, unknown or of the wrong shape; the message names them.
+            ValueError: tensors are missing, unknown or of the wrong shape; the message names them. Or the folder is not
+                one of ours: its config asks for more than its files hold, or an index names files elsewhere.
         """
         if pretrained_model_name_or_path is not None:
             pretrained_model_name_or_path = check_model_source(pretrained_model_name_or_path, cls._model_type(), kwargs)
+        _check_before(cls, pretrained_model_name_or_path, kwargs)
+        kwargs.setdefault("use_safetensors", True)
         try:
             with nullcontext() if ignore_mismatched_sizes else _report_held_back():
                 loaded: Any = super().from_pretrained(
@@ -132,6 +137,22 @@ class CompleteModel(PreTrainedModel):
                 f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "
                 "and give from_pretrained the quantization_config each time."
             )
+
+
+def _check_before(cls: Any, source: str | os.PathLike[str] | None, options: dict[str, Any]) -> None:
+    """Refuse a folder that is not what it seems, before its model is built."""
+    if source is None or not Path(source).is_dir():
+        return
+    folder = Path(source) / (options.get("subfolder") or "")
+    config = options.get("config")
+    if config is None:
+        if not (folder / "config.json").is_file():  # transformers would take the default settings
+            raise OSError(f"There is no file config.json in {folder}; give what save_pretrained wrote.")
+        config = cls.config_class.from_pretrained(folder)
+    stored = check_folder(folder, options.get("variant"))
+    if isinstance(config, cls.config_class):
+        elsewhere = any(options.get(name) is not None for name in ("device_map", "quantization_config"))
+        check_size(cls, config, stored, folder, fits=elsewhere)
 
 
 def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:

@@ -14,6 +14,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from .files import user_path
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
+from .pipeline_index import check_index
 from .precision import dtype_argument
 from .pretrained import PathLike, check_parts, check_pipeline_source
 from .runs.model_source import recorded_source
@@ -31,6 +32,7 @@ pipeline_loading_utils.LOADABLE_CLASSES["hf_jukebox"] = _LOADABLE
 pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(_LOADABLE)
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
+_CLASSES = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer"} | dict.fromkeys(_PRIORS, "JukeboxPrior")
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -125,6 +127,7 @@ class JukeboxParts(DiffusionPipeline):
         source = pretrained_model_name_or_path
         if kwargs.get("dduf_file") is None:
             source = check_pipeline_source(source, kwargs)
+            check_index(cls, source, _CLASSES, kwargs)
         if dtype is not None:
             kwargs["dtype"] = dtype
         if not low_memory:

@@ -15,6 +15,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .configuration_jukebox import JukeboxPriorConfig
+from .files import read_json_object
 from .lyrics import NO_CHARACTER, Lyrics, clean_lyrics, unread_stamp
 from .presets import ALPHABET_V2, ALPHABET_V3
 from .vocabulary import (
@@ -40,6 +41,8 @@ __all__ = [
 
 RELEASED_MODELS = ("5b", "5b_lyrics", "1b_lyrics")
 NO_GENRE = -1
+_MOST_RATE = 2**20
+_OF_THE_HUB = ("subfolder", "cache_dir", "force_download", "local_files_only", "token", "revision", "trust_remote_code")
 
 Text = str | None | Sequence[str | None]
 Samples = int | Sequence[int]
@@ -106,6 +109,29 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         self.sampling_rate = sampling_rate
         self._warned: set[tuple[str, str]] = set()
         super().__init__(sampling_rate=sampling_rate, **kwargs)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
+        """Load what `save_pretrained` wrote: the three tables, the sampling rate and notes of plain values.
+
+        Raises:
+            OSError: there is no such folder or repository.
+            ValueError: a file is missing, or is not one that `save_pretrained` wrote.
+        """
+        folder = Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or "")
+        if not folder.is_dir():
+            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        config = folder / "tokenizer_config.json"
+        settings = read_json_object(config) if config.exists() else {}
+        rate = settings.pop("sampling_rate", 44100)
+        if type(rate) is not int or not 0 < rate <= _MOST_RATE:
+            raise ValueError(f"{config}: sampling_rate must be a number of samples a second, not {repr(rate)[:80]}.")
+        # transformers follows some settings to other files and classes; notes of plain values it only keeps.
+        notes = {name: value for name, value in settings.items() if _is_note(name, value)}
+        files: dict[str, Any] = {argument: str(folder / name) for argument, name in cls.vocab_files_names.items()}
+        for name in _OF_THE_HUB:
+            kwargs.pop(name, None)
+        return cls(**notes | {"sampling_rate": rate, "name_or_path": str(folder)} | files | kwargs)
 
     @classmethod
     def from_ids(cls, folder: str | os.PathLike[str], preset: str, **kwargs: Any) -> Self:
@@ -336,6 +362,11 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         paths = [Path(save_directory) / (prefix + name) for name in self.vocab_files_names.values()]
         save_vocabularies(self.vocabularies, paths)
         return tuple(map(str, paths))
+
+
+def _is_note(name: str, value: object) -> bool:
+    special = name.endswith("_token") or name in ("backend", "tokenizer_class", "name_or_path", "vocabularies")
+    return isinstance(value, str | int | float) and not special and not hasattr(JukeboxTokenizer, name)
 
 
 def _songs(*, artist: Text, genre: Text, lyrics: Text, total_length: Samples, offset: Samples) -> list[_Song]:

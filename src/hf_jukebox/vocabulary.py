@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from .configuration_jukebox import JukeboxPriorConfig
-from .files import read_text, user_path
+from .files import read_json, read_text, user_path
 
 UNKNOWN_ID = 0
+_MOST_LEVELS, _MOST_SLOTS, _MOST_IDS = 2**5, 2**20, 2**31
 # What each file of a saved tokenizer holds of the vocabularies: a list with one entry for all levels that agree.
 VOCABULARY_FILES = {
     "artists.json": ("rules", "artists"),
@@ -86,6 +87,15 @@ class LevelVocabulary:
     def __post_init__(self) -> None:
         if self.rules not in ("v2", "v3"):
             raise ValueError(f"rules must be 'v2' or 'v3', not {self.rules!r}.")
+        for kind, table in (("artists", self.artists), ("genres", self.genres)):
+            if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
+                raise ValueError(f"{kind} must hold the id of each name.")
+            for index in table.values():
+                _whole(f"an id in {kind}", index, _MOST_IDS)
+        if not isinstance(self.alphabet, str):
+            raise ValueError(f"The alphabet must be a text, not {type(self.alphabet).__name__}.")
+        _whole("genre_words", self.genre_words, _MOST_SLOTS, least=-_MOST_SLOTS)
+        _whole("n_lyrics", self.n_lyrics, _MOST_SLOTS, least=-_MOST_SLOTS)
         if self.genre_words < 1 or self.n_lyrics < 0:
             raise ValueError(
                 f"genre_words must be at least 1 and n_lyrics at least 0, not {self.genre_words} and {self.n_lyrics}."
@@ -145,6 +155,12 @@ class LevelVocabulary:
         return ids.get(normalize_name(name, self.rules)) if exact is None else exact
 
 
+def _whole(name: str, value: object, most: int, least: int = 0) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, not {repr(value)[:80]}.")
+    return value
+
+
 def names_of(index: int, table: dict[str, int]) -> str:
     """The name of an id; several are sorted and joined by `_`, as the published code shows them."""
     names = sorted(name for name, other in table.items() if other == index)
@@ -179,10 +195,12 @@ def load_vocabularies(paths: Sequence[str | os.PathLike[str] | None]) -> dict[in
         if path is None or not Path(path).is_file():
             raise ValueError(f"{name} is missing; a saved tokenizer has {', '.join(VOCABULARY_FILES)}.")
         try:
-            for entry in json.loads(read_text(path)):
+            for entry in read_json(path):
                 for level in entry["levels"]:
-                    fields.setdefault(level, {}).update({key: entry[key] for key in VOCABULARY_FILES[name]})
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+                    fields.setdefault(_whole("levels", level, _MOST_LEVELS), {}).update(
+                        {key: entry[key] for key in VOCABULARY_FILES[name]}
+                    )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not a table that this library saved; a model of transformers 4 has to be converted first "
                 "(hf-jukebox convert transformers)."

@@ -63,7 +63,7 @@ def _config(folder: Path, config_class: type[Config]) -> Config:
     if settings.get("model_type") != config_class.model_type:
         raise ValueError(f"{path} describes a {settings.get('model_type')}, but a {config_class.model_type} is needed.")
     try:
-        return config_class.from_dict(settings)
+        return config_class.from_dict(config_class._dict_from_json_file(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from .. import torch_files
 
 # The original keeps its settings in a class of its own, which is a dict with attributes.
 _READ_AS_DICT = "jukebox.hparams.Hyperparams"
@@ -30,27 +30,10 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, is no checkpoint, or holds objects that only code could rebuild.
+        ValueError: the file is damaged, is no checkpoint, or holds objects that only code could rebuild; see
+            [`torch_files.read_torch_file`].
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    with path.open("rb"):
-        pass  # what is wrong from here on lies in the content
-    try:
-        with torch.serialization.safe_globals([(dict, _READ_AS_DICT), *_NUMPY_NUMBERS]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
-            raise ValueError(
-                f"{path} holds a Python object of type {found[1]}, which only code in the file could rebuild, and is "
-                "not read; save it again with weights and plain settings alone."
-            ) from error
-        raise ValueError(f"{path} is no checkpoint of torch, or is damaged; download it again.") from error
-    except Exception as error:  # a damaged file may send the unpickler anywhere
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(
-            f"{path} is no checkpoint of torch, or is damaged ({reason or type(error).__name__}); download it again."
-        ) from error
+    content = torch_files.read_torch_file(path, [(dict, _READ_AS_DICT), *_NUMPY_NUMBERS])
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__} instead of a checkpoint's dict.")
     return content

@@ -205,3 +205,5 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).rstrip('.')}.") from error
+    except (TypeError, AttributeError, KeyError, OverflowError) as error:  # a list for a number, and the like
+        raise ValueError(f"{path}: one of its settings is of another type than it should be ({error}).") from error

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..files import read_json_object
 from ..system import System
+from ..weight_files import shard_paths
 from .cards import converted_card
 from .checkpoint import read_torch_file, tensors_of
 from .hub import from_hub, public_name
@@ -47,6 +48,10 @@ def convert_transformers(source: PathLike, output: PathLike) -> None:
             configs = [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
         except ValueError as error:
             raise ValueError(f"{local / 'config.json'}: {str(error).rstrip('.')}.") from error
+        except (TypeError, AttributeError, KeyError, OverflowError) as error:  # a list for a number, and the like
+            raise ValueError(
+                f"{local / 'config.json'}: one of its settings is of another type than it should be ({error})."
+            ) from error
         _add_tables(local, configs)
         _convert_weights(_weight_files(local), folder, vqvae, configs)
         write_pipeline(folder, System.of(vqvae, configs), converted_card([public_name(source)]))
@@ -87,10 +92,7 @@ def _weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            weight_map = read_json_object(index).get("weight_map")
-            if not isinstance(weight_map, dict) or not weight_map:
-                raise ValueError(f"{index} lists no weights; download it again.")
-            files = [folder / Path(name).name for name in sorted(set(weight_map.values()))]
+            files = shard_paths(index)
             missing = [path.name for path in files if not path.is_file()]
             if missing:
                 raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}, which {index.name} lists.")
@@ -127,6 +129,8 @@ def _add_tables(folder: Path, priors: Sequence[JukeboxPriorConfig]) -> None:
 
 
 def _names_of(table: dict[str, Any], path: Path, rules: str, rows: int) -> dict[str, int]:
+    if not all(isinstance(index, int) for index in table.values()):
+        raise ValueError(f"{path} should hold the id of each name, a whole number.")
     names = {
         name.removesuffix(_V2_SUFFIX): index
         for name, index in table.items()

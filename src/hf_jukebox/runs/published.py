@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..system import System
+from ..torch_files import read_torch_file
 
 _INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
 
@@ -23,12 +24,7 @@ def read_published_codes(path: str | os.PathLike[str]) -> list[torch.Tensor | No
         FileNotFoundError: there is no such file.
         ValueError: it is no such file, damaged, or holds other objects.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make the unpickler raise anything
-        raise ValueError(f"{path} cannot be read: it is damaged, or holds more than tensors.") from error
+    content = read_torch_file(Path(path))
     codes = content.get("zs") if isinstance(content, dict) else content
     if not isinstance(codes, list | tuple) or not codes or not all(isinstance(each, torch.Tensor) for each in codes):
         raise ValueError(

@@ -27,10 +27,13 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from ..files import listed, sync_folder
+from ..files import listed, read_json_object, sync_folder
 
 STATE_FOLDER = "training_state"
 _PROGRESS = "progress.json"
+_MOST_STEPS = 2**53
+# What torch raises for the headers of files that no run wrote.
+_MALFORMED = (KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError, json.JSONDecodeError)
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 Tensors = dict[str, torch.Tensor]
@@ -152,7 +155,13 @@ def read_progress(folder: Path) -> Progress:
     """
     path = folder / STATE_FOLDER / _PROGRESS
     try:
-        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+        progress = Progress(**read_json_object(path))
+        for name, count in (("step", progress.step), ("examples", progress.examples)):
+            if type(count) is not int or not 0 <= count < _MOST_STEPS:
+                raise ValueError(f"its {name} is {repr(count)[:80]}")
+        if not isinstance(progress.config, dict) or not isinstance(progress.loss_scale, dict):
+            raise ValueError("its config and its loss_scale should be JSON objects")
+        return progress
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} cannot be read ({error}); resume from another checkpoint.") from error
 
@@ -173,7 +182,7 @@ def load_checkpoint(folder: Path, tensors: Tensors) -> Tensors:
             load(dict(tensors), storage_reader=reader, no_dist=not dist.is_initialized())
         path = state / f"random-{rank:05d}.safetensors"
         return load_file(path) if path.is_file() else {}
-    except (CheckpointException, SafetensorError) as error:
+    except (CheckpointException, SafetensorError, *_MALFORMED) as error:
         raise OSError(f"{folder} is damaged ({_reason(error)}); resume from another checkpoint.") from error
 
 
@@ -232,11 +241,16 @@ def _make_empty(state: Path, unfinished: Path) -> None:
     state.mkdir(parents=True)
 
 
-def _move(unfinished: Path, folder: Path) -> None:
-    for path in sorted(unfinished.rglob("*")):  # so that a power cut cannot leave a finished name with empty files
+def sync_files(folder: Path) -> None:
+    """Put the files in a folder onto the disk, so that a power cut cannot leave a finished name with empty ones."""
+    for path in sorted(folder.rglob("*")):
         if path.is_file():
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
+
+
+def _move(unfinished: Path, folder: Path) -> None:
+    sync_files(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)
     sync_folder(folder.parent)

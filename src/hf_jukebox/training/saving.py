@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from transformers import PreTrainedModel
 
 from ..modeling_prior import JukeboxPrior
+from .checkpoint import sync_files
 from .lora import adapter_of, merged_weights, save_adapter
 
 
@@ -52,6 +53,7 @@ def save_finished(model: PreTrainedModel, accelerator: Accelerator, output_dir: 
         unfinished.mkdir(parents=True)
     save_model(model, accelerator, unfinished)
     if accelerator.is_main_process:
+        sync_files(unfinished)
         for path in unfinished.iterdir():
             if (output_dir / path.name).is_dir():
                 shutil.rmtree(output_dir / path.name)

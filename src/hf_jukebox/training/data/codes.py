@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +18,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ...configuration_checks import own_settings
 from ...configuration_jukebox import JukeboxVQVAEConfig
+from ...files import read_json_object, replacing
 from ...modeling_vqvae import JukeboxVQVAE
 from .encoding import fingerprint
 from .songs import SongMetadata
 
 INDEX = "index.json"
 FORMAT = 1
+_MOST_INDEX_BYTES = 2**30  # lyrics of a million songs
+_MOST_SAMPLES, _MOST_SHARDS = 2**40, 2**31
+_DTYPES = ("I16", "I32")
 _HEADER = "hf_jukebox"  # the entry of a shard's metadata that holds its ShardHeader
 
 
@@ -90,19 +96,40 @@ class CodeCache:
                 "goes on where it stopped."
             )
         try:
-            index = json.loads(path.read_text(encoding="utf-8"))
+            index = read_json_object(path, _MOST_INDEX_BYTES)
             if index["format"] != FORMAT:
-                raise ValueError(f"format {index['format']}")
-            self.fingerprint: str = index["fingerprint"]
-            self.config = JukeboxVQVAEConfig(**index["vqvae"])
-            self.metadata = [SongMetadata(**entry) for entry in index["metadata"]]
-            self.songs = [CodedSong(self.metadata[entry["position"]], **entry) for entry in index["songs"]]
-            self.unreadable: dict[str, str] = index["unreadable"]
-        except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"format {index['format']!r}")
+            self.fingerprint: str = _text(index["fingerprint"])
+            self.config = JukeboxVQVAEConfig(**own_settings(index["vqvae"], JukeboxVQVAEConfig))
+            self.metadata = [_metadata(entry) for entry in index["metadata"]]
+            self.songs = [_song(entry, self.metadata) for entry in index["songs"]]
+            self.unreadable: dict[str, str] = {_text(k): _text(v) for k, v in index["unreadable"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} is not an index of codes that this version wrote; encode the songs again."
             ) from error
+        self._check_places(path)
         self._shards: dict[int, Any] = {}  # open files, by number
+
+    def _check_places(self, path: Path) -> None:
+        """Refuse songs that share codes, and songs that are longer than the files of codes."""
+        for name, places in (
+            ("position", [song.position for song in self.songs]),
+            ("codes", [(song.shard, song.place) for song in self.songs]),
+        ):
+            if len(set(places)) < len(places):
+                raise ValueError(f"{path} gives two songs the same {name}; encode the songs again.")
+        hops = self.config.hop_lengths
+        codes: Counter[int] = Counter()
+        for song in self.songs:
+            codes[song.shard] += sum(song.num_samples // hops[-1] * (hops[-1] // hop) for hop in hops)
+        for shard, count in codes.items():
+            file = self.folder / shard_name(shard)
+            held = file.stat().st_size if file.is_file() else None
+            if held is not None and count > held:  # a code takes two bytes or more
+                raise ValueError(
+                    f"{path} speaks of {count} codes in {file.name}, which has {held} bytes; encode again."
+                )
 
     def check(self, vqvae: JukeboxVQVAE) -> None:
         """Refuses a VQ-VAE that did not make these codes.
@@ -118,13 +145,31 @@ class CodeCache:
         Raises:
             OSError: the shard is missing or damaged.
         """
-        codes = self._shard(song.shard).get_slice(tensor_name(song.place, level))[start : start + length]
-        return torch.from_numpy(codes).long()
+        path, name = self.folder / shard_name(song.shard), tensor_name(song.place, level)
+        try:
+            stored = self._shard(song.shard).get_slice(name)
+            if stored.get_dtype() not in _DTYPES or len(stored.get_shape()) != 1:
+                raise ValueError(f"{stored.get_dtype()} {stored.get_shape()}")
+            codes = torch.from_numpy(stored[start : start + length]).long()
+            if len(codes) != length or (length and not 0 <= int(codes.min()) <= int(codes.max()) < self._size):
+                raise ValueError(f"{len(codes)} of {length} codes")
+        except (SafetensorError, ValueError, TypeError, IndexError) as error:
+            raise OSError(
+                f"{path} does not hold the codes of {song.metadata.name!r} ({error}); delete it and run "
+                "examples/encode_dataset.py again."
+            ) from error
+        return codes
+
+    @property
+    def _size(self) -> int:
+        return self.config.codebook_size
 
     def _shard(self, number: int) -> Any:
         if number not in self._shards:
             path = self.folder / shard_name(number)
             try:
+                if not path.is_file():
+                    raise FileNotFoundError(path)
                 self._shards[number] = safe_open(path, framework="np")
             except (SafetensorError, OSError) as error:
                 raise OSError(
@@ -134,6 +179,32 @@ class CodeCache:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_shards": {}}  # every process opens the files itself
+
+
+def _metadata(entry: dict[str, Any]) -> SongMetadata:
+    song = SongMetadata(**entry)
+    for value in (song.artist, song.genre, song.lyrics):
+        _text(value or "")
+    _text(song.name)
+    return song
+
+
+def _song(entry: dict[str, Any], metadata: Sequence[SongMetadata]) -> CodedSong:
+    for name, most in (("num_samples", _MOST_SAMPLES), ("shard", _MOST_SHARDS), ("place", _MOST_SHARDS)):
+        _whole(entry[name], most)
+    return CodedSong(metadata[_whole(entry["position"], len(metadata) - 1)], **entry)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} is no text")
+    return value
+
+
+def _whole(value: Any, most: int) -> int:
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r:.80} is no whole number up to {most}")
+    return value
 
 
 def shard_name(number: int) -> str:
@@ -162,20 +233,16 @@ def read_header(path: Path) -> ShardHeader | None:
             header = json.loads((file.metadata() or {})[_HEADER])
         if header["format"] != FORMAT:
             return None
-        return ShardHeader(header["fingerprint"], [ShardEntry(**entry) for entry in header["entries"]])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return ShardHeader(_text(header["fingerprint"]), [ShardEntry(**entry) for entry in header["entries"]])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
 def write_shard(path: Path, header: ShardHeader, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write a shard; it appears when it is complete."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     metadata = {_HEADER: json.dumps({"format": FORMAT, **asdict(header)})}
-    try:
+    with replacing(path) as unfinished:
         save_file(dict(tensors), unfinished, metadata)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_index(
@@ -205,9 +272,5 @@ def write_index(
         "metadata": [asdict(song) for song in metadata],
     }
     # In ASCII, where a file name that is no UTF-8 is an escape like any other, and is read back as it was.
-    unfinished = folder / f".{INDEX}.{os.getpid()}.tmp"
-    try:
+    with replacing(folder / INDEX) as unfinished:
         unfinished.write_text(json.dumps(index, indent=1) + "\n", encoding="ascii")
-        os.replace(unfinished, folder / INDEX)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,82 @@
+"""Files that `torch.save` wrote, read in bounded memory and without running any code."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_SPARE_BYTES = 2**20
+
+
+def read_torch_file(path: Path, safe: Sequence[Any] = ()) -> Any:
+    """Read on the CPU what `torch.save` wrote, in either of its formats.
+
+    Args:
+        safe: Classes that may be read beside tensors and plain values, as `torch.serialization.safe_globals` takes
+            them.
+
+    Raises:
+        OSError: the file is missing, is no regular file or cannot be read.
+        ValueError: it is damaged, is no such file, holds objects that only code could rebuild, or tensors that are
+            larger than the file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    with path.open("rb"):
+        pass  # what is wrong from here on lies in the content
+    size = path.stat().st_size
+    try:
+        _check_archive(path, size)
+        with torch.serialization.safe_globals(list(safe)):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        _check_tensors(content, size)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+            raise ValueError(
+                f"{path} holds a Python object of type {found[1][:80]}, which only code in the file could rebuild, and "
+                "is not read; save it again with weights and plain settings alone."
+            ) from error
+        raise ValueError(f"{path} is no checkpoint of torch, or is damaged; download it again.") from error
+    except Exception as error:  # a damaged file can make the unpickler raise anything
+        reason = str(error).strip().split("\n")[0].rstrip(".")[:300]
+        raise ValueError(
+            f"{path} is no checkpoint of torch, or is damaged ({reason or type(error).__name__}); download it again."
+        ) from error
+    return content
+
+
+def _check_archive(path: Path, size: int) -> None:
+    """Refuse an archive that holds more than it is long: torch stores what it saves, and packs nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        held = sum(entry.file_size for entry in archive.infolist())
+    if held > size:
+        raise ValueError(f"it takes {size} bytes, but would unpack to {held}")
+
+
+def _check_tensors(content: Any, size: int) -> None:
+    """Refuse tensors that are larger than the file: views of few bytes that repeat them."""
+    held = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
+    if held > 4 * size + _SPARE_BYTES:  # parameters that are tied count more than once
+        raise ValueError(f"its tensors would take {held} bytes, but the file has {size}")
+
+
+def _tensors(content: Any) -> Iterator[torch.Tensor]:
+    """All tensors in nested dicts, lists and tuples, each container once."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.Tensor):
+            if value.layout != torch.strided or value.is_meta:
+                raise ValueError("it holds a tensor that is sparse or has no values")
+            yield value
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value

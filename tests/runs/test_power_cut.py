@@ -1,0 +1,73 @@
+"""After a power cut at any moment a run opens and goes on to the same codes, or there is none yet."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import count
+from pathlib import Path
+
+import pytest
+import torch
+from power_cut import rebuild, recorded, states
+from tiny import codes_in_s, tiny_pipeline
+
+from hf_jukebox import JukeboxPipeline
+from hf_jukebox.runs import checkpoints
+
+SAMPLE = 12  # states in the suite
+
+
+@pytest.fixture(scope="module")
+def pipe() -> JukeboxPipeline:
+    return tiny_pipeline("tiny_labelled_prior")
+
+
+@pytest.fixture(autouse=True)
+def clock_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes on by one with every code, so that checkpoints are made after so many."""
+    ticks = count()
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(checkpoints, "INTERVAL_IN_S", 9)
+    monkeypatch.setattr(checkpoints, "_SHARE", 0)
+
+
+def try_states(pipe: JukeboxPipeline, tmp_path: Path, sample: int | None) -> int:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with recorded(folder) as recorder:
+        whole = pipe(
+            artist=["night bus", "the lanterns"],
+            audio_length_in_s=codes_in_s(8),
+            levels=(2, 1),
+            generator=torch.Generator().manual_seed(3),
+            output_dir=folder,
+        )
+    every = list(states(recorder.operations))
+    chosen = every if sample is None else every[:: max(1, len(every) // sample)]
+    begun, there_is_none = False, 0
+    for number, (done, fate, state) in enumerate(chosen):
+        cut = tmp_path / f"cut_{number}"
+        rebuild(state, cut)
+        if not (cut / "request.json").exists():
+            assert not begun, (done, fate, sorted(state))
+            with pytest.raises(FileNotFoundError, match="holds no run"):
+                pipe.resume(cut)
+            there_is_none += 1
+            continue
+        out = pipe.resume(cut)
+        begun = True
+        assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True)), (done, fate)
+        shutil.rmtree(cut)
+    assert begun and there_is_none
+    return len(chosen)
+
+
+def test_some_states_after_a_power_cut(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    assert try_states(pipe, tmp_path, SAMPLE) >= SAMPLE
+
+
+@pytest.mark.slow
+def test_every_state_after_a_power_cut(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    tried = try_states(pipe, tmp_path, None)
+    print(f"{tried} states of a run opened")
+    assert tried > 100
