@@ -41,6 +41,7 @@ def differences(song: dict[str, Any], tokenizer: JukeboxTokenizer, n_ctx: int) -
             total_length=song["total_seconds"] * SAMPLING_RATE,
             offset=song["offset_seconds"] * SAMPLING_RATE,
             window_length=n_ctx * HOP_LENGTH,
+            allow_beyond=True,
         )["labels"][0]
     if "error" in song:
         known = tokenizer.vocabularies[2].genres

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from hf_jukebox.configuration_jukebox import JukeboxPriorConfig
 from hf_jukebox.presets import ALPHABET_V2, ALPHABET_V3
 from hf_jukebox.vocabulary import LevelVocabulary, normalize_name, read_ids
+
+IDS = Path(__file__).parent / "fixtures" / "golden" / "openai" / "ids"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +94,21 @@ def test_tables_of_earlier_versions_keep_their_ids() -> None:
     assert {name: vocabulary.artist_id(name.upper()) for name in table} == table
     assert {name: vocabulary.genre_id(name) for name in table} == table
     assert [vocabulary.artist_id(name) for name in (" Ella", "Beyoncé", "Miles Davis", "X Y")] == [1, 4, 5, 6]
+
+
+@pytest.mark.parametrize("kind", ["artist", "genre"])
+@pytest.mark.parametrize("rules", ["v2", "v3"])
+def test_published_names_are_looked_up_as_they_always_were(rules: str, kind: str) -> None:
+    path = IDS / f"{rules}_{kind}_ids.txt"
+    lines = [line.rpartition(";") for line in path.read_text("utf-8").splitlines()]
+    table = {name.lower(): int(index) for name, _, index in lines}
+    assert read_ids(path) == table
+    vocabulary = LevelVocabulary(rules, table, table)
+    before = {re.sub("[^a-z0-9]+", "_", name).strip("_"): index for name, index in table.items()} | table
+    for name in table:
+        written = name if rules == "v3" else re.sub("[^a-z0-9]+", "_", name).strip("_")
+        for way in (name, name.upper(), name.title()):
+            assert vocabulary.artist_id(way) == vocabulary.genre_id(way) == before[written], way
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ...files import user_path
 from .songs import AudioFile, Song, SongMetadata
 from .tables import FILE_NAME, read_table
 
@@ -34,7 +35,7 @@ def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
         FileNotFoundError: there is no such folder, no audio in it, or none of the files that the metadata names.
         ValueError: the metadata cannot be read or lacks file_name.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; give a folder of audio files.")
     tables = sorted(path for path in folder.iterdir() if path.name.lower() in METADATA_FILES and path.is_file())

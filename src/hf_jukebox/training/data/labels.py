@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,13 +115,20 @@ def read_alphabet(path: str | os.PathLike[str]) -> str:
     return "".join(dict.fromkeys(text))
 
 
+class _SilentTokenizer(JukeboxTokenizer):
+    """A tokenizer that warns of nothing: `report_unknown` says it for all songs, and not in every worker process."""
+
+    def _is_first(self, kind: str, given: str) -> bool:
+        return False
+
+
 class WindowLabels:
     """Makes the label rows of a prior's windows."""
 
     def __init__(self, config: JukeboxPriorConfig) -> None:
         self.config = config
         vocabulary = LevelVocabulary.from_config(config)
-        self._tokenizer = JukeboxTokenizer({config.level: vocabulary}, sampling_rate=config.sampling_rate)
+        self._tokenizer = _SilentTokenizer({config.level: vocabulary}, sampling_rate=config.sampling_rate)
 
     @classmethod
     def of(cls, config: JukeboxPriorConfig) -> WindowLabels | None:
@@ -131,11 +137,6 @@ class WindowLabels:
 
     def __call__(self, song: SongMetadata, total_length: int, offset: int) -> torch.Tensor:
         """The row `[label_length]` of the window at `offset` of a song; both lengths in samples."""
-        with warnings.catch_warnings():  # `report_unknown` has said it for all songs together
-            warnings.simplefilter("ignore", UserWarning)
-            return self._row(song, total_length, offset)
-
-    def _row(self, song: SongMetadata, total_length: int, offset: int) -> torch.Tensor:
         rows: Mapping[str, Any] = self._tokenizer(
             artist=song.artist,
             genre=song.genre,
