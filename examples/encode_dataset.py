@@ -51,6 +51,7 @@ def main(arguments: EncodeArguments) -> None:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         main(*parse_arguments([EncodeArguments], *__doc__.split("\n\n", 1)))

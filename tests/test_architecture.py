@@ -22,7 +22,7 @@ FLOORS = [
     ["convert", "training"],
     ["terminal", "cli_options", "cli_runs", "cli"],
 ]
-FLOORS[0] += ["audio", "audio_files", "mp3_frames", "riff"]
+FLOORS[0] += ["audio", "audio_files", "mp3_frames", "ogg_pages", "riff"]
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}
 DISK = {"glob", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}

@@ -427,7 +427,7 @@ def test_remarks_on_the_level_of_a_prompt(tmp_path):
 def test_what_a_file_is_its_first_bytes_say(tmp_path, capfd, name, content, message):
     (tmp_path / name).write_bytes(content)
     for read in (audio_info, lambda path: read_audio(path, 22050)):
-        with pytest.raises(ValueError, match=rf"{name}:? {message}|{message}"):
+        with pytest.raises(ValueError, match=message):
             read(tmp_path / name)
     assert capfd.readouterr() == ("", "")
 
@@ -460,6 +460,20 @@ def test_a_flac_of_unknown_length_is_counted(tmp_path):
     np.testing.assert_array_equal(read_audio(path, 44100, offset_in_s=1.0), whole[44100:])
     path.write_bytes(content[: len(content) // 2])
     assert 30_000 < audio_info(path).frames < 60_000
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_with_another_behind_it_is_read_with_a_warning(tmp_path, subtype):
+    path, contents = tmp_path / "radio.ogg", []
+    for rate in (48000, 24000):
+        soundfile.write(path, music(2 * rate), rate, format="OGG", subtype=subtype)
+        contents.append(path.read_bytes())
+        assert audio_info(path).remark is None
+    expected = read_audio(contents[0], 48000)
+    path.write_bytes(b"".join(contents))
+    assert audio_info(path).remark.startswith("holds another stream behind 2.00 s, not read")
+    with pytest.warns(UserWarning, match=r"radio\.ogg holds another stream"):
+        np.testing.assert_array_equal(read_audio(path, 48000)[:96000], expected)
 
 
 def test_files_that_are_opened_another_way(tmp_path):
