@@ -46,6 +46,7 @@ FLOORS = [
     ["convert", "training"],
     ["progress", "terminal", "cli_options", "cli_runs", "cli_convert", "cli", "__main__"],
 ]
+    ["audio", "audio_files", "mp3_frames", "ogg_pages", "riff"],
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}
 DISK = {"glob", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}

@@ -406,3 +406,84 @@ def test_remarks_on_the_level_of_a_prompt(tmp_path):
     assert level_remark(sound * 4.1 / np.abs(sound).max()).startswith("exceeds full scale (its peak is 4.1)")
     assert "very quiet" in level_remark(sound * 0.003)
     assert level_remark(sound) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "song.wav",
+            b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(999),
+            r"is MPEG-4 audio in spite of its name; convert it to wav",
+        ),
+        ("song.mp3", b"<!DOCTYPE html><html>404" * 20, r"is a web page in spite of its name; give a wav"),
+        ("song.flac", b"\n <html><body>" * 20, r"is a web page in spite of its name; give a wav"),
+        ("song.ogg", b"version https://git-lfs.github.com/spec/v1\n", r"is a pointer of Git LFS in spite"),
+        ("song.mp3", b"\x1a\x45\xdf\xa3" + bytes(99), r"is Matroska or WebM in spite of its name; convert it"),
+        ("song.m4a", b"\0\0\0\x20ftypM4A " + bytes(99), r"\.m4a is not supported; convert it"),
+        ("song.mp3", b"ID3\x03\0\0\0\0\0\x20" + bytes(9999), r"is not audio that can be read"),
+    ],
+)
+def test_what_a_file_is_its_first_bytes_say(tmp_path, capfd, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    for read in (audio_info, lambda path: read_audio(path, 22050)):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (None, 0), (2**32 - 1, 2**32 - 1)])
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_a_wav_that_was_never_finished_is_read_to_its_end(tmp_path, sizes, subtype):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, music(50_000, 2), 44100, subtype=subtype)
+    whole, content = read_audio(path, 44100, mix=False), bytearray(path.read_bytes())
+    data = content.index(b"data") + 4
+    for place, size in zip((4, data), sizes, strict=True):
+        if size is not None:
+            content[place : place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+    assert audio_info(path).frames >= 50_000
+    np.testing.assert_array_equal(read_audio(path, 44100, mix=False)[:50_000], whole)
+    part = read_audio(path, 44100, offset_in_s=0.5, duration_in_s=0.1, mix=False)
+    np.testing.assert_array_equal(part, whole[22_050 : 22_050 + 4410])
+
+
+def test_a_flac_of_unknown_length_is_counted(tmp_path):
+    path = tmp_path / "sound.flac"
+    soundfile.write(path, music(100_000), 44100)
+    whole, content = read_audio(path, 44100), bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(b"ID3\x03\0\0\0\0\0\x20" + bytes(32) + content)  # with a tag in front, as some write it
+    assert audio_info(path).frames == 100_000
+    np.testing.assert_array_equal(read_audio(path, 44100, offset_in_s=1.0), whole[44100:])
+    path.write_bytes(content[: len(content) // 2])
+    assert 30_000 < audio_info(path).frames < 60_000
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_with_another_behind_it_is_read_with_a_warning(tmp_path, subtype):
+    path, contents = tmp_path / "radio.ogg", []
+    for rate in (48000, 24000):
+        soundfile.write(path, music(2 * rate), rate, format="OGG", subtype=subtype)
+        contents.append(path.read_bytes())
+        assert audio_info(path).remark is None
+    expected = read_audio(contents[0], 48000)
+    path.write_bytes(b"".join(contents))
+    assert audio_info(path).remark.startswith("holds another stream behind 2.00 s, not read")
+    with pytest.warns(UserWarning, match=r"radio\.ogg holds another stream"):
+        np.testing.assert_array_equal(read_audio(path, 48000)[:96000], expected)
+
+
+def test_files_that_are_opened_another_way(tmp_path):
+    soundfile.write(tmp_path / "sound.wav", music(1000), 44100)
+    with open(tmp_path / "sound.wav", encoding="latin-1") as text, pytest.raises(ValueError, match="mode 'rb'"):
+        read_audio(text, 44100)
+    with pytest.raises(ValueError, match="from a path, bytes or a binary file, not from list"):
+        read_audio([1.0], 44100)
+    reading, writing = os.pipe()
+    with open(reading, "rb") as source, open(writing, "wb") as sink:
+        sink.write((tmp_path / "sound.wav").read_bytes())
+        sink.close()
+        assert len(read_audio(source, 44100)) == 1000

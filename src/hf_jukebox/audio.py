@@ -80,7 +80,8 @@ def read_audio(
         duration_in_s: How much to read, in seconds; by default all that follows.
         mix: Average the channels. Without it they stay apart.
         info: Of this very file, from [`audio_info`]: then an mp3 is read from the place asked for, without a look at
-            what is before it. Without it there is a warning of an mp3 that ends before its header says.
+            what is before it. Without it there is a warning of an mp3 that ends before its header says, and of an ogg
+            with another stream behind it.
 
     Returns:
         float32 [T], or [T, channels] without `mix`, where T = round(frames * sampling_rate / rate of the file).
@@ -121,7 +122,7 @@ def iter_audio(
 
     with open_audio(source, info) as file:
         name, rate_in = file.name, file.sampling_rate
-        if info is None and file.index is not None and (remark := file.info().remark) is not None:
+        if info is None and (remark := file.remark()) is not None:
             warnings.warn(f"{name} {remark}", UserWarning, stacklevel=2)
         if offset_in_s > 0:
             file.start_at(round(offset_in_s * rate_in))

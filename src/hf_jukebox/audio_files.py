@@ -15,6 +15,7 @@ import soundfile
 
 from .files import user_path
 from .mp3_frames import Mp3Index, Mp3Stream, behind_tags, index_mp3
+from .ogg_pages import is_chained
 from .riff import FinishedWav, WavData
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO
@@ -64,6 +65,7 @@ class AudioInfo:
         sampling_rate: In Hz.
         channels: Number of channels.
         promised: Samples per channel that the header says there are, where the file ends earlier; else None.
+        chained: There is another stream behind this one in an ogg file, which is not read.
         index: Where the frames of an mp3 are; None for other files.
     """
 
@@ -71,6 +73,7 @@ class AudioInfo:
     sampling_rate: int
     channels: int
     promised: int | None = None
+    chained: bool = False
     index: Mp3Index | None = field(default=None, repr=False)
 
     @property
@@ -80,6 +83,8 @@ class AudioInfo:
     @property
     def remark(self) -> str | None:
         """A sentence about what is missing at the end; None where nothing is."""
+        if self.chained:
+            return f"holds another stream behind {self.duration_in_s:.2f} s, not read; convert it to wav for both."
         if self.promised is None:
             return None
         promised = self.promised / self.sampling_rate
@@ -151,12 +156,22 @@ class AudioReader:
             frames = self.index.length
             if self.index.promised is not None and self.index.promised > frames:
                 promised = self.index.promised
-            return AudioInfo(frames, self.sampling_rate, self.channels, promised, self.index)
+            return AudioInfo(frames, self.sampling_rate, self.channels, promised, index=self.index)
         frames = self._sound.frames
         if self._sound.format == "FLAC" and frames and not (frames < _UNKNOWN and self._has(frames - 1)):
             promised = frames if frames < _UNKNOWN else None
             frames = self._count()
-        return AudioInfo(frames, self.sampling_rate, self.channels, promised)
+        chained = self._sound.format == "OGG" and is_chained(self._file)
+        return AudioInfo(frames, self.sampling_rate, self.channels, promised, chained)
+
+    def remark(self) -> str | None:
+        """The remark of `info`, before anything is read; of a flac None, as its end would have to be looked for."""
+        if self.index is None and self._sound.format != "OGG":
+            return None
+        remark = self.info().remark
+        if self.index is None:
+            self._open(0)
+        return remark
 
     def close(self) -> None:
         if self._opened is not None:
