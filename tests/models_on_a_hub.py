@@ -45,6 +45,7 @@ messages = {
 }
 read = sorted(set(hub.read))
 messages["whole"] = said(lambda: JukeboxPipeline.from_pretrained("me/whole"))
+messages["low memory"] = JukeboxPipeline.from_pretrained("me/whole", low_memory=True).name_or_path
 messages["part"] = said(lambda: JukeboxPrior.from_pretrained("me/whole", subfolder="prior_2"))
 hub.shutdown()
 hub.server_close()

@@ -54,6 +54,14 @@ def test_a_pipeline_with_a_quantised_prior_draws_compiled(folder):
     assert torch.equal(draw(), eager)
 
 
+def test_a_quantised_model_is_not_cast(folder):
+    prior = JukeboxPrior.from_pretrained(folder / "prior_2", quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))
+    for cast in (prior.half, prior.bfloat16, lambda: prior.to(torch.float16), lambda: prior.to("cpu", torch.float16)):
+        with pytest.raises(ValueError, match="give from_pretrained the dtype"):
+            cast()
+    assert prior.to("cpu").transformer.blocks[0].mlp.fc1.bias.dtype == torch.float32
+
+
 def test_a_quantised_model_is_not_saved_but_told_of(folder, tmp_path):
     int8 = TorchAoConfig(Int8WeightOnlyConfig())
     prior = JukeboxPrior.from_pretrained(folder / "prior_2", quantization_config=int8)

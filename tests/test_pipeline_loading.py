@@ -109,5 +109,6 @@ def test_models_on_the_hub(whole: Path, tmp_path: Path) -> None:
     for name in ("unreachable", "unreachable prior"):
         assert "the Hub cannot be reached" in messages[name]
     assert messages["whole"] == messages["cached"] == "loaded a JukeboxPipeline"
+    assert messages["low memory"] == "me/whole"
     assert messages["part"] == messages["cached part"] == "loaded a JukeboxPrior"
     assert not [message for message in messages.values() if "\n" in message]

@@ -159,6 +159,16 @@ def test_two_rows_that_are_alike_are_refused_as_stereo() -> None:
     assert np.array_equal(first.samples, second.samples)
 
 
+def test_two_rows_of_wide_stereo_are_refused_too() -> None:
+    """As with choruses and reverberation: the samples do not correlate, what is heard does."""
+    melody = np.repeat(np.random.default_rng(0).integers(200, 4000, 40), 2205)
+    left, right = (np.cumsum(melody * factor) * 2 * np.pi / RATE for factor in (1.0, 1.002))
+    wide = np.stack([np.sin(left), np.sin(right + 1.0)]).astype(np.float32) * 0.5
+    assert abs(np.corrcoef(wide)[0, 1]) < 0.1
+    with pytest.raises(ValueError, match="alike"):
+        read(wide)
+
+
 def test_two_rows_that_differ_are_two_songs_with_a_word_about_it() -> None:
     with pytest.warns(UserWarning, match="taken for two songs"):
         assert len(read(np.stack([music(0), music(1)]))) == 2

@@ -84,16 +84,20 @@ class CompleteModel(PreTrainedModel):
         return next((dtype for dtype in halved if dtype.is_floating_point), super().dtype)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Move the model, or cast it; half precision is for the parts that may be halved."""
+        """Move the model, or cast it; half precision is for the parts that may be halved.
+
+        Raises:
+            ValueError: a quantised model is to be cast.
+        """
         device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
         if dtype not in (torch.float16, torch.bfloat16):
             return super().to(*args, **kwargs)
-        for module_name, module in self.named_modules():
-            for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
-                # Quantised weights keep their own format.
-                if type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_floating_point():
-                    kept = self._stays_in_float32(f"{module_name}.{name}")
-                    tensor.data = tensor.data.to(torch.float32 if kept else dtype)
+        is_quantised = any(type(weight).__module__.startswith("torchao") for weight in self.parameters())
+        if is_quantised or getattr(self, "quantization_method", None) is not None:
+            raise ValueError("A quantised model is not cast; give from_pretrained the dtype and quantization_config.")
+        for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(torch.float32 if self._stays_in_float32(name) else dtype)
         base: Any = super()
         return base.to(device=device, non_blocking=non_blocking, memory_format=memory_format)
 

@@ -144,6 +144,7 @@ class JukeboxParts(DiffusionPipeline):
         names = [name for name in _PRIORS if (folder / name).is_dir() and kwargs.get(name, on_disk) is on_disk]
         pipeline = super().from_pretrained(str(folder), **kwargs | dict.fromkeys(names))
         pipeline._on_disk = on_disk
+        pipeline.register_to_config(_name_or_path=source)  # not the folder of the cache
         pipeline.register_modules(**{name: on_disk.prior(name) for name in names})
         return pipeline
 

@@ -18,7 +18,10 @@ import torch
 from .audio import level_remark, prepare_audio, read_audio
 from .files import listed, user_path
 
-_STEREO_CORRELATION = 0.3  # of the two channels of a recording; two pieces of music hardly correlate at all
+# By how much the channels of one recording correlate, or else their spectra. Of 40 pieces of music, five seconds each,
+# all are found so, and of the 780 pairs of pieces two are taken for stereo.
+_ALIKE_SAMPLES, _ALIKE_SPECTRA = 0.3, 0.9
+_FRAME, _MOST_FRAMES = 2048, 256
 _MOST_CHANNELS = 64
 _CHANNELS_CANCEL = "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
 
@@ -260,14 +263,27 @@ def _songs_of(samples: np.ndarray) -> list[np.ndarray]:
 def _check_no_stereo(rows: np.ndarray) -> None:
     """Refuse two rows that look like left and right; say of others what they are taken for."""
     how = "give stereo as samples[None], [1, 2, T], and two songs as a list of two"
-    left, right = (row - row.mean() for row in rows.astype(np.float64))
-    loudness = np.sqrt((left**2).mean() * (right**2).mean())
-    if loudness > 0 and abs((left * right).mean()) > _STEREO_CORRELATION * loudness:
+    left, right = rows.astype(np.float64)
+    if _correlation(left, right) > _ALIKE_SAMPLES or _correlation(_spectra(left), _spectra(right)) > _ALIKE_SPECTRA:
         raise ValueError(
             f"The two rows of a prompt {list(rows.shape)} are alike, as the channels of one recording are, but rows "
             f"are songs: {how}."
         )
     warnings.warn(f"A prompt {list(rows.shape)} is taken for two songs; {how}.", UserWarning, stacklevel=6)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """By how much two rows are alike, whatever their sign: 0 to 1; 0 where one is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    return abs(float((a * b).sum())) / size if size > 0 else 0.0
+
+
+def _spectra(samples: np.ndarray) -> np.ndarray:
+    """Logarithmic spectra of the first seconds, one after the other."""
+    frames = samples[: min(len(samples) // _FRAME, _MOST_FRAMES) * _FRAME].reshape(-1, _FRAME)
+    magnitudes = np.abs(np.fft.rfft(frames * np.hanning(_FRAME)))
+    return np.log(magnitudes + 1e-3).ravel() if magnitudes.size else np.zeros(1)
 
 
 def _rate(value: Any) -> int:
