@@ -247,7 +247,7 @@ def _open(path: str | os.PathLike[str]) -> _ForwardSoundFile:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes); give a {READABLE} file.")
     try:
-        return _ForwardSoundFile(path)
+        return _ForwardSoundFile(path if os.name == "nt" else os.fsencode(path))  # it encodes strictly
     except (
         soundfile.LibsndfileError,
         TypeError,
