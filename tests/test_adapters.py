@@ -208,6 +208,10 @@ def test_what_cannot_be_done_is_said(folder: Path, tmp_path: Path) -> None:
     add_adapter(trained, 2)
     with pytest.raises(ValueError, match="has adapters already, from training"):
         load_adapter(trained, folder / "a")
+    with torch.device("meta"):
+        absent = JukeboxPrior(prior.config)
+    with pytest.raises(ValueError, match="is not in memory"):
+        load_adapter(absent, folder / "a")
 
 
 def test_layers_may_have_ranks_and_strengths_of_their_own(folder: Path, tmp_path: Path) -> None:

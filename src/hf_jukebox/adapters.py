@@ -96,6 +96,8 @@ def load_adapter(
         raise ValueError(f"An adapter's name is made of letters, digits and _, not {name!r}.")
     if getattr(prior, "peft_config", None) and _state(prior) is None:
         raise ValueError("This prior has adapters already, from training or through peft; merge or unload those first.")
+    if any(parameter.is_meta for parameter in prior.parameters()):
+        raise ValueError("This prior is not in memory (low_memory=True); load the adapter onto one that is.")
     folder = _find(source, subfolder, hub)
     settings, weights = _read(folder)
     tables = {key: value for key, value in weights.items() if key.startswith(f"{LABEL_TABLES}.")}
