@@ -1,9 +1,9 @@
 PYTHON ?= python
 
-.PHONY: install format lint types test test-slow fuzz
+.PHONY: install format lint types test test-more test-slow matrix fuzz
 
 install:  ## an editable install with everything that training and the tests need
-	$(PYTHON) -m pip install --editable ".[test]"
+	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test]"
 
 format:
 	$(PYTHON) -m ruff check --fix .
@@ -19,8 +19,14 @@ types:
 test:
 	$(PYTHON) -m pytest -n 2
 
+test-more:  ## what needs Chromium or a C++ compiler
+	$(PYTHON) -m pytest -n 2 -m "(browser or compiler) and not slow"
+
 test-slow:
 	$(PYTHON) -m pytest -n 2 -m slow
+
+matrix:  ## the suite with the lowest and the newest versions that setup.py allows; see docs/dependencies.md
+	PYTHON=$(PYTHON) .ci/matrix
 
 SECONDS ?= 3600
 

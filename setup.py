@@ -8,26 +8,29 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "src/hf_jukebox/__init__.py").read_text("utf-8"), re.MULTILINE)
 
+# `make matrix` tests both ends of the ranges; docs/dependencies.md has what came of it. An upper bound stands where a
+# library has broken its users before: at the next minor for some below 1.0, at the next major for the others.
 RUNTIME = [
-    "accelerate>=1.10",
-    "diffusers>=0.42,<1",
-    "filelock>=3.16",
+    "accelerate>=1.10,<2",
+    "diffusers>=0.42,<0.43",
+    "filelock>=3.16,<5",
     "huggingface_hub>=1.33,<3",
-    "jinja2>=3.1",
-    "numpy>=2.0",
+    "jinja2>=3.1,<4",
+    "numpy>=2.0,<3",
     "pillow>=11.0",
-    "pyyaml>=6.0",
-    "rich>=13.9",
-    "safetensors>=0.8",
-    "soundfile>=0.13",
-    "soxr>=0.5",
-    "torch>=2.13",
+    "pydantic>=2.10,<3",
+    "pyyaml>=6.0,<7",
+    "rich>=13.9,<16",
+    "safetensors>=0.8,<1",
+    "soundfile>=0.13,<1",
+    "soxr>=0.5,<2",
+    "torch>=2.13,<3",
     "transformers>=5.23,<6",
-    "typer>=0.20",
-    "Unidecode>=1.3",
+    "typer>=0.20,<1",
+    "Unidecode>=1.3,<2",
 ]
-TRAIN = ["datasets>=4.4", "peft>=0.21", "tensorboard>=2.19"]
-QUANTIZE = ["torchao>=0.16"]
+TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
+QUANTIZE = ["torchao>=0.16,<1"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
 TEST = ["mypy>=2.4,<3", "pytest>=9.0,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"]
 

@@ -23,6 +23,7 @@ class LoopbackHub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.read: list[str] = []  # paths of files that were sent
 
     @property
     def url(self) -> str:
@@ -87,7 +88,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer([{"type": "file", "path": path, "size": len(x), "oid": _oid(x)} for path, x in files.items()])
         elif about:
             self._answer({"id": repository, "sha": COMMIT, "siblings": [{"rfilename": path} for path in files]})
-        elif (path := "/".join(parts[4:])) in files:  # OWNER/NAME/resolve/REVISION/PATH
+        elif parts[3] not in ("main", COMMIT):  # OWNER/NAME/resolve/REVISION/PATH
+            self._answer({"error": "Revision not found"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        elif (path := "/".join(parts[4:])) in files:
+            self.server.read.append(path)
             self._send(files[path], 200, {"ETag": f'"{_oid(files[path])}"', "X-Repo-Commit": COMMIT})
         else:
             headers = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}

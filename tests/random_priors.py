@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig
+from peft.functional import get_peft_model_state_dict, inject_adapter_in_model
+from safetensors.torch import save_file
 from torch import nn
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
@@ -144,3 +148,11 @@ def draw_greedily(prior: JukeboxPrior, inputs: Inputs, known: int, end: int) -> 
         logits = prior.step(state, previous, torch.tensor([position]))
         codes = torch.cat([codes, logits.argmax(-1, keepdim=True)], dim=1)
     return codes
+
+
+def write_adapter(prior: JukeboxPrior, config: LoraConfig, folder: Path) -> None:
+    """Put an adapter of peft's onto a prior, and write it as peft's own wrapper does."""
+    inject_adapter_in_model(config, prior)
+    config.save_pretrained(str(folder))
+    weights = {f"base_model.model.{name}": weight for name, weight in get_peft_model_state_dict(prior).items()}
+    save_file(weights, folder / "adapter_model.safetensors")

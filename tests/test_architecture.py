@@ -12,9 +12,23 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
-    ["presets", "allocator", "layers", "configuration_*", "audio", "*files", "loading", "lyrics"],
+    [
+        "presets",
+        "allocator",
+        "layers",
+        "configuration_*",
+        "*files",
+        "loading",
+        "lyrics",
+        "audio",
+        "precision",
+        "pretrained",
+        "prompts",
+        "mp3_frames",
+        "riff",
+    ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
-    ["system"],
+    ["system", "adapters"],
     ["sampling"],
     ["report"],
     ["runs"],

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig
-from random_priors import random_prior
+from random_priors import random_prior, write_adapter
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, modeling_utils
 
 from hf_jukebox import JukeboxPrior, JukeboxVQVAE, JukeboxVQVAEConfig
+from hf_jukebox.adapters import load_adapter
 
 Weights = dict[str, torch.Tensor]
 
@@ -135,11 +136,13 @@ def test_a_device_map_a_config_and_a_state_dict(folder: Path) -> None:
 
 def test_low_rank_adapters_are_loaded_with_their_model(folder: Path) -> None:
     prior = JukeboxPrior.from_pretrained(folder)
-    prior.add_adapter(LoraConfig(target_modules=["qkv_proj"], init_lora_weights=False))
-    prior.save_pretrained(folder / "adapter")
-    loaded = JukeboxPrior.from_pretrained(folder / "adapter")
+    write_adapter(prior, LoraConfig(target_modules=["qkv_proj"], init_lora_weights=False), folder / "adapter")
+    loaded = JukeboxPrior.from_pretrained(folder)
     codes = torch.zeros(1, 24, dtype=torch.long)
+    plain = loaded(codes).logits
+    load_adapter(loaded, folder)
     assert torch.equal(loaded(codes).logits, prior.eval()(codes).logits)
+    assert not torch.equal(loaded(codes).logits, plain)
 
 
 def test_other_errors_of_transformers_keep_the_report_they_speak_of(

@@ -38,6 +38,7 @@ def test_a_quantised_prior_scores_and_draws_nearly_as_before(folder, config, all
     torch.testing.assert_close(logits, after.logits[:, 20], atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.compiler
 def test_a_pipeline_with_a_quantised_prior_draws_compiled(folder):
     config = PipelineQuantizationConfig(quant_mapping={"prior_2": TorchAoConfig(Int8WeightOnlyConfig())})
     pipe = JukeboxPipeline.from_pretrained(folder, quantization_config=config)

@@ -3,14 +3,30 @@
 import re
 from pathlib import Path
 
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 
 
-def test_ci_runs_the_test_command_of_the_readme():
-    (command,) = re.findall(r"^pip install .* pytest .*$", README, re.MULTILINE)
-    ci = (ROOT / ".ci/run").read_text("utf-8").replace("pip install --quiet", "pip install").splitlines()
-    assert [step for step in command.split(" && ") if step not in ci] == []
+def test_ci_runs_the_commands_of_the_readme():
+    start = README.split("## Start")[1].split("\n## ")[0]
+    commands = re.findall(r"^pip install .*$", start, re.MULTILINE)
+    ci = [line.strip() for line in (ROOT / ".ci/run").read_text("utf-8").splitlines()]
+    assert len(commands) == 2 and "hf-jukebox sample" in commands[0] and "pytest" in commands[1]
+    assert [line for line in ci if line in commands] == commands
+
+
+def test_the_commands_install_versions_that_setup_allows():
+    pinned = {}
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        name, version = line.split("==")
+        pinned[canonicalize_name(name)] = version
+    ranges = re.findall(r'"([\w-]+)(>=[\d.]+(?:,<[\d.]+)?)"', (ROOT / "setup.py").read_text("utf-8"))
+    assert len(ranges) > 20
+    outside = [name for name, allowed in ranges if pinned[canonicalize_name(name)] not in SpecifierSet(allowed)]
+    assert outside == []
 
 
 def test_the_tree_names_every_source_file():

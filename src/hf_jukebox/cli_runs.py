@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,12 +137,18 @@ def upsample(
             return
         if output is None:
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
-        from .runs.published import read_published_codes
+        from .runs.published import levels_to_upsample, read_published_codes
 
         codes = read_published_codes(source)
         check_output(output)
         pipeline = load_pipeline(model, device, dtype)
-        below = [level for level in range(len(codes)) if codes[level] is None]
+        below = levels_to_upsample(codes, pipeline.system)
+        if not quiet and not any(name in changes for name in ("artist", "genre", "lyrics", "total_length_in_s")):
+            print(
+                f"hf-jukebox: the labels in {source} are not read; give those of the song again: --artist, --genre, "
+                "--lyrics, --total-seconds.",
+                file=sys.stderr,
+            )
         with drawing_to(output, quiet, progress) as callback:
             pipeline(codes=codes, levels=below, output_dir=output, output_type="latent", callback=callback, **changes)
 
@@ -170,10 +177,11 @@ def drawing_to(run_dir: Path, quiet: bool, style: ProgressStyle) -> Iterator[Cal
 
 def _load_model_of(run_dir: Path, model: str | None, device: str | None, dtype: str | None) -> JukeboxPipeline:
     """The model that drew a run, in its precision."""
-    from .runs.folder import JukeboxRun
+    from .runs.contents import RunContents
+    from .runs.model_source import model_of_run
 
-    record = JukeboxRun.open(run_dir).step.model
-    return load_pipeline(model or record.source, device, dtype or record.dtype)
+    run = RunContents.open(run_dir)
+    return load_pipeline(model or model_of_run(run), device, dtype or run.step.model.dtype)
 
 
 def _changes(

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from golden import IDS, ORIGINAL, PRIORS, checkpoint, golden_pipeline_folder, golden_prior, golden_vqvae
@@ -368,6 +369,28 @@ def test_no_checkpoint(tmp_path: Path):
     assert "'model'" in refusal(tmp_path / "out", vqvae=path)
     torch.save({"model": {"step": 3}}, path)
     assert "'step' is no tensor" in refusal(tmp_path / "out", vqvae=path)
+
+
+@pytest.mark.parametrize("name", ["broken.pth.tar", "page.pth.tar", "page.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html><body>404: Not Found</body></html>"])
+def test_downloads_that_failed(tmp_path: Path, name: str, content: bytes):
+    path = tmp_path / name
+    path.write_bytes(content)
+    message = refusal(tmp_path / "out", vqvae=path)
+    assert str(path) in message and "download it again" in message
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_numbers_of_numpy_among_the_settings(pipeline_folder: Path, tmp_path: Path, zipped: bool):
+    def measured(content: Checkpoint) -> None:
+        bandwidth = {"l1": np.float64(0.1), "l2": np.float32(0.2), "songs": np.int64(3), "ok": np.bool_(True)}
+        content["hps"]["bandwidth"] = bandwidth
+        content["hps"]["bins"] = np.int64(content["hps"].get("bins", 64))
+        content["hps"]["lr"] = np.float64(0.0003)
+
+    path = saved_again("prior_5b", tmp_path, measured, zipped=zipped)
+    convert(tmp_path / "out", priors=with_top(path))
+    assert files_of(tmp_path / "out") == files_of(pipeline_folder)
 
 
 class Intruder:

@@ -1,11 +1,14 @@
 """The compiled decode step draws what the eager one draws."""
 
 import logging
+import sys
 
+import pytest
 import torch
+import torch._inductor.config
 from tiny import tiny_prior
 
-from hf_jukebox.sampling.compiled import StepCompiler
+from hf_jukebox.sampling.compiled import StepCompiler, check_compiler
 from hf_jukebox.sampling.draw import DrawSettings
 from hf_jukebox.sampling.level import DrawCode, LevelSampler, LevelTask, draw_code
 
@@ -23,6 +26,7 @@ def drawn(step: DrawCode, batch: int, total: int) -> torch.Tensor:
     return task.codes
 
 
+@pytest.mark.compiler
 def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(caplog):
     step = StepCompiler()
     with caplog.at_level(logging.WARNING):
@@ -30,3 +34,13 @@ def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(cap
     assert "Compiling the decode step of level 0 for 1 song" in caplog.text and " s." in caplog.text
     assert torch.equal(drawn(step, 2, 80), drawn(draw_code, 2, 80))
     assert torch.equal(drawn(step, 2, 72), drawn(draw_code, 2, 72))
+
+
+def test_without_a_compiler_one_sentence_says_so_before_anything_is_drawn(monkeypatch, tmp_path):
+    with torch._inductor.config.patch({"cpp.cxx": (None, sys.executable)}):
+        step = StepCompiler()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with torch._inductor.config.patch({"cpp.cxx": (None, "g++")}):
+        for refused in (check_compiler, lambda: drawn(step, 1, 80)):
+            with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
+                refused()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import sys
 import time
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -27,9 +29,16 @@ class StepCompiler:
     """Compiles `draw_code` when it first meets a prior, a batch size or settings, and says how long that took.
 
     The compiled step may hold a copy of the weights: a prior whose weights change needs a new StepCompiler.
+
+    Raises:
+        OSError: there is nothing but a CPU, and no C++ compiler, which it needs there.
     """
 
     _compiled: dict[tuple[Any, ...], DrawCode] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not torch.accelerator.is_available():
+            check_compiler()
 
     def __call__(
         self,
@@ -40,11 +49,17 @@ class StepCompiler:
         noise: torch.Tensor,
         settings: DrawSettings,
     ) -> torch.Tensor:
-        """See `draw_code`."""
+        """See `draw_code`.
+
+        Raises:
+            OSError: the step is to be compiled for a CPU, and there is no C++ compiler.
+        """
         on_gpu = previous.device.type == "cuda"
         key = (prior, prior.transformer.dtype, previous.device, state.batch_size, settings)
         known = self._compiled.get(key)
         if known is None:
+            if previous.device.type == "cpu":
+                check_compiler()
             known = self._compiled[key] = _compile(f"draw_code_{len(self._compiled)}", on_gpu)
             songs = "1 song" if state.batch_size == 1 else f"{state.batch_size} songs"
             logger.warning("Compiling the decode step of level %d for %s at a time.", prior.config.level, songs)
@@ -60,6 +75,20 @@ class StepCompiler:
             torch.compiler.cudagraph_mark_step_begin()
             return known(prior, state, previous, position, noise, settings).clone()  # the graph reuses its output
         return known(prior, state, previous, position, noise, settings)
+
+
+def check_compiler() -> None:
+    """Refuse to compile for a CPU without the compiler that torch.compile would call.
+
+    Raises:
+        OSError: there is none.
+    """
+    names = [name for name in torch._inductor.config.cpp.cxx if name] if sys.platform != "win32" else ["cl"]
+    if not any(map(shutil.which, names)):
+        raise OSError(
+            f"Compiling the decode step needs a C++ compiler ({' or '.join(names)}), and there is none; install one, "
+            "such as g++, name it in the environment variable CXX, or sample without compiling."
+        )
 
 
 def _compile(name: str, on_gpu: bool) -> DrawCode:

@@ -76,6 +76,9 @@ class LoopArguments:
     resume_from_checkpoint: str | None = _option(
         None, "A checkpoint folder to go on from, or 'latest': the newest in --output_dir, if there is one."
     )
+    overwrite_output_dir: bool = _option(
+        False, "Train anew in an --output_dir that holds a finished model or checkpoints, in their place."
+    )
     report_to: str = _option(
         "tensorboard", "Trackers of Accelerate, separated by commas (tensorboard, trackio, wandb), or 'none'."
     )

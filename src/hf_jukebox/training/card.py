@@ -32,6 +32,7 @@ _NOT_SHOWN = (
     "checkpointing_steps",
     "checkpoints_total_limit",
     "resume_from_checkpoint",
+    "overwrite_output_dir",
     "report_to",
     "push_to_hub",
     "hub_model_id",
@@ -69,8 +70,10 @@ _ADAPTER = """\
 The weights are those of `{base}` with an adapter merged into them. The adapter alone goes onto that prior:
 
 ```python
+from hf_jukebox.adapters import load_adapter
+
 prior = JukeboxPrior.from_pretrained("{base}")
-prior.load_adapter("{title}", adapter_kwargs={{"subfolder": "adapter"}})
+load_adapter(prior, "{title}")
 ```
 
 """

@@ -14,7 +14,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from ..files import listed, read_json_object
+from ..files import listed, read_json_object, sync_folder
 
 STATE_FOLDER = "training_state"
 _PROGRESS = "progress.json"
@@ -48,12 +48,14 @@ class Progress:
         examples: Examples that all processes have taken together.
         config: Of the model.
         loss_scale: State of the fp16 loss scale; empty without one.
+        songs: Which songs it is trained on, as [`SongList`] has them; empty where nobody counted them.
     """
 
     step: int
     examples: int
     config: dict[str, Any]
     loss_scale: dict[str, Any]
+    songs: dict[str, Any] = field(default_factory=dict)
 
 
 def checkpoint_folder(output_dir: Path, step: int) -> Path:
@@ -80,6 +82,29 @@ def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
         there = ", ".join(path.name for path in list_checkpoints(output_dir)) or "none"
         raise FileNotFoundError(f"{wanted} is no finished checkpoint; those in {output_dir}: {there}.")
     return folder
+
+
+def check_output_dir(output_dir: Path, wanted: str | None, overwrite: bool) -> None:
+    """Refuse to train anew where the result of another run would be replaced.
+
+    Args:
+        wanted: Checkpoint to continue from, as in `find_checkpoint`; None to train anew.
+        overwrite: Whether replacing is what the user wants.
+
+    Raises:
+        FileExistsError: there is a finished model, or there are checkpoints.
+        FileNotFoundError: the checkpoint to continue from is none.
+    """
+    checkpoints = [path.name for path in list_checkpoints(output_dir)]
+    if wanted is not None and find_checkpoint(output_dir, wanted) is not None:
+        return
+    there = listed([*(["a finished model"] if (output_dir / "config.json").is_file() else []), *checkpoints[-1:]])
+    if there and not overwrite:
+        how = "continue by --resume_from_checkpoint latest" if checkpoints else "it has no checkpoint to continue from"
+        raise FileExistsError(
+            f"{output_dir} holds {there} of an earlier run: {how}, name another --output_dir, or train anew in its "
+            "place by --overwrite_output_dir."
+        )
 
 
 def save_checkpoint(
@@ -161,6 +186,12 @@ def load_checkpoint(folder: Path, tensors: Tensors) -> Tensors:
         raise OSError(f"{folder} is damaged ({_reason(error)}); resume from another checkpoint.") from error
 
 
+def remove_checkpoints(output_dir: Path) -> None:
+    """Remove all checkpoints."""
+    for path in list_checkpoints(output_dir):
+        shutil.rmtree(path)
+
+
 def remove_old_checkpoints(output_dir: Path, limit: int | None) -> None:
     """Keep the newest `limit` checkpoints."""
     for path in list_checkpoints(output_dir)[: -limit if limit else 0]:
@@ -222,6 +253,7 @@ def _move(unfinished: Path, folder: Path) -> None:
     sync_files(unfinished)
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)
+    sync_folder(folder.parent)
 
 
 def _reason(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 from ..allocator import keep_freed_memory
 from .arguments import LoopArguments
 from .card import make_repository, push, write_card
-from .checkpoint import checkpoint_folder, find_checkpoint, remove_old_checkpoints
+from .checkpoint import checkpoint_folder, find_checkpoint, remove_checkpoints, remove_old_checkpoints
 from .data import TrainingData, training_loader, validation_loader
 from .ema import WeightAverage, published_decay
 from .memory import estimate_memory, recompute_activations
@@ -218,7 +218,8 @@ class Trainer:
         Raises:
             OSError: it could not be written; the checkpoints that were there still are.
         """
-        self.state.save(checkpoint_folder(self.output_dir, self.step), self.step, self.examples)
+        songs = None if self.data.songs is None else asdict(self.data.songs)
+        self.state.save(checkpoint_folder(self.output_dir, self.step), self.step, self.examples, songs)
         if self.accelerator.is_main_process:
             remove_old_checkpoints(self.output_dir, self.arguments.checkpoints_total_limit)
 
@@ -231,10 +232,16 @@ class Trainer:
         wanted = self.arguments.resume_from_checkpoint
         folder = None if wanted is None else find_checkpoint(self.output_dir, wanted)
         if folder is None:
+            if wanted is not None:
+                logger.info("There is no checkpoint in %s yet: training starts anew.", self.output_dir)
+            elif self.arguments.overwrite_output_dir and self.accelerator.is_main_process:
+                remove_checkpoints(self.output_dir)  # of the run that is trained over: `latest` must not find them
             return
         progress = self.state.load(folder)
         self.step, self.examples = progress.step, progress.examples
         logger.info("Resumed from %s.", folder)
+        if self.data.songs is not None and progress.songs:
+            self.data.songs.warn_of_changes(progress.songs, folder)
 
     # Parts ---------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Fine-tuning a prior by low-rank adapters (Hu et al. 2021), through peft."""
+"""Fine-tuning a prior by low-rank adapters (Hu et al. 2021), through peft; `hf_jukebox.adapters` loads them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.utils import get_peft_model_state_dict
+from peft import LoraConfig
+from peft.functional import get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
+from ..adapters import LABEL_TABLES, PEFT_PREFIX, WEIGHTS_FILE
 from ..modeling_prior import JukeboxPrior
 
 _LINEAR = r"transformer\.blocks\.\d+\.(attn\.(qkv_proj|q_proj|kv_proj|out_proj)|mlp\.(fc1|fc2))"
 _ADAPTER = "default"  # peft's name for the only adapter
-_LABELS = "label_embedding"
 
 Weights = dict[str, torch.Tensor]
 
@@ -31,7 +31,7 @@ def add_adapter(prior: JukeboxPrior, rank: int, alpha: int | None = None) -> Lor
         r=rank,
         lora_alpha=2 * rank if alpha is None else alpha,
         target_modules=_LINEAR,
-        modules_to_save=[_LABELS] if prior.config.has_labels else None,
+        modules_to_save=[LABEL_TABLES] if prior.config.has_labels else None,
         base_model_name_or_path=prior.name_or_path or None,
     )
     for parameter in prior.parameters():
@@ -47,7 +47,7 @@ def adapter_of(prior: torch.nn.Module) -> LoraConfig | None:
 
 
 def save_adapter(prior: JukeboxPrior, weights: Weights, folder: str | os.PathLike[str]) -> None:
-    """Write the adapter alone, as peft does: `prior.load_adapter(folder)` puts it onto the prior it was trained from.
+    """Write the adapter alone, as peft does: `load_adapter(prior, folder)` puts it onto the prior it was trained from.
 
     Raises:
         OSError: the folder cannot be written.
@@ -57,9 +57,8 @@ def save_adapter(prior: JukeboxPrior, weights: Weights, folder: str | os.PathLik
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     adapter = get_peft_model_state_dict(prior, state_dict=weights, adapter_name=_ADAPTER)
-    # peft's files name parameters as they are called inside its own wrapper.
-    named = {f"base_model.model.{name}": weight.contiguous() for name, weight in adapter.items()}
-    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    named = {PEFT_PREFIX + name: weight.contiguous() for name, weight in adapter.items()}
+    save_file(named, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     config.save_pretrained(str(folder))
 
 

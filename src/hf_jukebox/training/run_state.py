@@ -39,8 +39,11 @@ class RunState:
         self.average = average
         self.accelerator = accelerator
 
-    def save(self, folder: Path, step: int, examples: int) -> None:
+    def save(self, folder: Path, step: int, examples: int, songs: dict[str, Any] | None = None) -> None:
         """Write a checkpoint into `folder`, OUTPUT/checkpoint-STEP. All processes call it.
+
+        Args:
+            songs: Which songs it is trained on, for [`Progress`].
 
         Raises:
             OSError: it could not be written; the checkpoints that were there still are.
@@ -51,6 +54,7 @@ class RunState:
             examples=examples,
             config=self.model.config.to_diff_dict(),
             loss_scale={} if scaler is None else scaler.state_dict(),
+            songs=songs or {},
         )
 
         def write_model(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,17 @@ from ..modeling_vqvae import JukeboxVQVAE
 from ..presets import PRIOR_PRESETS
 from ..system import System
 from .arguments import LoopArguments
+from .checkpoint import check_output_dir
 from .data import (
     CodeCache,
     DataArguments,
+    NoSongsError,
     SongMetadata,
+    SongStream,
     audio_data_for_prior,
     code_data,
     read_alphabet,
+    report_unknown,
     song_metadata,
     tables_for_fine_tuning,
     tables_from_songs,
@@ -30,7 +35,7 @@ from .data import (
 from .loop import Trainer, log_memory, make_accelerator
 from .lora import add_adapter
 from .prior import PriorTask
-from .train_vqvae import read_settings
+from .train_vqvae import read_settings, whole_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +113,7 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     Raises:
         OSError, ValueError: what is wrong with the data or the options, and what to change.
     """
+    check_output_dir(Path(arguments.output_dir), arguments.resume_from_checkpoint, arguments.overwrite_output_dir)
     accelerator = make_accelerator(arguments)
     torch.manual_seed(arguments.seed)
     vqvae = JukeboxVQVAE.from_pretrained(model_arguments.vqvae)
@@ -121,11 +127,18 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     vqvae.to(accelerator.device)
 
     settings = data_arguments.prior_chunks(config, vqvae.config, arguments.seed)
-    if cache is not None:
-        data = code_data(cache, settings, config)
-    else:
-        processes = (accelerator.process_index, accelerator.num_processes)
-        data = audio_data_for_prior(songs, settings, config, vqvae, *processes)
+    try:
+        if cache is not None:
+            data = code_data(cache, settings, config)
+        else:
+            if isinstance(songs, SongStream):
+                report_unknown(metadata, config)  # of other songs the data says it
+            processes = (accelerator.process_index, accelerator.num_processes)
+            data = audio_data_for_prior(songs, settings, config, vqvae, *processes)
+    except NoSongsError as error:
+        if not error.chunks_too_long:
+            raise
+        raise ValueError(f"{error} {_what_fits(error.longest, config, model_arguments)}") from error
     logger.info(data.summary)
 
     log_memory(config, arguments, accelerator)
@@ -154,6 +167,22 @@ def fitting_settings(vqvae: JukeboxVQVAEConfig, level: int) -> dict[str, Any]:
         "codebook_size": vqvae.codebook_size,
         "upsampling_strides": strides,
     }
+
+
+def _what_fits(longest: int, config: JukeboxPriorConfig, arguments: PriorArguments) -> str:
+    """Advice to those whose songs are shorter than a window; `longest` is the longest in samples."""
+    if arguments.prior is not None:
+        return "A prior that is fine-tuned keeps its window; a new one may have a shorter one."
+    length = whole_seconds(longest, config.sampling_rate)
+    fitting = 0
+    for codes in range(config.upsampling_ratio, length // config.hop_length + 1, config.upsampling_ratio):
+        if (config.num_joint_lyrics + codes) % config.attention_blocks == 0:
+            fitting = codes
+    if not fitting:
+        return "They are too short for any window of this preset."
+    seconds = math.ceil(fitting * config.hop_length / config.sampling_rate)
+    durations = f", with --min_duration {seconds}" if config.has_timing and seconds < config.min_duration else ""
+    return f'A window that fits: --model_config FILE.json that holds {{"n_ctx": {fitting}}}, or less{durations}.'
 
 
 def _make_prior(

@@ -15,8 +15,8 @@ from ..configuration_jukebox import JukeboxVQVAEConfig
 from ..files import read_json_object, user_path
 from ..modeling_vqvae import JukeboxVQVAE
 from .arguments import LoopArguments
-from .checkpoint import find_checkpoint
-from .data import AudioChunks, DataArguments, DataStatistics, TrainingData, audio_data, measure_statistics
+from .checkpoint import check_output_dir, find_checkpoint
+from .data import AudioChunks, DataArguments, DataStatistics, NoSongsError, TrainingData, audio_data, measure_statistics
 from .loop import Trainer, log_memory, make_accelerator
 from .vqvae import VQVAETask
 
@@ -49,6 +49,7 @@ def train_vqvae(model_arguments: VQVAEArguments, data_arguments: DataArguments, 
     Raises:
         OSError, ValueError: what is wrong with the data or the options, and what to change.
     """
+    check_output_dir(Path(arguments.output_dir), arguments.resume_from_checkpoint, arguments.overwrite_output_dir)
     accelerator = make_accelerator(arguments)
     torch.manual_seed(arguments.seed)
     if model_arguments.vqvae is not None:
@@ -59,7 +60,13 @@ def train_vqvae(model_arguments: VQVAEArguments, data_arguments: DataArguments, 
     config = model.config
     settings = data_arguments.vqvae_chunks(config, model_arguments.chunk_length, arguments.seed)
     songs = data_arguments.open_songs()
-    data = audio_data(songs, settings, accelerator.process_index, accelerator.num_processes)
+    try:
+        data = audio_data(songs, settings, accelerator.process_index, accelerator.num_processes)
+    except NoSongsError as error:
+        fitting = whole_seconds(error.longest, config.sampling_rate) // config.hop_lengths[-1] * config.hop_lengths[-1]
+        if not error.chunks_too_long or not fitting:
+            raise
+        raise ValueError(f"{error} Chunks that fit: --chunk_length {fitting}, or less.") from error
     logger.info(data.summary)
     if model_arguments.vqvae is None:
         _normalize(config, data, arguments, accelerator)
@@ -67,6 +74,11 @@ def train_vqvae(model_arguments: VQVAEArguments, data_arguments: DataArguments, 
     task = VQVAETask(model, accelerator.device)
     trainer = Trainer(model, task, data, arguments, accelerator, data_arguments.dataloader_num_workers)
     return trainer.train()
+
+
+def whole_seconds(num_samples: int, sampling_rate: int) -> int:
+    """Samples in the whole seconds of a song: by default a chunk's length is rounded up to a second."""
+    return num_samples // sampling_rate * sampling_rate
 
 
 def read_settings(path: str | None) -> dict[str, Any]:

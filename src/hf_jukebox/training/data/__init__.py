@@ -1,18 +1,19 @@
 """Training data: from recordings, or codes of them, to batches. docs/training-data.md tells how to use it."""
 
-from .chunks import ChunkPlan, ChunkSettings
+from .chunks import ChunkPlan, ChunkSettings, NoSongsError
 from .codes import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks
 from .encode_songs import encode_songs
 from .encoding import ChunkEncoder, fingerprint
 from .folder import songs_of_folder
 from .hub import SongStream
-from .labels import LabelTables, read_alphabet, tables_for_fine_tuning, tables_from_songs
+from .labels import LabelTables, read_alphabet, report_unknown, tables_for_fine_tuning, tables_from_songs
 from .loading import training_loader, validation_loader
 from .recordings import Recording, open_recordings
 from .songs import Song, SongMetadata
 from .sources import (
     DataArguments,
+    SongList,
     SourceArguments,
     TrainingData,
     audio_data,
@@ -34,8 +35,10 @@ __all__ = [
     "DataArguments",
     "DataStatistics",
     "LabelTables",
+    "NoSongsError",
     "Recording",
     "Song",
+    "SongList",
     "SongMetadata",
     "SongStream",
     "SourceArguments",
@@ -49,6 +52,7 @@ __all__ = [
     "measure_statistics",
     "open_recordings",
     "read_alphabet",
+    "report_unknown",
     "song_metadata",
     "songs_of_folder",
     "tables_for_fine_tuning",

@@ -190,11 +190,26 @@ class Selection:
         return text
 
 
+class NoSongsError(ValueError):
+    """No song is left to train on.
+
+    Args:
+        message: Says why.
+        longest: Samples of the longest song.
+        chunks_too_long: Whether shorter chunks would leave some.
+    """
+
+    def __init__(self, message: str, longest: int = 0, chunks_too_long: bool = False) -> None:
+        super().__init__(message)
+        self.longest = longest
+        self.chunks_too_long = chunks_too_long
+
+
 def select_songs(lengths: Sequence[int], held_out: Sequence[bool], settings: ChunkSettings) -> Selection:
     """Drops the songs that are too short or too long, and divides the rest.
 
     Raises:
-        ValueError: no song is left to train on.
+        NoSongsError: no song is left to train on.
     """
     too_short = [settings.is_too_short(length) for length in lengths]
     too_long = [settings.is_too_long(length) for length in lengths]
@@ -208,9 +223,11 @@ def select_songs(lengths: Sequence[int], held_out: Sequence[bool], settings: Chu
     if not selection.train:
         longest = max(lengths, default=0) / settings.sampling_rate
         at_most = "" if settings.max_duration is None else f" and less than {settings.max_duration:g} s"
-        raise ValueError(
+        raise NoSongsError(
             f"No song is left to train on: a chunk of {settings.chunk_length} samples needs songs of at least "
             f"{settings.shortest:g} s{at_most}, and of {len(lengths)} songs {selection.too_short} are shorter and "
-            f"{selection.too_long} longer (the longest has {longest:.2f} s); use shorter chunks, or other songs."
+            f"{selection.too_long} longer (the longest has {longest:.2f} s); use shorter chunks, or other songs.",
+            max(lengths, default=0),
+            chunks_too_long=bool(lengths) and settings.is_too_short(max(lengths)),
         )
     return selection

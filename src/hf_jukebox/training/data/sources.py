@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
 from torch.utils.data import Dataset
 
@@ -16,10 +20,12 @@ from .datasets import AudioChunks, ChunkReader, CodeChunks, Example
 from .encoding import BlockGrid
 from .folder import songs_of_folder
 from .hub import SongStream, is_saved_dataset, songs_on_disk, songs_on_hub
-from .labels import WindowLabels
+from .labels import WindowLabels, report_unknown
 from .recordings import is_held_out, open_recordings
 from .songs import Song, SongMetadata
 from .streams import StreamedChunks
+
+logger = logging.getLogger(__name__)
 
 Songs = Sequence[Song] | SongStream
 
@@ -111,12 +117,49 @@ class DataArguments(SourceArguments):
 
 
 @dataclass(frozen=True)
+class SongList:
+    """The songs that are trained on, to notice that they are others when training is resumed.
+
+    Attributes:
+        count: How many they are.
+        fingerprint: Hash of their names and lengths, in their order.
+    """
+
+    count: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, names: Iterable[str], lengths: Iterable[int]) -> Self:
+        """List songs by their names and lengths in samples."""
+        songs = list(zip(names, lengths, strict=True))
+        return cls(len(songs), hashlib.sha256(json.dumps(songs).encode()).hexdigest()[:16])
+
+    def warn_of_changes(self, before: Mapping[str, Any], checkpoint: Path) -> None:
+        """Log a warning if a checkpoint was written with other songs than these."""
+        if dict(before) == asdict(self):
+            return
+        count = before.get("count")
+        logger.warning(
+            "The data has changed since %s was written: %d songs to train on, %s. Training continues where it stood in "
+            "the order of the songs, which is another one now: some parts come twice in this epoch, some not at all.",
+            checkpoint,
+            self.count,
+            "but not the same ones, or cut otherwise" if count == self.count else f"where there were {count}",
+        )
+
+
+@dataclass(frozen=True)
 class TrainingData:
-    """Examples to train on, examples held out, and in one sentence what there is of either."""
+    """Examples to train on, examples held out, and in one sentence what there is of either.
+
+    Attributes:
+        songs: Those to train on; None where they are not known beforehand, as in a stream.
+    """
 
     train: Dataset[Example]
     validation: Dataset[Example]
     summary: str
+    songs: SongList | None = None
 
 
 def song_metadata(songs: Songs | CodeCache) -> list[SongMetadata]:
@@ -154,6 +197,8 @@ def audio_data_for_prior(
     Raises:
         ValueError: no song can be read, or none is left to train on.
     """
+    if not isinstance(songs, SongStream):
+        report_unknown(song_metadata(songs), config)
     reader = ChunkReader(settings, BlockGrid.of(vqvae), WindowLabels.of(config))
     return _from_audio(songs, reader, process_index, num_processes)
 
@@ -169,6 +214,7 @@ def code_data(cache: CodeCache, settings: ChunkSettings, config: JukeboxPriorCon
         raise ValueError(
             "aug_blend mixes audio, which codes no longer are; leave it out, or train without a code cache."
         )
+    report_unknown([song.metadata for song in cache.songs], config)
     lengths = [song.num_samples for song in cache.songs]
     selection = select_songs(
         lengths, [is_held_out(song.position, len(cache.metadata)) for song in cache.songs], settings
@@ -182,6 +228,7 @@ def code_data(cache: CodeCache, settings: ChunkSettings, config: JukeboxPriorCon
         examples(selection.train, True),
         examples(selection.validation, False),
         _summary(selection, len(cache.unreadable)),
+        SongList.of([cache.songs[i].metadata.name for i in selection.train], [lengths[i] for i in selection.train]),
     )
 
 
@@ -201,9 +248,13 @@ def _from_audio(songs: Songs, reader: ChunkReader, process_index: int, num_proce
         return AudioChunks([recordings[i] for i in indices], plan, reader)
 
     return TrainingData(
-        examples(selection.train, True), examples(selection.validation, False), _summary(selection, len(unreadable))
+        examples(selection.train, True),
+        examples(selection.validation, False),
+        _summary(selection, len(unreadable)),
+        SongList.of([recordings[i].song.metadata.name for i in selection.train], [lengths[i] for i in selection.train]),
     )
 
 
 def _summary(selection: Selection, unreadable: int) -> str:
-    return f"{selection}{f', {unreadable} unreadable' if unreadable else ''}"
+    none_held_out = "" if selection.validation else "; no song is held out, so nothing is validated"
+    return f"{selection}{f', {unreadable} unreadable' if unreadable else ''}{none_held_out}"
