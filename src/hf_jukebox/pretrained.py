@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .files import listed, user_path
+from .files import listed, read_json_object, user_path
 
 PathLike = str | os.PathLike[str]
 
@@ -141,12 +140,9 @@ class _Place:
         if path is None or not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text("utf-8"))
+            return read_json_object(path)
         except ValueError as error:
-            raise OSError(f"{path} is no JSON file ({error}); copy or download it again.") from error
-        if not isinstance(content, dict):
-            raise OSError(f"{path} holds no JSON object; copy or download it again.")
-        return content
+            raise OSError(f"{str(error).rstrip('.')}; copy or download it again.") from error
 
     def refuse_other_layouts(self, model_type: Any) -> None:
         """Refuse what has to be converted, and what cannot be looked into.
