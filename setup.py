@@ -57,5 +57,5 @@ setup(
     python_requires=">=3.11",
     install_requires=RUNTIME,
     extras_require={"train": TRAIN, "quantize": QUANTIZE, "test": TRAIN + QUANTIZE + TEST},
-    entry_points={"console_scripts": ["hf-jukebox = hf_jukebox.cli:main"]},
+    entry_points={"console_scripts": ["hf-jukebox = hf_jukebox.__main__:main"]},
 )

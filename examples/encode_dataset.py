@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Encode the songs of a data set a single time, so that priors train without the VQ-VAE.
 
     accelerate launch examples/encode_dataset.py --train_data_dir SONGS --vqvae FOLDER_OR_REPO --output_dir CODES
@@ -5,15 +6,17 @@
 Run it again to go on after an interruption, or after songs were added. docs/training-data.md tells the rest.
 """
 
-import logging
-import sys
 from dataclasses import dataclass, field
+
+from hf_jukebox.quiet import hush_libraries
+
+hush_libraries()  # before the imports below
 
 from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from hf_jukebox import JukeboxVQVAE
-from hf_jukebox.training.arguments import parse_arguments
+from hf_jukebox.training.arguments import run
 from hf_jukebox.training.data import SourceArguments, encode_songs
 
 
@@ -51,9 +54,4 @@ def main(arguments: EncodeArguments) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        main(*parse_arguments([EncodeArguments], *__doc__.split("\n\n", 1)))
-    except (OSError, ValueError) as error:
-        print(f"encode_dataset.py: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main, [EncodeArguments], __doc__, again="the same command")

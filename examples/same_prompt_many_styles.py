@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """One prompt in many styles: every artist with every genre, all else equal, drawn as one batch and set side by side.
 
     python examples/same_prompt_many_styles.py drum-break.wav --model jukebox-1b-lyrics --seconds 20 \\
@@ -7,25 +8,36 @@ Open styles/index.html: another card goes on from where the one before it was. A
 that what differs comes from the labels.
 """
 
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Annotated
+
+from hf_jukebox.quiet import hush_libraries
+
+hush_libraries()  # before the imports below
 
 import torch
 import typer
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
+from hf_jukebox.audio import audio_info
+from hf_jukebox.cli_options import a_path, check_numbers, path_argument
+from hf_jukebox.devices import find_device
+from hf_jukebox.errors import errors_as_one_line
+from hf_jukebox.files import user_path
+from hf_jukebox.interrupts import handle_signals, work_to_keep
 from hf_jukebox.report import Candidate, Grid, ListeningPage, write_listening_page
 from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox.terminal import in_options
 
+PROGRAM = "same_prompt_many_styles.py"
 UNKNOWN = ("", "unknown")
 MOST_BY_DEFAULT = 3
 
 
 def main(
-    prompt: Annotated[Path, typer.Argument(help="The recording that every style continues.")],
-    output: Annotated[Path, typer.Option(help="Folder for the audio and the page.")] = Path("styles"),
+    prompt: Annotated[Path, path_argument(help="The recording that every style continues.")],
+    output: Annotated[Path, a_path(help="Folder for the audio and the page.")] = Path("styles"),
     artists: Annotated[
         str | None, typer.Option(help="Names with commas; some that the model knows by default.")
     ] = None,
@@ -40,11 +52,13 @@ def main(
     seed: Annotated[int, typer.Option(help="Makes a run repeatable.")] = 0,
     device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
 ) -> None:
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    pipe = JukeboxPipeline.from_pretrained(model, dtype="float16" if device.startswith("cuda") else "float32").to(
-        device
-    )
+    check_numbers(seconds=seconds, prompt_seconds=prompt_seconds, max_batch_size=max_batch_size, seed=seed)
+    audio_info(prompt)
+    device = find_device(device)
+    dtype = "float16" if device.startswith("cuda") else "float32"
+    source = str(user_path(model)) if user_path(model).is_dir() else model
+    pipe = JukeboxPipeline.from_pretrained(source, dtype=dtype)
+    pipe.to(device)
     rows, columns = names(pipe, "artists", artists), names(pipe, "genres", genres)
     styles = list(product(rows, columns))
     top = len(pipe.priors) - 1
@@ -89,8 +103,9 @@ def write_page(folder: Path, prompt: str, rows: list[str], columns: list[str]) -
 
 
 if __name__ == "__main__":
-    try:
+    handle_signals(PROGRAM)
+    with (
+        errors_as_one_line(PROGRAM, on_low_memory="use a smaller --max-batch-size", in_words=in_options),
+        work_to_keep(),
+    ):
         typer.run(main)
-    except (ValueError, OSError) as error:
-        print(f"same_prompt_many_styles.py: {error}", file=sys.stderr)
-        sys.exit(2)

@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Train a prior: the top prior, which makes music up, or an upsampler, which fills in a level below another one.
 
     accelerate launch examples/train_prior.py --vqvae runs/vqvae --train_data_dir SONGS --output_dir runs/top
@@ -10,6 +11,10 @@ With artists and genres of a metadata.csv: --preset small_labelled_prior. Fine-t
 examples/accelerate/fsdp.yaml. An interrupted run goes on with the same command and --resume_from_checkpoint latest.
 docs/training.md tells the rest.
 """
+
+from hf_jukebox.quiet import hush_libraries
+
+hush_libraries()  # before the imports below
 
 from hf_jukebox.training.arguments import LoopArguments, run
 from hf_jukebox.training.data import DataArguments

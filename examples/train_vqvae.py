@@ -1,3 +1,4 @@
+# ruff: noqa: E402
 """Train a VQ-VAE on your own recordings.
 
     accelerate launch examples/train_vqvae.py --train_data_dir SONGS --output_dir runs/vqvae
@@ -10,6 +11,10 @@ A first try, on a CPU, in minutes:
 An interrupted run goes on with the same command and --resume_from_checkpoint latest. What the learning rate's last fall
 to 0 is worth: --lr_anneal_start STEP --max_train_steps END. docs/training.md tells the rest.
 """
+
+from hf_jukebox.quiet import hush_libraries
+
+hush_libraries()  # before the imports below
 
 from hf_jukebox.training.arguments import LoopArguments, run
 from hf_jukebox.training.data import DataArguments

@@ -26,6 +26,13 @@ FLOORS = [
         "prompts",
         "mp3_frames",
         "riff",
+        "devices",
+        "lines",
+        "interrupts",
+        "quiet",
+        "errors",
+        "configuration_*",
+        "*files",
     ],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system", "adapters"],
@@ -34,7 +41,7 @@ FLOORS = [
     ["runs"],
     ["drawing", "pipeline_*"],
     ["convert", "training"],
-    ["terminal", "cli_options", "cli_runs", "cli"],
+    ["progress", "terminal", "cli_options", "cli_runs", "cli_convert", "cli", "__main__"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}

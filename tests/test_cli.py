@@ -62,12 +62,24 @@ def test_prompts_are_repeated_to_the_number_of_samples(model: Path, prompt: Path
     other = tmp_path / "other.wav"
     soundfile.write(other, noise_audio(codes_in_s(6), seed=1).numpy(), RATE)
     out = tmp_path / "out"
-    arguments = ["--model", model, "--seconds", codes_in_s(7), "--num-samples", 3]
+    arguments = ["--model", model, "--seconds", codes_in_s(7), "--num-samples", 4]
     assert run("sample", prompt, other, "--output", out, *arguments).exit_code == 0
-    first, second, third = (soundfile.read(out / "level_0" / f"item_{item}.wav")[0] for item in range(3))
+    first, second, third, fourth = (soundfile.read(out / "level_0" / f"item_{item}.wav")[0] for item in range(4))
     known = 100  # samples that the decoder makes from the prompt's codes alone
-    assert np.array_equal(first[:known], third[:known])
+    assert np.array_equal(first[:known], third[:known]) and np.array_equal(second[:known], fourth[:known])
     assert not np.array_equal(first[:known], second[:known])
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_no_prompt_is_dropped_or_used_more_often_than_the_others(
+    model: Path, prompt: Path, tmp_path: Path, count: int
+) -> None:
+    result = run("sample", *[prompt] * 3, "--output", tmp_path / "out", "--model", model, "--num-samples", count)
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert result.stderr == (
+        f"hf-jukebox: --num-samples {count} cannot be shared evenly by 3 prompts; give a multiple of 3, such as 3 or 6."
+        "\n"
+    )
 
 
 def test_an_unknown_genre_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
@@ -100,23 +112,16 @@ def test_a_real_process_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--seconds", "0"], "shortest piece"),
-        (["--seconds", "-3"], "audio_length_in_s"),
+        (["--seconds", "0.0001"], "--seconds is 0.0001, but the shortest piece"),
         (["--seconds", "700"], "longest song"),
         (["--total-seconds", "0.5"], "at least 1"),
-        (["--temperature", "0"], "greedily"),
-        (["--temperature", "warm"], "--temperature takes one number"),
-        (["--top-p", "2"], "top_p"),
-        (["--levels", "7"], "no prior"),
-        (["--dtype", "float7"], "no dtype"),
-        (["--model", "/no/such/folder"], "/no/such/folder"),
-        (["--lyrics", "la", "--lyrics-file", "la.txt"], "not both"),
+        (["--temperature", "1,1"], "--temperature needs one value"),
     ],
 )
-def test_bad_options_end_in_one_line(model: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
-    if "--model" not in arguments:
-        arguments = ["--model", str(model), *arguments]
-    result = run("sample", "--output", tmp_path / "out", *arguments)
+def test_what_does_not_fit_the_model_is_said_in_the_words_of_the_options(
+    model: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = run("sample", "--output", tmp_path / "out", "--model", model, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("hf-jukebox:") == 1

@@ -1,10 +1,6 @@
 """Going on with runs from the command line: co-composing, interruption, progress for people and for programs."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -79,45 +75,6 @@ def test_without_an_output_a_new_folder_is_taken(model: Path, tmp_path: Path, mo
     for name in ("jukebox-out", "jukebox-out-2"):
         succeed("sample", "--model", model, "--seconds", codes_in_s(2), "--levels", 2)
         assert wavs(tmp_path / name) == ["level_2/item_0.wav"]
-
-
-def test_ctrl_c_says_how_to_go_on_and_resume_does(model: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "hf_jukebox.cli",
-        "sample",
-        "--output",
-        folder,
-        "--model",
-        model,
-        "--progress",
-        "json",
-    ]
-    command += ["--seconds", codes_in_s(60), "--seed", 4, "--levels", "2,1"]
-    with subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-        # Tests that a shell runs in the background were told to ignore Ctrl-C, and would pass that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        first = json.loads(process.stdout.readline())
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate()
-    assert first["level"] == 2 and first["seconds_total"] == pytest.approx(codes_in_s(60), abs=1e-3)
-    assert process.returncode == 130
-    assert f"nothing is lost, go on with: hf-jukebox resume {folder}" in errors and "Traceback" not in errors
-    assert not JukeboxRun.open(folder).is_finished
-    succeed("resume", folder, "--quiet")
-    pipe = tiny_pipeline("tiny_labelled_prior")
-    whole = pipe(audio_length_in_s=codes_in_s(60), levels=(2, 1), generator=torch.Generator().manual_seed(4))
-    resumed = JukeboxRun.open(folder).codes
-    assert all(torch.equal(a, b) for a, b in zip(resumed, whole.codes, strict=True))
 
 
 def test_progress_as_json_lines(model: Path, tmp_path: Path) -> None:

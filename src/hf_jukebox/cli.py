@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import signal
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from . import cli_runs
+from . import cli_convert, cli_runs
 from .cli_options import (
     Artist,
     Compile,
@@ -18,11 +19,13 @@ from .cli_options import (
     Genre,
     HopFraction,
     Levels,
+    LowMemory,
     Lyrics,
     LyricsFile,
     MaxBatchSize,
     Model,
     Quiet,
+    Revision,
     Seed,
     Style,
     Temperature,
@@ -30,38 +33,108 @@ from .cli_options import (
     TopP,
     TotalSeconds,
     Upsampling,
+    a_path,
+    check_choices,
+    check_numbers,
     draw_options,
     level_list,
+    path_argument,
     read_lyrics,
     refuse_with_requests,
+    repeated,
 )
-from .terminal import ProgressStyle, check_output, console, errors_as_one_line, load_pipeline
+from .errors import stop
+from .interrupts import handle_signals
+from .lines import write_line
+from .progress import ProgressStyle
+from .quiet import hush_libraries
+from .terminal import (
+    PROGRAM,
+    VERSION,
+    check_device,
+    check_files,
+    check_model,
+    check_no_run,
+    check_writable,
+    command_errors,
+    load_pipeline,
+    status,
+)
+
+
+class _Commands(TyperGroup):
+    """Commands of which a misspelt one ends in a line that says so, and one that names the help."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        try:
+            result = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except Exception as error:
+            if not standalone_mode or not hasattr(error, "format_message"):  # the last is a mark of click's own
+                raise
+            where = getattr(getattr(error, "ctx", None), "command_path", PROGRAM)
+            message = error.format_message()
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise SystemExit(0) from None  # the help has been written
+            stop(PROGRAM, message, f"Help: {where} --help")
+        if standalone_mode:
+            raise SystemExit(result if isinstance(result, int) else 0)
+        return result
+
 
 app = typer.Typer(
-    help="Continue recordings and make songs up with Jukebox.", no_args_is_help=True, pretty_exceptions_enable=False
+    cls=_Commands,
+    help="Continue recordings and make songs up with Jukebox.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
 )
 convert_app = typer.Typer(help="Turn released checkpoints into a pipeline folder.", no_args_is_help=True)
 app.add_typer(convert_app, name="convert")
 
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for the result.", show_default=False)]
-
 
 def main() -> None:
     """Entry point: wrong input ends in one line on stderr and exit status 2."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends as Ctrl-C does: all is kept
-    app()
+    handle_signals(PROGRAM)
+    hush_libraries()
+    app(prog_name=PROGRAM)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        write_line(f"{PROGRAM} {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _any_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def sample(
-    prompts: Annotated[list[Path] | None, typer.Argument(help="Recordings to continue; none makes songs up.")] = None,
+    prompts: Annotated[
+        list[Path] | None, path_argument("[PROMPTS]...", help="Recordings to continue; none makes songs up.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the run.", show_default="jukebox-out")
+        Path | None, a_path("--output", "-o", help="Folder for the run.", show_default="jukebox-out")
     ] = None,
     requests: Annotated[
-        Path | None, typer.Option(help="Draw the songs of a .yaml or .jsonl file as one batch, each to its own folder.")
+        Path | None, a_path(help="Draw the songs of a .yaml or .jsonl file as one batch, each to its own folder.")
     ] = None,
     model: Model = None,
+    revision: Revision = None,
+    low_memory: LowMemory = False,
     artist: Artist = None,
     genre: Genre = None,
     lyrics: Lyrics = None,
@@ -70,7 +143,7 @@ def sample(
     prompt_seconds: Annotated[float | None, typer.Option(help="How much of the prompt's start to use.")] = None,
     total_seconds: TotalSeconds = None,
     offset_seconds: Annotated[float, typer.Option(help="Where in its song the piece begins.")] = 0.0,
-    num_samples: Annotated[int | None, typer.Option(help="Songs to draw; prompts are repeated in turn.")] = None,
+    num_samples: Annotated[int | None, typer.Option(help="Songs to draw, as many of each prompt.")] = None,
     temperature: Temperature = None,
     top_k: TopK = None,
     top_p: TopP = None,
@@ -90,38 +163,35 @@ def sample(
     The folder is written as the music is drawn. Interrupted, it is gone on with by: hf-jukebox resume DIR
     """
     output = _free_folder("jukebox-out") if output is None else output
-    with errors_as_one_line(output):
-        import torch
-
-        from .audio import audio_info
-        from .runs.songs import read_songs
-
-        lyrics = read_lyrics(lyrics, lyrics_file)
-        check_output(output)
+    with command_errors(output, quiet):
+        lengths = {"seconds": seconds, "prompt_seconds": prompt_seconds, "total_seconds": total_seconds}
+        counts = {"num_samples": num_samples, "max_batch_size": max_batch_size}
+        check_numbers(**lengths, **counts, offset_seconds=offset_seconds, seed=seed)  # type: ignore[arg-type]
+        check_choices(device, dtype, upsampling)
         options = draw_options(temperature, top_k, top_p, hop_fraction)
         options |= {"levels": level_list(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
+        lyrics = read_lyrics(lyrics, lyrics_file)
+        audio = repeated(prompts, num_samples) if prompts else None
+        check_model(model, revision)
+        check_writable(output)
+        songs = None
         if requests is not None:
             labels = {"artist": artist, "genre": genre, "lyrics": lyrics, "seed": seed}
-            lengths = {"seconds": seconds, "prompt_seconds": prompt_seconds, "total_seconds": total_seconds}
             refuse_with_requests(prompts=prompts, **labels, **lengths, offset_seconds=offset_seconds)
-            songs = read_songs(requests)
-            for song in songs:
-                if song.prompt is not None:
-                    audio_info(song.prompt)
-            pipeline = load_pipeline(model, device, dtype, compile_step)
-            with cli_runs.drawing_to(output, quiet, progress) as callback:
-                candidates = 1 if num_samples is None else num_samples
-                options |= {"num_waveforms_per_prompt": candidates, "output_type": "latent"}
-                pipeline.draw_songs(songs, output, callback=callback, **options)
-            return
-        audio = None
-        if prompts:
-            for prompt in prompts:
-                audio_info(prompt)  # a mistyped name is told before the model is loaded
-            count = len(prompts) if num_samples is None else num_samples
-            audio = [prompts[i % len(prompts)] for i in range(count)]
-        pipeline = load_pipeline(model, device, dtype, compile_step)
+            songs = _read_songs(requests)
+        _check_prompts(prompts or [] if songs is None else [song.prompt for song in songs if song.prompt is not None])
+        device = check_device(device)
+        check_no_run(output)
+        with status(f"Loading {model or 'the demo model'} ...", quiet):
+            pipeline = load_pipeline(
+                model, device, dtype, compile_step=compile_step, low_memory=low_memory, revision=revision
+            )
+        candidates = 1 if audio or num_samples is None else num_samples
+        options |= {"num_waveforms_per_prompt": candidates, "output_type": "latent"}
         with cli_runs.drawing_to(output, quiet, progress) as callback:
+            if songs is not None:
+                pipeline.draw_songs(songs, output, callback=callback, **options)
+                return
             pipeline(
                 audio,
                 artist=artist,
@@ -131,12 +201,10 @@ def sample(
                 prompt_length_in_s=prompt_seconds,
                 total_length_in_s=total_seconds,
                 offset_in_s=offset_seconds,
-                num_waveforms_per_prompt=1 if audio or num_samples is None else num_samples,
-                generator=None if seed is None else torch.Generator().manual_seed(seed),
                 output_dir=output,
-                output_type="latent",
                 callback=callback,
                 **options,
+                **cli_runs.generator(seed),
             )
 
 
@@ -144,50 +212,26 @@ app.command()(cli_runs.resume)
 app.command("continue")(cli_runs.continue_)
 app.command()(cli_runs.upsample)
 app.command()(cli_runs.pick)
+convert_app.command("openai")(cli_convert.convert_openai_command)
+convert_app.command("transformers")(cli_convert.convert_transformers_command)
+app.command("assemble")(cli_convert.assemble_command)
 
 
-@convert_app.command("openai")
-def convert_openai_command(
-    vqvae: Annotated[Path, typer.Option(help="The VQ-VAE's .pth.tar file.", show_default=False)],
-    prior: Annotated[list[Path], typer.Option(help="A prior's .pth.tar file; once a level, finest first.")],
-    output: Output,
-    preset: Annotated[str | None, typer.Option(help="1b_lyrics, 5b or 5b_lyrics, for files without settings.")] = None,
-    hparams: Annotated[Path | None, typer.Option(help="JSON file with the settings.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="Folder of the artist and genre tables.")] = None,
-) -> None:
-    """Checkpoints in the original layout (the released weights are for non-commercial use)."""
-    with errors_as_one_line():
-        from .convert import convert_openai
+def _read_songs(requests: Path) -> list[Any]:
+    check_files([requests])
+    from .runs.songs import read_songs
 
-        convert_openai(vqvae, prior, output, preset=preset, hparams=hparams, ids=ids)
-        console.print(f"Wrote {output}. Use it with: hf-jukebox sample --model {output}", soft_wrap=True)
+    return list(read_songs(requests))
 
 
-@convert_app.command("transformers")
-def convert_transformers_command(
-    source: Annotated[str, typer.Argument(help="Folder or Hub repository in the layout of transformers 4.")],
-    output: Output,
-) -> None:
-    """A model in the layout of transformers 4 (the released weights are for non-commercial use)."""
-    with errors_as_one_line():
-        from .convert import convert_transformers
+def _check_prompts(prompts: Sequence[str | Path]) -> None:
+    """Refuse recordings that cannot be read, before the model is loaded."""
+    check_files([Path(prompt) for prompt in prompts])
+    if prompts:
+        from .audio import audio_info
 
-        convert_transformers(source, output)
-        console.print(f"Wrote {output}. Use it with: hf-jukebox sample --model {output}", soft_wrap=True)
-
-
-@app.command("assemble")
-def assemble_command(
-    vqvae: Annotated[str, typer.Option(help="The VQ-VAE: a folder or Hub repository.", show_default=False)],
-    prior: Annotated[list[str], typer.Option(help="A prior's folder or repository; once a level, finest first.")],
-    output: Output,
-) -> None:
-    """Put parts of your own together to a pipeline of two or three levels."""
-    with errors_as_one_line():
-        from .convert import assemble
-
-        assemble(vqvae, prior, output)
-        console.print(f"Wrote {output}. Use it with: hf-jukebox sample --model {output}", soft_wrap=True)
+        for prompt in prompts:
+            audio_info(prompt)
 
 
 def _free_folder(name: str) -> Path:

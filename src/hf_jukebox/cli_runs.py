@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +17,12 @@ from .cli_options import (
     Genre,
     HopFraction,
     Levels,
+    LowMemory,
     Lyrics,
     LyricsFile,
     MaxBatchSize,
     Quiet,
+    Revision,
     Run,
     RunModel,
     Seed,
@@ -30,18 +31,27 @@ from .cli_options import (
     TopK,
     TopP,
     TotalSeconds,
+    a_path,
+    check_choices,
+    check_numbers,
     draw_options,
     level_list,
+    path_argument,
     read_lyrics,
 )
+from .interrupts import work_to_keep
+from .lines import is_first_process, write_error, write_line
+from .progress import ProgressStyle, shown_progress
 from .terminal import (
-    ProgressStyle,
-    check_output,
-    console,
-    errors_as_one_line,
-    is_first_process,
+    check_device,
+    check_model,
+    check_no_run,
+    check_run,
+    check_writable,
+    command_errors,
+    error_console,
     load_pipeline,
-    shown_progress,
+    status,
     tell_result,
 )
 
@@ -53,6 +63,8 @@ if TYPE_CHECKING:
 def resume(
     run_dir: Run,
     model: RunModel = None,
+    revision: Revision = None,
+    low_memory: LowMemory = False,
     max_batch_size: MaxBatchSize = None,
     device: Device = None,
     dtype: Dtype = None,
@@ -60,8 +72,10 @@ def resume(
     progress: Style = ProgressStyle.BAR,
 ) -> None:
     """Go on with a run from where it stopped, with the codes of one that was never stopped."""
-    with errors_as_one_line(run_dir):
-        pipeline = _load_model_of(run_dir, model, device, dtype)
+    with command_errors(run_dir, quiet):
+        check_numbers(max_batch_size=max_batch_size)
+        device = _check(run_dir, model, revision, device, dtype)
+        pipeline = _load_model_of(run_dir, model, revision, low_memory, device, dtype, quiet)
         with drawing_to(run_dir, quiet, progress) as callback:
             pipeline.resume(run_dir, max_batch_size=max_batch_size, output_type="latent", callback=callback)
 
@@ -83,31 +97,28 @@ def continue_(
     max_batch_size: MaxBatchSize = None,
     seed: Seed = None,
     model: RunModel = None,
+    revision: Revision = None,
+    low_memory: LowMemory = False,
     device: Device = None,
     dtype: Dtype = None,
     quiet: Quiet = False,
     progress: Style = ProgressStyle.BAR,
 ) -> None:
     """Make a finished run longer. What is not given stays as it was; what is, may be otherwise from here on."""
-    with errors_as_one_line(run_dir):
+    with command_errors(run_dir, quiet):
+        check_numbers(seconds=seconds, num_samples=num_samples)
         changes = _changes(artist, genre, read_lyrics(lyrics, lyrics_file), total_seconds, max_batch_size, seed)
-        changes |= draw_options(temperature, top_k, top_p, hop_fraction)
-        pipeline = _load_model_of(run_dir, model, device, dtype)
+        changes |= draw_options(temperature, top_k, top_p, hop_fraction) | {"levels": level_list(levels)}
+        device = _check(run_dir, model, revision, device, dtype)
+        pipeline = _load_model_of(run_dir, model, revision, low_memory, device, dtype, quiet)
+        changes |= generator(seed) | {"num_waveforms_per_prompt": num_samples, "output_type": "latent"}
         with drawing_to(run_dir, quiet, progress) as callback:
-            pipeline.continue_run(
-                run_dir,
-                seconds,
-                levels=level_list(levels),
-                num_waveforms_per_prompt=num_samples,
-                output_type="latent",
-                callback=callback,
-                **changes,
-            )
+            pipeline.continue_run(run_dir, seconds, callback=callback, **changes)
 
 
 def upsample(
-    source: Annotated[Path, typer.Argument(help="Folder of a run, or a data.pth.tar of the published code.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder, for a data.pth.tar.")] = None,
+    source: Annotated[Path, path_argument(help="Folder of a run, or a data.pth.tar of the published code.")],
+    output: Annotated[Path | None, a_path("--output", "-o", help="Folder, for a data.pth.tar.")] = None,
     artist: Artist = None,
     genre: Genre = None,
     lyrics: Lyrics = None,
@@ -120,6 +131,8 @@ def upsample(
     max_batch_size: MaxBatchSize = None,
     seed: Seed = None,
     model: RunModel = None,
+    revision: Revision = None,
+    low_memory: LowMemory = False,
     device: Device = None,
     dtype: Dtype = None,
     quiet: Quiet = False,
@@ -127,28 +140,35 @@ def upsample(
 ) -> None:
     """Draw the levels under those of a finished run, or under the codes of a data.pth.tar."""
     run_dir = source if output is None else output
-    with errors_as_one_line(run_dir):
+    with command_errors(run_dir, quiet):
         changes = _changes(artist, genre, read_lyrics(lyrics, lyrics_file), total_seconds, max_batch_size, seed)
         changes |= draw_options(temperature, top_k, top_p, hop_fraction)
         if output is None and not source.is_file():
-            pipeline = _load_model_of(source, model, device, dtype)
+            device = _check(source, model, revision, device, dtype)
+            pipeline = _load_model_of(source, model, revision, low_memory, device, dtype, quiet)
+            changes |= generator(seed)
             with drawing_to(source, quiet, progress) as callback:
                 pipeline.upsample_run(source, output_type="latent", callback=callback, **changes)
             return
         if output is None:
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
+        check_model(model, revision)
+        check_choices(device, dtype)
+        check_writable(output)
+        device = check_device(device)
         from .runs.published import levels_to_upsample, read_published_codes
 
         codes = read_published_codes(source)
-        check_output(output)
-        pipeline = load_pipeline(model, device, dtype)
+        check_no_run(output)
+        with status(f"Loading {model or 'the demo model'} ...", quiet):
+            pipeline = load_pipeline(model, device, dtype, low_memory=low_memory, revision=revision)
         below = levels_to_upsample(codes, pipeline.system)
         if not quiet and not any(name in changes for name in ("artist", "genre", "lyrics", "total_length_in_s")):
-            print(
+            write_error(
                 f"hf-jukebox: the labels in {source} are not read; give those of the song again: --artist, --genre, "
-                "--lyrics, --total-seconds.",
-                file=sys.stderr,
+                "--lyrics, --total-seconds."
             )
+        changes |= generator(seed)
         with drawing_to(output, quiet, progress) as callback:
             pipeline(codes=codes, levels=below, output_dir=output, output_type="latent", callback=callback, **changes)
 
@@ -158,30 +178,56 @@ def pick(
     number: Annotated[int, typer.Argument(metavar="N", help="Which to keep: the N of its item_N.wav.")],
 ) -> None:
     """Go on with one of several candidates; the others are put aside in DIR/earlier."""
-    with errors_as_one_line():
+    with command_errors():
+        check_run(run_dir)
         from .runs.folder import JukeboxRun
 
-        JukeboxRun.open(run_dir).pick(number)
-        console.print(f"{run_dir} goes on with number {number}, now item_0.wav; all are kept in {run_dir}/earlier.")
+        with work_to_keep():
+            JukeboxRun.open(run_dir).pick(number)
+        write_line(f"{run_dir} goes on with number {number}, now item_0.wav; all are kept in {run_dir / 'earlier'}.")
 
 
 @contextmanager
 def drawing_to(run_dir: Path, quiet: bool, style: ProgressStyle) -> Iterator[Callable[[SamplingProgress], None]]:
     """A callback that shows progress; at the end, say where the audio is. One of several processes speaks."""
     started, style = time.monotonic(), style if is_first_process() and not quiet else ProgressStyle.NONE
-    with shown_progress(style) as show:
-        yield show
-    if is_first_process():
-        tell_result(run_dir, style, started)
+    with work_to_keep():
+        with shown_progress(style, error_console()) as show:
+            yield show
+        if is_first_process():
+            tell_result(run_dir, style, started)
 
 
-def _load_model_of(run_dir: Path, model: str | None, device: str | None, dtype: str | None) -> JukeboxPipeline:
-    """The model that drew a run, in its precision."""
-    from .runs.contents import RunContents
-    from .runs.model_source import model_of_run
+def _check(run_dir: Path, model: str | None, revision: str | None, device: str | None, dtype: str | None) -> str | None:
+    """Check what needs neither model nor run; return the device in torch's words."""
+    if model is not None or revision is None:
+        check_model(model, revision)
+    check_choices(device, dtype)
+    check_run(run_dir)
+    return check_device(device)
 
-    run = RunContents.open(run_dir)
-    return load_pipeline(model or model_of_run(run), device, dtype or run.step.model.dtype)
+
+def _load_model_of(
+    run_dir: Path,
+    model: str | None,
+    revision: str | None,
+    low_memory: bool,
+    device: str | None,
+    dtype: str | None,
+    quiet: bool,
+) -> JukeboxPipeline:
+    """The model that drew a run, in its precision.
+
+    Raises:
+        ValueError: it is not where it was; the message names `--model`.
+    """
+    with status(f"Loading {model or f'the model of {run_dir}'} ...", quiet):
+        from .runs.contents import RunContents
+        from .runs.model_source import model_of_run
+
+        run = RunContents.open(run_dir)
+        source = model or model_of_run(run)
+        return load_pipeline(source, device, dtype or run.step.model.dtype, low_memory=low_memory, revision=revision)
 
 
 def _changes(
@@ -192,14 +238,20 @@ def _changes(
     max_batch_size: int | None,
     seed: int | None,
 ) -> dict[str, Any]:
-    import torch
-
+    """What is given of that which may change in a run, checked."""
+    check_numbers(total_seconds=total_seconds, max_batch_size=max_batch_size, seed=seed)
     given = {
         "artist": artist,
         "genre": genre,
         "lyrics": lyrics,
         "total_length_in_s": total_seconds,
         "max_batch_size": max_batch_size,
-        "generator": None if seed is None else torch.Generator().manual_seed(seed),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def generator(seed: int | None) -> dict[str, Any]:
+    """The argument of the pipeline that makes a run repeatable, if a seed is given."""
+    import torch
+
+    return {} if seed is None else {"generator": torch.Generator().manual_seed(seed)}

@@ -127,7 +127,7 @@ class JukeboxParts(DiffusionPipeline):
         source = pretrained_model_name_or_path
         if kwargs.get("dduf_file") is None:
             source = check_pipeline_source(source, kwargs)
-        check_index(cls, source, _CLASSES, kwargs)
+            check_index(cls, source, _CLASSES, kwargs)
         if dtype is not None:
             kwargs["dtype"] = dtype
         if not low_memory:

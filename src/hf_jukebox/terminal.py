@@ -1,145 +1,236 @@
-"""How the commands speak: errors, the progress of a run, and what came of it."""
+"""How the commands speak: the words of their options, what they are at, and what came of a run."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
-import sys
+import re
+import shlex
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import partial
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from . import DEMO_MODEL, __version__
+from .devices import find_device
+from .errors import errors_as_one_line
+from .files import user_path
+from .lines import is_first_process, write_error, write_line
+from .progress import ProgressStyle
+from .quiet import hush_libraries
 
 if TYPE_CHECKING:
-    from .drawing import SamplingProgress
     from .pipeline_jukebox import JukeboxPipeline
 
-console = Console(highlight=False)
-_SECONDS_BETWEEN_LINES = 1.0
+logger = logging.getLogger(__name__)
+
+PROGRAM, VERSION = "hf-jukebox", __version__
+LOW_MEMORY = "draw fewer songs at a time with --max-batch-size, or try --dtype float16 or --low-memory"
+REQUEST = "request.json"
+
+# What the commands call an argument of the Python interface.
+_OPTIONS = {
+    "audio_length_in_s": "--seconds",
+    "prompt_length_in_s": "--prompt-seconds",
+    "total_length_in_s": "--total-seconds",
+    "offset_in_s": "--offset-seconds",
+    "num_waveforms_per_prompt": "--num-samples",
+    "num_samples": "--num-samples",
+    "max_batch_size": "--max-batch-size",
+    "hop_fraction": "--hop-fraction",
+    "temperature": "--temperature",
+    "top_k": "--top-k",
+    "top_p": "--top-p",
+    "upsampling": "--upsampling",
+    "levels": "--levels",
+    "dtype": "--dtype",
+    "revision": "--revision",
+    "generator": "--seed",
+    "output_dir": "--output",
+    "hparams": "--hparams",
+    "ids": "--ids",
+}
+# Words that are English too are options only where a value is given to them.
+_WORDS = {"temperature", "upsampling", "levels", "dtype", "revision", "generator", "hparams", "ids"}
+_UNDERSCORED = "|".join(name for name in _OPTIONS if name not in _WORDS)
+_WITH_VALUE = re.compile(rf"(?<![\w/\\.\-'\"])({'|'.join(_OPTIONS)})=(\([^)]*\)|\[[^]]*\]|'[^']*'|[\w.+-]*\w)")
+_ALONE = re.compile(rf"(?<![\w/\\.\-'\"])({_UNDERSCORED})(?![\w/\\\-'\"]|\.\w)")
+
+_AT_START = re.compile(rf"^({'|'.join(_WORDS)})(?= (?:is|must|needs|takes)\b)")
 
 
-class ProgressStyle(StrEnum):
-    """How a run shows how far it is."""
+def command_errors(run_dir: Path | None = None, quiet: bool = False) -> AbstractContextManager[None]:
+    """Let wrong input end in one line in the options' words, and Ctrl-C say how to resume the run in `run_dir`."""
 
-    BAR = "bar"
-    JSON = "json"
-    NONE = "none"
+    def last_words() -> str:
+        if run_dir is None or not (run_dir / REQUEST).is_file():
+            return f"{PROGRAM}: stopped."
+        return f"{PROGRAM}: stopped; nothing is lost, go on with: {command('resume', run_dir)}"
+
+    return errors_as_one_line(
+        PROGRAM, last_words=last_words, on_low_memory=LOW_MEMORY, in_words=in_options, quiet=quiet
+    )
 
 
-def is_first_process() -> bool:
-    """Whether this process speaks; launchers tell each of several that draw together its number."""
-    return int(os.environ.get("RANK", "0")) == 0
+def command(*words: str | Path) -> str:
+    """Return a command of ours as it can be copied into a shell."""
+    return shlex.join([PROGRAM, *map(str, words)])
+
+
+def in_options(message: str) -> str:
+    """Return a message of the Python interface in the words of the command line."""
+
+    def with_value(match: re.Match[str]) -> str:
+        value = match[2].strip("()[]'").rstrip(",").replace(" ", "")
+        return f"{_OPTIONS[match[1]]} {value}"
+
+    message = _AT_START.sub(lambda match: _OPTIONS[match[1]], message).replace(" to levels", " to --levels")
+    message = re.sub(r"(?<![\w/\\.\-'\"])low_memory(=True)?(?![\w/\\\-'\"]|\.\w)", "--low-memory", message)
+    message = message.replace("enable_model_cpu_offload()", "--low-memory")
+    return _ALONE.sub(lambda match: _OPTIONS[match[1]], _WITH_VALUE.sub(with_value, message))
 
 
 @contextmanager
-def errors_as_one_line(run_dir: Path | None = None) -> Iterator[None]:
-    """Wrong input ends in one line on stderr and exit status 2; Ctrl-C says how to go on with the run in `run_dir`.
-
-    What the package warns of is a line as well, without the place in its source.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = partial(_show_warning, otherwise=warnings.showwarning)
+def status(text: str, quiet: bool = False) -> Iterator[None]:
+    """Say what the command is at while it is at it: a line that goes again on a terminal, else a line."""
+    console = error_console()
+    if quiet or not is_first_process():
+        yield
+    elif console.is_terminal:
+        with console.status(Text(text)):
             yield
-    except (ValueError, OSError, MemoryError) as error:
-        # All processes meet what is wrong with the input, each its own lack of memory.
-        if is_first_process() or isinstance(error, MemoryError):
-            print(f"hf-jukebox: {' '.join(str(error).split())}", file=sys.stderr)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt:
-        resumable = run_dir is not None and (run_dir / "request.json").is_file()
-        how = f"; nothing is lost, go on with: hf-jukebox resume {run_dir}" if resumable else "."
-        if is_first_process():
-            print(f"hf-jukebox: stopped{how}", file=sys.stderr)
-        raise typer.Exit(130) from None
+    else:
+        write_error(text)
+        yield
 
 
-def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, *place: Any, otherwise: Callable[..., None]
-) -> None:
-    if not Path(filename).is_relative_to(Path(__file__).parent):
-        otherwise(message, category, filename, *place)
-    elif is_first_process():
-        print(f"hf-jukebox: {message}", file=sys.stderr)
+def error_console() -> Console:
+    """Return a console of stderr that shows everything as it is."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def check_model(model: str | None, revision: str | None = None) -> None:
+    """Refuse a model that cannot be there, before anything is imported that loads one.
+
+    Raises:
+        ValueError: a folder cannot have the revision.
+        OSError: it is the path of a folder, but there is no such folder.
+    """
+    if model is None or user_path(model).is_dir():
+        if revision is not None:
+            what = "The demo model" if model is None else model
+            raise ValueError(f"{what} is no Hub repository, which alone has revisions; leave --revision out.")
+    elif is_path(model):
+        what = f"{model} is a file" if user_path(model).is_file() else f"There is no folder {model}"
+        raise OSError(f"{what}; give --model a pipeline's folder, or a Hub repository such as OWNER/NAME.")
+
+
+def is_path(model: str) -> bool:
+    """Return whether a model is named by its path: a name on the Hub is one word, or two around a slash."""
+    return user_path(model).is_file() or re.fullmatch(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", model, re.ASCII) is None
+
+
+def check_device(device: str | None) -> str | None:
+    """Return torch's name of the device that is asked for, if one is.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    return None if device is None else find_device(device)
 
 
 def load_pipeline(
-    model: str | None, device: str | None, dtype: str | None, compile_step: bool = False
+    model: str | None,
+    device: str | None,
+    dtype: str | None,
+    *,
+    compile_step: bool = False,
+    low_memory: bool = False,
+    revision: str | None = None,
 ) -> JukeboxPipeline:
-    """The pipeline on the device, in half precision on a GPU unless asked otherwise.
+    """Load the pipeline onto a device, by default the best there is, in half precision on a GPU unless asked otherwise.
 
     Where all its models do not fit into the device's memory together, they take turns there.
     """
     import torch
 
-    from . import DEMO_MODEL, JukeboxPipeline
+    from . import JukeboxPipeline
     from .runs.memory import free_bytes, weight_bytes
     from .sampling.processes import device_of_process
 
+    hush_libraries()  # the imports have set levels of their own
     if device is None:
-        device = device_of_process()
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if dtype is None:
-        dtype = "float16" if device.startswith("cuda") else "float32"
-    pipeline = JukeboxPipeline.from_pretrained(DEMO_MODEL if model is None else model, dtype=dtype)
+        device = device_of_process() or find_device(None)
+    dtype = dtype or ("float16" if device.startswith("cuda") else "float32")
+    source = DEMO_MODEL if model is None else str(user_path(model)) if user_path(model).is_dir() else model
+    options = {} if revision is None else {"revision": revision}
+    pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=low_memory, **options)
     pipeline.set_progress_bar_config(disable=True)
     if compile_step:
         pipeline.compile()
     place = torch.device(device)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    if place.type != "cpu" and sum(map(weight_bytes, parts)) > 0.8 * free_bytes(place):
-        if is_first_process():
-            print(f"hf-jukebox: the models do not fit on {device} together; they take turns there.", file=sys.stderr)
-        pipeline.enable_model_cpu_offload(device=place)
-        return pipeline
-    return pipeline.to(place)
+    if low_memory or place.type == "cpu" or sum(map(weight_bytes, parts)) <= 0.8 * free_bytes(place):
+        return pipeline.to(place)
+    if is_first_process():
+        logger.warning("The models do not fit on %s together; they take turns there.", device)
+    pipeline.enable_model_cpu_offload(device=place)
+    return pipeline
 
 
-def check_output(folder: Path) -> None:
-    """Refuse a place that holds a run, or cannot be written to, before hours are spent on what belongs there."""
-    from .runs.folder import check_free
-    from .sampling.processes import from_first
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written to, before hours are spent on what belongs there.
 
-    def check() -> None:
-        _check_writable(folder)
-        check_free(folder)
-
-    from_first(check)
-
-
-def _check_writable(folder: Path) -> None:
+    Raises:
+        OSError: it is a file, or cannot be written to.
+    """
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not existing.is_dir():
         raise OSError(f"{existing} is a file; give --output a folder.")
     try:
-        probe = existing / f".hf-jukebox-{time.monotonic_ns()}"
+        probe = existing / f".hf-jukebox-{os.getpid()}-{time.monotonic_ns()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
         raise OSError(f"{existing} cannot be written to; give --output another folder.") from error
 
 
-@contextmanager
-def shown_progress(style: ProgressStyle) -> Iterator[Callable[[SamplingProgress], None]]:
-    """A callback for the pipeline that shows each level as a bar on stderr, or as JSON lines on stdout."""
-    if style is ProgressStyle.NONE:
-        yield lambda progress: None
-    elif style is ProgressStyle.JSON:
-        yield _JsonLines()
-    else:
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}")]
-        with Progress(*columns, console=Console(stderr=True, highlight=False), refresh_per_second=4) as bars:
-            yield _Bars(bars)
+def check_files(paths: Iterable[Path]) -> None:
+    """Refuse names of files that are not there, before anything is imported that reads them.
+
+    Raises:
+        FileNotFoundError: which one.
+    """
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file {path}; check its name.")
+
+
+def check_no_run(folder: Path) -> None:
+    """Refuse a folder that holds a run, before a model is loaded; several processes leave that to the pipeline.
+
+    Raises:
+        FileExistsError: it does; the message says how to go on with it.
+    """
+    if (folder / REQUEST).exists() and "LOCAL_RANK" not in os.environ:
+        from .runs.folder import check_free
+
+        check_free(folder)
+
+
+def check_run(folder: Path) -> None:
+    """Refuse a folder that holds no run, before anything is imported that reads one.
+
+    Raises:
+        FileNotFoundError: there is no run.
+    """
+    if not (folder / REQUEST).is_file():
+        raise FileNotFoundError(f"{folder} holds no run: there is no {REQUEST}; draw one with {PROGRAM} sample.")
 
 
 def tell_result(run_dir: Path, style: ProgressStyle, started: float) -> None:
@@ -150,83 +241,11 @@ def tell_result(run_dir: Path, style: ProgressStyle, started: float) -> None:
     audio = run.audio_paths()
     if style is ProgressStyle.JSON:
         paths = {str(level): [str(path) for path in of_level] for level, of_level in audio.items()}
-        print(json.dumps({"run": str(run_dir), "finished": run.is_finished, "audio": paths}), flush=True)
+        write_line(json.dumps({"run": str(run_dir), "finished": run.is_finished, "audio": paths}))
     elif style is ProgressStyle.BAR:
-        took = time.monotonic() - started
-        console.print(f"{run_dir}: {len(run.request.songs)} x {run.seconds:.2f} s, after {took:.1f} s of work:")
+        took, second = time.monotonic() - started, run.step.model.hop_lengths[-1] / run.sampling_rate
+        lengths = sorted(run.song_length(song) * second for song in range(len(run.request.songs)))
+        length = f"{lengths[0]:.2f} s" if lengths[0] == lengths[-1] else f"{lengths[0]:.2f} to {lengths[-1]:.2f} s"
+        write_line(f"{run_dir}: {len(lengths)} x {length}, after {took:.1f} s of work:")
         for path in [path for of_level in audio.values() for path in of_level]:
-            console.print(f"  {path}", soft_wrap=True)
-
-
-@dataclass
-class _Speed:
-    """Codes a second at a level, measured from its first code on."""
-
-    level: int = -1
-    first: int = 0
-    since: float = 0.0
-
-    def update(self, progress: SamplingProgress) -> float:
-        now = time.monotonic()
-        if progress.level != self.level:
-            # The code that begins a level also reads its context: it is no measure of the others.
-            self.level, self.first, self.since = progress.level, progress.drawn, now
-        return (progress.drawn - self.first) / (now - self.since) if progress.drawn > self.first else 0.0
-
-
-@dataclass
-class _JsonLines:
-    """One JSON object a line, about once a second and at the end of a level."""
-
-    speed: _Speed = field(default_factory=_Speed)
-    last: float = 0.0
-
-    def __call__(self, progress: SamplingProgress) -> None:
-        speed, now = self.speed.update(progress), time.monotonic()
-        if now - self.last < _SECONDS_BETWEEN_LINES and progress.done < progress.total:
-            return
-        self.last = now
-        line = {
-            "level": progress.level,
-            "songs": [progress.songs.start, progress.songs.stop - 1],
-            "seconds_done": round(progress.done / progress.codes_per_second, 3),
-            "seconds_total": round(progress.total / progress.codes_per_second, 3),
-            "codes_per_second": round(speed, 1),
-            "music_per_second": round(speed / progress.codes_per_second, 4),
-            "level_seconds_left": _left(progress.level_to_draw - progress.level_drawn, speed),
-            "run_seconds_left": _left(progress.to_draw - progress.drawn, speed),
-        }
-        print(json.dumps(line), flush=True)
-
-
-@dataclass
-class _Bars:
-    """One bar a level; the levels to come are as fast as the one that is drawn, as far as one can know."""
-
-    bars: Progress
-    speed: _Speed = field(default_factory=_Speed)
-    tasks: dict[int, TaskID] = field(default_factory=dict)
-
-    def __call__(self, progress: SamplingProgress) -> None:
-        speed = self.speed.update(progress)
-        if progress.level not in self.tasks:
-            name = f"level {progress.level}"
-            self.tasks[progress.level] = self.bars.add_task(name, total=progress.level_to_draw, figures="")
-        done, total = (codes / progress.codes_per_second for codes in (progress.done, progress.total))
-        songs = f", songs {progress.songs.start}-{progress.songs.stop - 1}" if len(progress.songs) > 1 else ""
-        left = _clock(_left(progress.level_to_draw - progress.level_drawn, speed))
-        whole = _clock(_left(progress.to_draw - progress.drawn, speed))
-        music = speed / progress.codes_per_second
-        figures = f"{done:.1f} of {total:.1f} s{songs}, {music:.3g} s a second, {left} left, {whole} for all levels"
-        self.bars.update(self.tasks[progress.level], completed=progress.level_drawn, figures=figures)
-
-
-def _left(codes: int, speed: float) -> float | None:
-    return round(codes / speed, 1) if speed else None
-
-
-def _clock(seconds: float | None) -> str:
-    if seconds is None:
-        return "--:--"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+            write_line(f"  {path}")

@@ -64,8 +64,19 @@ def test_from_recordings_to_a_piece(tmp_path, songs):
     assert (tmp_path / "top" / "README.md").is_file() and (tmp_path / "top" / "checkpoint-2").is_dir()
 
 
-def test_bad_input_ends_with_one_line_and_status_2(tmp_path, songs):
-    said = script("train_vqvae.py", "--train_data_dir", tmp_path, "--output_dir", tmp_path / "run", status=2)
-    assert said.splitlines()[-1].startswith("train_vqvae.py: ") and "Traceback" not in said
-    said = script("train_prior.py", "--vqvae", tmp_path / "none", "--train_data_dir", songs, status=2)
-    assert said.splitlines()[-1].startswith("train_prior.py: ") and "Traceback" not in said
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("train_vqvae.py", ["--train_data_dir", "EMPTY", "--output_dir", "EMPTY/run"], "There is no audio in EMPTY"),
+        ("train_prior.py", ["--vqvae", "EMPTY/none", "--train_data_dir", "SONGS"], "EMPTY/none"),
+        ("encode_dataset.py", ["--train_data_dir", "EMPTY", "--vqvae", "x", "--output_dir", "y"], "EMPTY"),
+        ("same_prompt_many_styles.py", ["EMPTY/none.wav"], "There is no file EMPTY/none.wav"),
+    ],
+)
+def test_bad_input_ends_with_one_line_and_status_2(tmp_path, songs, name, words, message):
+    places = [("EMPTY", str(tmp_path)), ("SONGS", str(songs))]
+    for place, folder in places:
+        words = [word.replace(place, folder) for word in words]
+        message = message.replace(place, folder)
+    (line,) = [line for line in script(name, *words, status=2).splitlines() if "songs to train on" not in line]
+    assert line.startswith(f"{name}: ") and message in line

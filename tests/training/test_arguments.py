@@ -38,7 +38,8 @@ def test_a_faulty_file_ends_with_one_line_and_status_2(tmp_path, capsys, content
     with pytest.raises(SystemExit) as stopped:
         parse("--config", str(file))
     assert stopped.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    said, hint = capsys.readouterr().err.splitlines()
+    assert message in said and hint.endswith(" --help")
 
 
 def test_values_are_the_text_that_is_typed(tmp_path):

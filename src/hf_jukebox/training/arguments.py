@@ -6,15 +6,18 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from accelerate import PartialState
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
+from ..errors import errors_as_one_line, stop
 from ..files import listed, user_path
+from ..interrupts import handle_signals, work_to_keep
+from ..quiet import hush_libraries
 from ..yaml_files import read_yaml
 
 _SWITCH = {"on": "true", "off": "false"}  # as YAML has it, and the command line does not
@@ -146,7 +149,7 @@ def parse_arguments(
     Returns:
         One instance of each dataclass. On bad input the process ends with one line and exit status 2.
     """
-    parser = HfArgumentParser(
+    parser = _Parser(
         dataclasses,  # type: ignore[arg-type]  # any sequence will do
         description=description,
         epilog=examples,
@@ -159,33 +162,61 @@ def parse_arguments(
     first, _ = _config_only().parse_known_args(words)
     try:
         if first.config is not None:
-            words = _read_options(Path(first.config), parser._actions) + words
+            words = _read_options(user_path(first.config), parser._actions) + words
         *parsed, _ = parser.parse_args_into_dataclasses(words)
     except (ValueError, OSError) as error:
         parser.error(str(error))
+    for group in parsed:
+        _expand_paths(group)
     return tuple(parsed)
 
 
-def run(train: Callable[..., Any], dataclasses: Sequence[type], documentation: str | None) -> None:
+def run(
+    train: Callable[..., Any],
+    dataclasses: Sequence[type],
+    documentation: str | None,
+    again: str = "the same command and --resume_from_checkpoint latest",
+) -> None:
     """The whole of a training script: read the options, train, and on bad input end with one line and exit status 2.
 
     Args:
         train: Called with one instance of each of `dataclasses`.
         documentation: The script's: what it does, a blank line, and commands to copy.
+        again: What an interrupted run is gone on with.
     """
+    program = Path(sys.argv[0]).name
+    handle_signals(program)
+    hush_libraries()
     description, _, examples = (documentation or "").partition("\n\n")
     parsed = parse_arguments(dataclasses, description, examples)
-    state = PartialState()
-    logging.basicConfig(level=logging.INFO if state.is_main_process else logging.WARNING, format="%(message)s")
-    for library in ("accelerate", "httpx", "torch"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    try:
-        train(*parsed)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    finally:
-        state.destroy_process_group()
+    with errors_as_one_line(
+        program,
+        last_words=lambda: f"{program}: stopped; go on with {again}.",
+        on_low_memory="use a smaller --train_batch_size or --gradient_checkpointing, or end other programs",
+        log_level=logging.INFO,
+        each_process=True,
+    ):
+        state = PartialState()
+        try:
+            with work_to_keep():
+                train(*parsed)
+        finally:
+            state.destroy_process_group()
+
+
+class _Parser(HfArgumentParser):
+    """Options of which a wrong one ends the process with a line that says so, and one that names the help."""
+
+    def error(self, message: str) -> NoReturn:
+        stop(self.prog, message, f"Help: {self.prog} --help")
+
+
+def _expand_paths(group: Any) -> None:
+    """Expand a leading `~` in the values of options, which shells do only at the start of a word and YAML never."""
+    for option in fields(group):
+        value = getattr(group, option.name)
+        if isinstance(value, str) and value.startswith("~"):
+            setattr(group, option.name, str(user_path(value)))
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):

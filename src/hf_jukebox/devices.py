@@ -1,0 +1,55 @@
+"""Names of devices and precisions, as a user gives them, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import re
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+_DEVICE = re.compile(r"(gpu|cuda|xpu|mps|cpu)(?::(\d{1,4}))?")
+
+
+def check_device_name(name: str | None) -> None:
+    """Refuse what is no name of a device, without a look at the machine.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if name is not None and _DEVICE.fullmatch(name.lower()) is None:
+        raise ValueError(f"There is no device {name!r}; use cuda, mps or cpu, or leave --device out for the best.")
+
+
+def find_device(name: str | None) -> str:
+    """Return torch's name of a device that is here: the best by default, and `gpu` for whichever GPU there is.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    check_device_name(name)
+    kind, _, index = ("" if name is None else name.lower()).partition(":")
+    if kind == "cpu":
+        return "cpu"
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    here = None if accelerator is None else accelerator.type
+    if name is None:
+        return here if here in ("cuda", "mps") else "cpu"
+    if here is None:
+        raise ValueError("There is no GPU here that torch can use; leave --device out, or use cpu.")
+    if kind not in ("gpu", here):
+        raise ValueError(f"There is no {kind} device here; use {here} or cpu.")
+    count = torch.accelerator.device_count()
+    if index and int(index) >= count:
+        raise ValueError(f"There is no {here}:{int(index)} here; the last one is {here}:{count - 1}.")
+    return f"{here}:{int(index)}" if index else here
+
+
+def check_dtype(name: str | None) -> None:
+    """Refuse what is no name of a precision that the models can have.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if name is not None and name.removeprefix("torch.") not in DTYPES:
+        raise ValueError(f"There is no dtype {name!r}; use float32, float16 or bfloat16.")

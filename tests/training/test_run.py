@@ -1,0 +1,102 @@
+"""How a training script ends, and what it says."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hf_jukebox.training.arguments import LoopArguments, run
+from hf_jukebox.training.data import DataArguments
+
+own_logger = logging.getLogger("hf_jukebox.training.loop")
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def script(monkeypatch: pytest.MonkeyPatch, train: Callable[..., object], *words: str) -> None:
+    monkeypatch.setattr("sys.argv", ["train_it.py", *words])
+    run(train, [DataArguments, LoopArguments], "Trains.\n\n    A command.")
+
+
+def fails(error: BaseException) -> Callable[..., object]:
+    def train(*groups: object) -> None:
+        raise error
+
+    return train
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        (fails(ValueError("wrong")), "wrong"),
+        (fails(OSError("no disk")), "no disk"),
+        (fails(FloatingPointError("the loss is nan")), "the loss is nan"),
+        (lambda *groups: torch.empty(2**60), "Memory has run out"),
+        (lambda *groups: np.zeros(2**57), "Memory has run out"),
+    ],
+)
+def test_what_a_user_can_cause_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], train: Callable[..., object], said: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        script(monkeypatch, train)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and line.startswith(f"train_it.py: {said}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that a shell runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(SystemExit) as stopped:
+        script(monkeypatch, lambda *groups: signal.raise_signal(number))
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == (
+        "train_it.py: stopped; go on with the same command and --resume_from_checkpoint latest.\n"
+    )
+
+
+def test_news_is_ours_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(*groups: object) -> None:
+        own_logger.info("3 songs")
+        for name in ("httpx", "httpx2", "datasets", "accelerate", "torch"):
+            logging.getLogger(name).info("HTTP Request: GET")
+            logging.getLogger(name).warning("advice")
+
+    script(monkeypatch, train)
+    assert capsys.readouterr().err == "3 songs\n"
+
+
+def test_a_usage_error_is_the_sentence_and_where_to_read_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        script(monkeypatch, fails(AssertionError()), "--learning_rate", "fast")
+    said, hint = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and hint == "Help: train_it.py --help"
+    assert said.startswith("train_it.py: ") and "invalid float value: 'fast'" in said
+
+
+def test_home_folders_are_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run.yaml").write_text("train_data_dir: ~/songs\nresume_from_checkpoint: ~/old/checkpoint-2")
+    groups: list[object] = []
+    script(monkeypatch, lambda *parsed: groups.extend(parsed), "--config=~/run.yaml", "--output_dir=~/run")
+    data, loop = groups
+    assert isinstance(data, DataArguments) and isinstance(loop, LoopArguments)
+    assert data.train_data_dir == str(tmp_path / "songs")
+    assert loop.output_dir == str(tmp_path / "run")
+    assert loop.resume_from_checkpoint == str(tmp_path / "old" / "checkpoint-2")
