@@ -23,14 +23,21 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
             raise OSError(str(error)) from error
 
 
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: Path, most_bytes: int | None = None) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read the tensors of a file and its metadata.
+
+    Args:
+        most_bytes: Size of the largest file to read, where it may come from anybody.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: the file is damaged.
     """
     # Read at once: safe_open opens a file by its name twice, and the file may be replaced in between.
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if most_bytes is not None and path.stat().st_size > most_bytes:
+        raise ValueError(f"{path} is larger than the memory there is for it; put back a copy of it, or remove it.")
     try:
         content = path.read_bytes()
         tensors = load(content)

@@ -118,14 +118,3 @@ def test_a_run_in_a_folder_whose_name_is_not_utf8_has_its_audio_and_its_page(
     pipe.continue_run(folder, codes_in_s(4), output_type="latent")
     assert JukeboxRun.open(folder).audio_paths() == {2: [folder / "level_2" / "item_0.wav"]}
     assert "caf\ufffd" in (folder / "index.html").read_text(encoding="utf-8")
-
-
-def test_a_model_in_a_folder_whose_name_is_not_utf8_is_recorded_and_found(
-    pipe: JukeboxPipeline, tmp_path: Path
-) -> None:
-    from hf_jukebox.runs.model_source import model_of_run
-
-    pipe.save_pretrained(tmp_path / "caf\udce9")
-    loaded = JukeboxPipeline.from_pretrained(tmp_path / "caf\udce9")
-    loaded(levels=2, audio_length_in_s=codes_in_s(3), output_dir=tmp_path / "run", output_type="latent")
-    assert model_of_run(JukeboxRun.open(tmp_path / "run")) == str(tmp_path / "caf\udce9")

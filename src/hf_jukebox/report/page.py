@@ -152,7 +152,7 @@ def _url(path: str | os.PathLike[str]) -> str:
     relative = PurePosixPath(Path(path).as_posix())
     if relative.is_absolute() or ".." in relative.parts:
         raise ValueError(f"{path} must lie in the page's folder; give it relative to that.")
-    return quote(str(relative))
+    return quote(os.fsencode(str(relative)))
 
 
 def _clock(seconds: float) -> str:

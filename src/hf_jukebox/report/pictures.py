@@ -55,7 +55,7 @@ def picture_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
     columns = bars * _COLUMNS_A_BAR
     edges = np.linspace(0, info.frames, columns + 1).astype(int)
     peaks, energies = np.zeros(columns), np.zeros((columns, _BANDS))
-    with soundfile.SoundFile(path) as file:
+    with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:  # it encodes strictly
         for column, (start, end) in enumerate(pairwise(edges)):
             before = max(start - _WINDOW // 2, 0)
             file.seek(before)

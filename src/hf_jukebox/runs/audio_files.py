@@ -60,7 +60,7 @@ class WrittenAudio:
 
     def _read(self, sampling_rate: int, earlier_lengths: Collection[int]) -> set[str]:
         try:
-            if self.path.stat().st_size <= _MOST_BYTES:
+            if self.path.is_file() and self.path.stat().st_size <= _MOST_BYTES:
                 return _Digests.model_validate_json(self.path.read_bytes()).written
         except (OSError, ValidationError):
             pass
@@ -96,6 +96,8 @@ def _is_audio(path: Path) -> bool:
 
 def _is_cut_short(path: Path) -> bool:
     """Whether a wav file is missing, or ends before its header says."""
+    if not path.is_file():
+        return True
     try:
         with path.open("rb") as file:
             start = file.read(8)

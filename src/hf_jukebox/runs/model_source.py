@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from urllib.parse import unquote_to_bytes
 
 import torch
 from huggingface_hub import snapshot_download
@@ -27,15 +26,14 @@ _DEMO = Path(__file__).parents[1] / "demo" / "model"
 _DEMO_MARK = "the demo model"  # no name of a repository, and hardly one of a folder
 _DEMO_ENDING = ("hf_jukebox", "demo", "model")
 _INDEX = "model_index.json"
-_FILE_URL = "file://"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def recorded_source(name_or_path: str | None) -> str | None:
     """Return how a run records where its model was loaded from, so that it is found from everywhere.
 
-    A folder is recorded by its absolute path, as a URL where that is not UTF-8, the demo model by a mark, and a
-    repository of the Hub by its name, from the Hub's cache too.
+    A folder is recorded by its absolute path, the demo model by a mark, and a repository of the Hub by its name, from
+    the Hub's cache too.
     """
     if not name_or_path:
         return None
@@ -47,7 +45,7 @@ def recorded_source(name_or_path: str | None) -> str | None:
         return _DEMO_MARK
     if path.is_relative_to(Path(HF_HUB_CACHE).resolve()) and (match := re.search(r"models--([^/\\]+)", str(path))):
         return match[1].replace("--", "/")
-    return str(path) if os.fsencode(path).decode("utf-8", "ignore") == str(path) else path.as_uri()
+    return str(path)
 
 
 def model_name(source: str | None) -> str:
@@ -94,8 +92,6 @@ def model_of_run(run: RunContents) -> str:
 
 def _folders(source: str, run_dir: Path) -> Iterator[Path]:
     """Folders of this machine that a record may mean; none on a server, which would be asked by looking."""
-    if source.startswith(_FILE_URL):
-        source = os.fsdecode(unquote_to_bytes(source.removeprefix(_FILE_URL)))
     if source.startswith(("//", "\\\\")) or "\0" in source:
         return
     yield Path(source)

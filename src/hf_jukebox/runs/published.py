@@ -32,6 +32,10 @@ def read_published_codes(path: str | os.PathLike[str]) -> list[torch.Tensor | No
         )
     for level, each in enumerate(codes):
         _check(each, level, path)
+    if len({len(each) for each in codes if each.shape[1]}) > 1:
+        raise ValueError(
+            f"{path} holds codes of different numbers of songs at its levels; give the file that sampling wrote."
+        )
     if codes[-1].shape[1] == 0:
         raise ValueError(f"{path} holds no codes of the top level, from which the others are sampled.")
     return [each.long() if each.shape[1] else None for each in codes]

@@ -16,8 +16,10 @@ from ..sampling.request import MOST_CODES, MOST_SONGS
 from ..sampling.scheduler import Rows
 from ..sampling.windows import Stretch, Window
 from ..tensor_files import read_tensors, write_tensors
+from .memory import free_bytes
 
 _CODES = "codes"
+_COPIES = 3  # of a window in progress that there are in memory while it is read
 _Place = Annotated[int, Field(ge=0, le=MOST_CODES)]
 _ROWS = TypeAdapter(
     Annotated[list[tuple[_Place, _Place, _Place, _Place, bool]], Field(min_length=1, max_length=MOST_SONGS)],
@@ -58,7 +60,7 @@ class States:
         """
         found = {}
         for path in sorted(self.folder.glob(f"level_{level}_*.safetensors")):
-            tensors, metadata = read_tensors(path)
+            tensors, metadata = read_tensors(path, most_bytes=free_bytes(torch.device("cpu")) // _COPIES)
             self._mine.add(path)
             if metadata.get("step") != str(self.step) or "rows" not in metadata:  # format 1 had no rows
                 continue

@@ -1,0 +1,82 @@
+"""Runs that an older version has left are opened, resumed to the same bits, continued and upsampled."""
+
+import logging
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun, files
+from hf_jukebox.runs.model_source import model_of_run
+
+ARCHIVE = Path(__file__).parents[1] / "fixtures" / "runs" / "1bafd47.tar.xz"  # see the README beside it
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_sync", lambda path: None)
+
+
+@pytest.fixture(scope="module")
+def pipe() -> JukeboxPipeline:
+    pipe = JukeboxPipeline.from_pretrained(DEMO_MODEL)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path
+
+
+def test_they_are_opened(runs: Path) -> None:
+    finished, interrupted = JukeboxRun.open(runs / "finished"), JukeboxRun.open(runs / "interrupted")
+    assert finished.is_finished and finished.filled[2] == [43] and list(finished.audio_paths()) == [2]
+    assert not interrupted.is_finished and interrupted.filled[2] == [8]
+    picked = JukeboxRun.open(runs / "picked")
+    aside = JukeboxRun.open(runs / "picked" / "earlier" / "0")
+    assert [step.action for step in picked.steps] == ["sample", "pick"] and picked.is_finished
+    assert torch.equal(picked.codes[2], aside.codes[2][1:]) and len(aside.audio_paths()[2]) == 2
+    batch = JukeboxRun.open(runs / "batch")
+    assert [place.name for place in batch.step.folders] == ["first", "second"]
+    assert JukeboxRun.open(runs / "batch" / "first").is_finished
+
+
+@pytest.mark.parametrize("name", ["finished", "interrupted", "picked", "picked/earlier/0", "batch", "batch/second"])
+def test_their_demo_model_is_found(runs: Path, name: str) -> None:
+    assert model_of_run(JukeboxRun.open(runs / name)) == DEMO_MODEL
+
+
+def test_an_interrupted_one_is_resumed_with_the_same_bits(pipe: JukeboxPipeline, runs: Path) -> None:
+    pipe.resume(runs / "interrupted", output_type="latent")
+    finished, resumed = JukeboxRun.open(runs / "finished"), JukeboxRun.open(runs / "interrupted")
+    assert torch.equal(resumed.codes[2], finished.codes[2])
+    assert resumed.audio_path(2, 0).read_bytes() == finished.audio_path(2, 0).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["finished", "picked", "batch/first"])
+def test_they_are_continued_and_upsampled(
+    pipe: JukeboxPipeline, runs: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = JukeboxRun.open(runs / name).codes[2]
+    with caplog.at_level(logging.WARNING):
+        pipe.continue_run(runs / name, 0.52, output_type="latent")
+    run = JukeboxRun.open(runs / name)
+    assert torch.equal(run.codes[2][:, : before.shape[1]], before) and run.is_finished
+    assert [path.name for path in (runs / name / "level_2").iterdir()] == ["item_0.wav"]  # none was taken for edited
+    if name == "picked":
+        pipe.upsample_run(runs / name, output_type="latent")
+        assert sorted(JukeboxRun.open(runs / name).audio_paths()) == [0, 1, 2]
+    assert caplog.records == []
+
+
+def test_an_edit_of_another_length_is_kept_there_too(pipe: JukeboxPipeline, runs: Path) -> None:
+    path = runs / "finished" / "level_2" / "item_0.wav"
+    header, samples = path.read_bytes()[:44], path.read_bytes()[44:-2000]
+    header = header[:4] + (36 + len(samples)).to_bytes(4, "little") + header[8:40] + len(samples).to_bytes(4, "little")
+    path.write_bytes(header + samples)
+    pipe.continue_run(runs / "finished", 0.52, output_type="latent")
+    assert path.with_name("item_0.edited.wav").read_bytes() == header + samples
