@@ -43,7 +43,7 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
     if index is None:
         model_type = (place.read("config.json") or {}).get("model_type")
         place.refuse_other_layouts(model_type)
-        if model_type in _CLASSES:
+        if isinstance(model_type, str) and model_type in _CLASSES:
             raise OSError(
                 f"{source} holds a single part; load it with {_CLASSES[model_type]}.from_pretrained, or put a VQ-VAE "
                 "and priors together with: hf-jukebox assemble --vqvae VQVAE --prior PRIOR --output DIR"
@@ -87,6 +87,7 @@ def check_model_source(source: PathLike, model_type: str, options: Mapping[str, 
     config = place.read("config.json", subfolder)
     if config is not None:
         found = config.get("model_type")
+        found = found if found is None else str(found)[:80]  # a stranger may write a list
         place.refuse_other_layouts(found)
         if found in _CLASSES and found != model_type:
             raise OSError(f"{source} holds a {_CLASSES[found]}, not a {_CLASSES[model_type]}; load it with that class.")
