@@ -5,7 +5,6 @@ Needs peft (in the extra `train`), of which only `peft.functional` is used, its 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import warnings
@@ -24,12 +23,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from .files import listed, user_path
+from .files import listed, read_json_object, user_path
 from .modeling_prior import JukeboxPrior
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 PEFT_PREFIX = "base_model.model."  # peft's files name parameters as they are called inside its own wrapper
 LABEL_TABLES = "label_embedding"
+_LAYER = re.compile(r"[\w.\\^$]+")  # no expression that takes long to match
 _MATRIX = re.compile(r"(.+)\.lora_([AB])\.weight")
 
 Tensors = dict[str, torch.Tensor]
@@ -248,13 +248,19 @@ def _find(source: str | os.PathLike[str], subfolder: str | None, hub: Mapping[st
 def _read(folder: Path) -> tuple[dict[str, Any], Tensors]:
     """Settings and tensors of an adapter, by the names that the prior has for its layers."""
     try:
-        settings = json.loads((folder / CONFIG_FILE).read_text("utf-8"))
+        settings = read_json_object(folder / CONFIG_FILE)
         weights = load_file(folder / WEIGHTS_FILE)
     except (SafetensorError, ValueError, OSError) as error:
         raise OSError(f"The adapter in {folder} is damaged ({error}); copy or download it again.") from error
-    alpha = settings.get("lora_alpha") if isinstance(settings, dict) else None
-    if not isinstance(alpha, int | float) or settings.get("peft_type") != "LORA":
+    alpha = settings.get("lora_alpha")
+    if not isinstance(alpha, int | float) or not 0 < alpha < 1e6 or settings.get("peft_type") != "LORA":
         raise ValueError(f"{folder / CONFIG_FILE} does not describe a LoRA of peft.")
+    patterns = settings.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict) or not all(
+        _LAYER.fullmatch(layer) and isinstance(value, int | float) and 0 < value < 1e6
+        for layer, value in patterns.items()
+    ):
+        raise ValueError(f"{folder / CONFIG_FILE}: alpha_pattern must hold one number above 0 per layer.")
     return settings, {key.removeprefix(PEFT_PREFIX): value for key, value in weights.items()}
 
 

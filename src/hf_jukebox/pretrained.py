@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .files import listed, user_path
+from .files import listed, read_json_object, user_path
 
 PathLike = str | os.PathLike[str]
 
@@ -44,7 +43,7 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
     if index is None:
         model_type = (place.read("config.json") or {}).get("model_type")
         place.refuse_other_layouts(model_type)
-        if model_type in _CLASSES:
+        if isinstance(model_type, str) and model_type in _CLASSES:
             raise OSError(
                 f"{source} holds a single part; load it with {_CLASSES[model_type]}.from_pretrained, or put a VQ-VAE "
                 "and priors together with: hf-jukebox assemble --vqvae VQVAE --prior PRIOR --output DIR"
@@ -88,6 +87,7 @@ def check_model_source(source: PathLike, model_type: str, options: Mapping[str, 
     config = place.read("config.json", subfolder)
     if config is not None:
         found = config.get("model_type")
+        found = found if found is None else str(found)[:80]  # a stranger may write a list
         place.refuse_other_layouts(found)
         if found in _CLASSES and found != model_type:
             raise OSError(f"{source} holds a {_CLASSES[found]}, not a {_CLASSES[model_type]}; load it with that class.")
@@ -141,12 +141,9 @@ class _Place:
         if path is None or not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text("utf-8"))
+            return read_json_object(path)
         except ValueError as error:
-            raise OSError(f"{path} is no JSON file ({error}); copy or download it again.") from error
-        if not isinstance(content, dict):
-            raise OSError(f"{path} holds no JSON object; copy or download it again.")
-        return content
+            raise OSError(f"{str(error).rstrip('.')}; copy or download it again.") from error
 
     def refuse_other_layouts(self, model_type: Any) -> None:
         """Refuse what has to be converted, and what cannot be looked into.

@@ -200,7 +200,7 @@ def load_vocabularies(paths: Sequence[str | os.PathLike[str] | None]) -> dict[in
                     fields.setdefault(_whole("levels", level, _MOST_LEVELS), {}).update(
                         {key: entry[key] for key in VOCABULARY_FILES[name]}
                     )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(
                 f"{path} is not a table that this library saved; a model of transformers 4 has to be converted first "
                 "(hf-jukebox convert transformers)."

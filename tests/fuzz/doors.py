@@ -19,6 +19,7 @@ import soundfile
 import torch
 from fuzz.mutations import mutated_bytes, mutated_json, mutated_safetensors, mutated_text
 from hypothesis import strategies as st
+from safetensors.torch import save
 from tiny import codes_in_s, tiny_pipeline, tiny_vqvae
 from tiny_training import loop_arguments, vqvae_trainer
 
@@ -28,6 +29,7 @@ from hf_jukebox import (
     JukeboxTokenizer,
     JukeboxVQVAE,
 )
+from hf_jukebox.adapters import load_adapter, unload_adapter
 from hf_jukebox.audio import audio_info, read_audio
 from hf_jukebox.convert import convert_openai, convert_transformers
 from hf_jukebox.lyrics import Lyrics
@@ -132,6 +134,23 @@ def torch_file(*, zipped: bool = True, codes: bool = True) -> bytes:
         content = {"model": {"a": torch.ones(3)}, "hps": {"sr": 44100, "downs_t": [3, 2], "level": 1}, "step": 3}
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
     return file.getvalue()
+
+
+@cache
+def adapter() -> tuple[Path, JukeboxPrior]:
+    prior = JukeboxPrior.from_pretrained(pipeline_folder() / "prior_0")
+    layers = [name for name, layer in prior.named_modules() if name.endswith(("fc1", "qkv_proj"))][:2]
+    weights = {}
+    for name in layers:
+        layer = prior.get_submodule(name)
+        weights[f"base_model.model.{name}.lora_A.weight"] = torch.ones(2, layer.in_features)
+        weights[f"base_model.model.{name}.lora_B.weight"] = torch.ones(layer.out_features, 2)
+    folder = workshop() / "adapter"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(save(weights))
+    settings = {"peft_type": "LORA", "lora_alpha": 4, "r": 2, "alpha_pattern": {layers[0]: 8}, "use_rslora": False}
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return folder, prior
 
 
 def copied(folder: Path, to: Path, name: str, content: bytes) -> Path:
@@ -308,6 +327,15 @@ def enter_transformers(content: bytes, folder: Path) -> None:
     convert_transformers(folder / "in", folder / "out")
 
 
+def enter_adapter(name: str) -> Callable[[bytes, Path], object]:
+    def enter(content: bytes, folder: Path) -> None:
+        good, prior = adapter()
+        load_adapter(prior, copied(good, folder / "a", name, content))
+        unload_adapter(prior)
+
+    return enter
+
+
 def json_of(path: Callable[[], Path]) -> Callable[[], st.SearchStrategy[bytes]]:
     return lambda: mutated_json(json.loads(path().read_text("utf-8")))
 
@@ -373,6 +401,12 @@ DOORS: dict[str, Door] = {
     "tokenizer_config.json": Door(
         json_of(lambda: pipeline_folder() / "tokenizer/tokenizer_config.json"),
         enter_tokenizer("tokenizer_config.json"),
+    ),
+    "adapter_config.json": Door(
+        json_of(lambda: adapter()[0] / "adapter_config.json"), enter_adapter("adapter_config.json")
+    ),
+    "adapter": Door(
+        tensors_of(lambda: adapter()[0] / "adapter_model.safetensors"), enter_adapter("adapter_model.safetensors")
     ),
     "index of codes": Door(json_of(lambda: codes_folder() / "index.json"), enter_codes("index.json")),
     "shard of codes": Door(

@@ -70,4 +70,4 @@ def test_some_states_after_a_power_cut(pipe: JukeboxPipeline, tmp_path: Path) ->
 def test_every_state_after_a_power_cut(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     tried = try_states(pipe, tmp_path, None)
     print(f"{tried} states of a run opened")
-    assert tried > 100
+    assert tried > 50

@@ -46,4 +46,4 @@ def test_some_states_after_a_power_cut(tmp_path: Path) -> None:
 def test_every_state_after_a_power_cut(tmp_path: Path) -> None:
     tried = try_states(tmp_path, None)
     print(f"{tried} states of a training run opened")
-    assert tried > 100
+    assert tried > 50
