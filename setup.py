@@ -16,6 +16,7 @@ RUNTIME = [
     "jinja2>=3.1",
     "numpy>=2.0",
     "pillow>=11.0",
+    "pydantic>=2.10,<3",
     "pyyaml>=6.0",
     "rich>=13.9",
     "safetensors>=0.8",

@@ -48,6 +48,7 @@ def bits_per_code(pipe: JukeboxPipeline, prior: JukeboxPrior, codes: list[torch.
                 total_length=total + 1,
                 offset=start * config.hop_length,
                 window_length=config.window_length,
+                allow_beyond=True,  # the last window may be a part of one
             )
             inputs["labels"] = rows["labels"].to(window.device)
         loss = prior(window, **inputs).code_loss

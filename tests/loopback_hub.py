@@ -28,6 +28,8 @@ class LoopbackHub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.read: list[str] = []  # paths of files that were sent
+        self.revisions: set[str] = set()  # those that files or lists of files were asked for
         self.revisions: set[str] = set()
 
     @property
@@ -88,13 +90,17 @@ class _Handler(BaseHTTPRequestHandler):
         repository = "/".join(owner_and_name if about else parts[:2])
         files = self.server.repositories.get(repository)
         self.server.revisions |= {after for word, after in pairwise(parts) if word in ("resolve", "revision", "tree")}
+        self.server.revisions |= {after for word, after in pairwise(parts) if word in ("resolve", "revision", "tree")}
         if files is None:
             self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         elif about and "tree" in parts:
             self._answer([{"type": "file", "path": path, "size": len(x), "oid": _oid(x)} for path, x in files.items()])
         elif about:
             self._answer({"id": repository, "sha": COMMIT, "siblings": [{"rfilename": path} for path in files]})
-        elif (path := "/".join(parts[4:])) in files:  # OWNER/NAME/resolve/REVISION/PATH
+        elif parts[3] not in ("main", COMMIT):  # OWNER/NAME/resolve/REVISION/PATH
+            self._answer({"error": "Revision not found"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        elif (path := "/".join(parts[4:])) in files:
+            self.server.read.append(path)
             self._send(files[path], 200, {"ETag": f'"{_oid(files[path])}"', "X-Repo-Commit": COMMIT})
         else:
             headers = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}

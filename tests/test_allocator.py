@@ -1,9 +1,16 @@
-"""Memory that is given back and taken again, each time in a process of its own."""
+"""Memory that runs out, in all words, and memory that is given back and taken again, in a process of its own."""
 
+import errno
 import os
 import platform
 import subprocess
 import sys
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from hf_jukebox.allocator import is_out_of_memory
 
 TIMES, MEGABYTES = 20, 64
 TAKE_OFTEN = f"""
@@ -52,3 +59,54 @@ def test_freed_memory_goes_back_to_the_system() -> None:
         [sys.executable, "-c", GIVE_BACK], capture_output=True, text=True, check=True, env=environment
     )
     assert float(done.stdout) > (200 if platform.libc_ver()[0] == "glibc" else -1)  # of 250 MiB
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 8.00 PiB for an array"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB (GPU 0; 23.69 GiB total capacity)"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("HIP out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("XPU out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB, max allowed: 6.80 GB)."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
+            "allocate 80000000 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:80] data. DefaultCPUAllocator: not enough memory: you tried ..."),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("bad allocation"),
+        RuntimeError("unable to mmap 1024 bytes from file <x>: Cannot allocate memory (12)"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        SafetensorError("Error while serializing: I/O error: Cannot allocate memory (os error 12)"),
+    ],
+    ids=lambda error: str(error)[:40],
+)
+def test_a_lack_of_memory_is_recognised_in_all_its_words(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"),
+        ValueError("out of memory lane is no known song"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        KeyboardInterrupt(),
+        SafetensorError("Error while deserializing header: invalid header"),
+    ],
+    ids=lambda error: str(error)[:40],
+)
+def test_other_errors_are_no_lack_of_memory(error: BaseException) -> None:
+    assert not is_out_of_memory(error)
+
+
+def test_what_torch_says_of_too_large_a_tensor_is_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.zeros(2**60, dtype=torch.uint8)
+    assert is_out_of_memory(raised.value)

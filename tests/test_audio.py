@@ -1,5 +1,6 @@
 """Audio in and out, on real files of every format that is promised."""
 
+import io
 import os
 import tracemalloc
 
@@ -8,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from hf_jukebox.audio import audio_info, iter_audio, prepare_audio, read_audio, write_audio
+from hf_jukebox.audio import audio_info, iter_audio, level_remark, prepare_audio, read_audio, write_audio
 
 # name, format, subtype, largest error of a decoded sample
 FORMATS = [
@@ -368,3 +369,40 @@ def test_folder_that_may_not_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.write_bytes", refuse)
     with pytest.raises(PermissionError, match=r"out\.wav cannot be written: Permission denied"):
         write_audio(tmp_path / "out.wav", sine(0.1, 22050), 22050)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".mp3"])
+def test_contents_and_open_files_are_read_as_their_paths_are(tmp_path, suffix):
+    path = tmp_path / f"sound{suffix}"
+    soundfile.write(path, music(44100), 44100)
+    content = path.read_bytes()
+    part = {"offset_in_s": 0.2, "duration_in_s": 0.5}
+    for source in (str(path), content, io.BytesIO(content)):
+        assert audio_info(source).frames == audio_info(path).frames
+        np.testing.assert_array_equal(read_audio(source, 22050, **part), read_audio(path, 22050, **part))
+    with open(path, "rb") as file:
+        file.seek(100)  # wherever it stands
+        np.testing.assert_array_equal(read_audio(file, 22050), read_audio(path, 22050))
+        assert not file.closed
+    with pytest.raises(ValueError, match="The audio is empty"):
+        read_audio(b"", 22050)
+    with pytest.raises(ValueError, match="The audio is not audio that can be read"):
+        read_audio(io.BytesIO(b"no music" * 100), 22050)
+
+
+def test_a_path_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_audio("~/sound.wav", music(1000)[:, 0], 44100)
+    assert (tmp_path / "sound.wav").is_file()
+    assert audio_info("~/sound.wav").frames == len(read_audio("~/sound.wav", 44100)) == 1000
+
+
+def test_remarks_on_the_level_of_a_prompt(tmp_path):
+    path, sound = tmp_path / "inverted.wav", music(44100)[:, 0]
+    soundfile.write(path, np.stack([sound, -sound], 1), 44100)
+    mixed = read_audio(path, 44100)
+    assert "channels cancel out" in level_remark(mixed, path)
+    assert level_remark(mixed) == level_remark(np.zeros(100)) == "is silent."
+    assert level_remark(sound * 4.1 / np.abs(sound).max()).startswith("exceeds full scale (its peak is 4.1)")
+    assert "very quiet" in level_remark(sound * 0.003)
+    assert level_remark(sound) is None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 
 import pytest
 
-from hf_jukebox.lyrics import Lyrics, clean_lyrics, timed_lines
+from hf_jukebox.lyrics import Lyrics, clean_lyrics, timed_lines, unread_stamp
 from hf_jukebox.presets import ALPHABET_V2, ALPHABET_V3
 
 CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя .,\n"
@@ -27,12 +28,34 @@ def window(lyrics: Lyrics, size: int, seconds: float, total: float = 100.0) -> s
         ("a & b\r\n{c}", ALPHABET_V2, "a  b\nc"),
         ("Привет", ALPHABET_V2, "Privet"),
         ("привет, мир\\да! ☃", CYRILLIC, "привет, мир\nда "),
+        (
+            "one\rtwo\x0bthree\x0cfour\x85five\u2028six\u2029seven\r\n",
+            ALPHABET_V3,
+            "one\ntwo\nthree\nfour\nfive\nsix\nseven\n",
+        ),
+        ("\ufeffla\ufeff", ALPHABET_V3, "la"),
+        (r"a bare back\slash", ALPHABET_V3, "a bare back\nslash"),
+        ("“don’t” — café 👋 ♪ la", ALPHABET_V3, '"don\'t" -- cafe   la'),
         ("щука and co", "щука" + string.ascii_lowercase, "щукаandco"),
         ("", ALPHABET_V2, ""),
     ],
 )
 def test_cleaning_spells_text_in_the_alphabet(text: str, alphabet: str, expected: str) -> None:
     assert clean_lyrics(text, alphabet) == expected
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("alphabet_form", ["NFC", "NFD"])
+def test_letters_with_accents_are_kept_however_they_are_composed(form: str, alphabet_form: str) -> None:
+    alphabet = "".join(dict.fromkeys(unicodedata.normalize(alphabet_form, CYRILLIC)))
+    cleaned = clean_lyrics(unicodedata.normalize(form, "ёлка йод café"), alphabet)
+    assert cleaned == unicodedata.normalize(alphabet_form, "ёлка йод ")
+
+
+def test_an_alphabet_may_hold_a_letter_that_is_composed_otherwise() -> None:
+    assert (
+        clean_lyrics("\u212b \u00c5 A\u030a", "\u212b ") == "\u212b \u212b \u212b"
+    )  # the sign of the unit, and the letter
 
 
 def test_short_lyrics_are_padded_on_the_left_and_fitting_ones_taken_whole() -> None:
@@ -71,12 +94,49 @@ continued
 
 
 @pytest.mark.parametrize(
+    ("stamp", "seconds"),
+    [
+        ("[00:02,00]", 2.0),
+        ("[1:02:03.50]", 3723.5),
+        ("[01:02:03,5]", 3723.5),
+        ("[00:01.1234]", 1.1234),
+        ("[00:01.123456789]", 1.123456789),
+        ("[00:75.50]", 75.5),
+        ("[01:00:50]", 60.5),
+        ("[2:10]", 130.0),
+        ("[00:01." + "9" * 400 + "]", 2.0),
+    ],
+)
+def test_stamps_of_other_programs(stamp: str, seconds: float) -> None:
+    text = f"\ufeff{stamp}we <00:80,1>turn [00:81.00]the tide\u2028[99:00]{stamp}la"
+    assert timed_lines(text) == [(seconds, "we turn the tide"), (seconds, "la"), (5940.0, "la")]
+
+
+@pytest.mark.parametrize(
+    ("text", "stamp"),
+    [
+        ("[00;02] la\n[00;04] la\nla\nla", "[00;02]"),
+        ("(0:01) la\n(0:02) la", "(0:01)"),
+        ("{ 12.5 }la\n{13.5}la", "{ 12.5 }"),
+        ("[00:01.00]la\nla\n[00:02.00]la\nla\nla", "[00:01.00]"),
+        ("[1]\nla\n[2]\nla", None),
+        ("[12:30] is when the train leaves\nand I am late\nagain", None),
+        ("[Chorus]\nla\n[Verse 2]\nla", None),
+        ("", None),
+    ],
+)
+def test_digits_in_brackets_that_are_no_times_are_found(text: str, stamp: str | None) -> None:
+    assert unread_stamp(text) == stamp
+    assert timed_lines(text) == []
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "[Chorus]\nwe turn the tide\n[Verse: two]\nand again",
         "[12:30] is when the train leaves\nand I am late\nagain",
         "see you at [12:30]",
-        "[99:99.99] no clock shows this",
+        "[99:999.99] no clock shows this",
         "[ar:Somebody]\nno times at all",
         "",
     ],

@@ -387,12 +387,37 @@ def test_half_precision_halves_the_blocks_alone_and_runs(name: str, dtype: torch
     assert (step_logits(prior, inputs, known=7) - expected[:, 7:]).abs().max() < tolerance
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_cast_to_half_precision_a_prior_is_as_if_it_was_loaded_in_it(dtype: torch.dtype, tmp_path: Path) -> None:
+    random_prior("lyrics_order_8").save_pretrained(tmp_path)
+    loaded = JukeboxPrior.from_pretrained(tmp_path, dtype=dtype).state_dict()
+    casts = [lambda prior: prior.to(dtype), lambda prior: prior.to("cpu", dtype), lambda prior: prior.to(dtype=dtype)]
+    casts += [lambda prior: prior.half() if dtype == torch.float16 else prior.bfloat16()]
+    casts += [lambda prior: prior.double().to(dtype)]
+    for cast in casts:
+        prior = cast(random_prior("lyrics_order_8"))
+        assert prior.dtype == dtype
+        for name, weight in prior.state_dict().items():
+            assert weight.dtype == loaded[name].dtype and torch.equal(weight, loaded[name]), name
+        assert prior.float().token_embedding.weight.dtype == prior.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_prior_saved_in_half_precision_is_loaded_in_it(dtype: torch.dtype, tmp_path: Path) -> None:
+    random_prior("folded").to(dtype).save_pretrained(tmp_path)
+    assert JukeboxPriorConfig.from_pretrained(tmp_path).dtype == dtype
+    for options in ({}, {"dtype": "auto"}):
+        prior = JukeboxPrior.from_pretrained(tmp_path, **options)
+        assert prior.dtype == dtype and prior.head.weight.dtype == torch.float32
+    assert JukeboxPrior.from_pretrained(tmp_path, torch_dtype="float32").dtype == torch.float32
+
+
 def test_a_prior_halved_as_a_whole_runs_too() -> None:
-    """`pipe.to(torch.bfloat16)` casts every weight."""
+    """Frameworks that cast parameters themselves halve every weight."""
     reference = random_prior("lyrics_order_8")
     prior = JukeboxPrior(reference.config)
     prior.load_state_dict(reference.state_dict())
-    prior.eval().to(torch.bfloat16)
+    torch.nn.Module.to(prior.eval(), torch.bfloat16)
     inputs = random_inputs(prior.config)
     expected = full_logits(reference, inputs)
     assert (full_logits(prior, inputs) - expected).abs().max() < 0.3 * expected.abs().max()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -144,11 +145,24 @@ def test_single_values_stand_for_every_song(tokenizer: JukeboxTokenizer) -> None
         ({"offset": "0"}, "offset must be a whole number of samples, not '0'"),
         ({"window_length": 1.5}, "window_length must be a whole number of samples"),
         ({"total_length": [RATE, 0], "lyrics": "long enough"}, "total_length must be above 0 samples, not 0"),
+        ({"total_length": 240}, "window of 4000 samples from sample 0 on ends after its song of 240; .* seconds times"),
+        ({"offset": [0, 96001]}, "window of 4000 samples from sample 96001 on ends after its song of 100000"),
+        ({"offset": -1}, "offset must be at least 0 samples, not -1"),
+        ({"window_length": 0}, "window_length must be above 0 samples, not 0"),
+        ({"total_length": 10**30}, "total_length is too large"),
     ],
 )
 def test_bad_requests_get_one_clear_sentence(tokenizer: JukeboxTokenizer, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         tokenizer(**(CLIP | change))
+
+
+def test_a_window_may_reach_beyond_its_song_where_the_caller_says_so(tokenizer: JukeboxTokenizer) -> None:
+    beyond = CLIP | {"total_length": 1000, "lyrics": "abc", "allow_beyond": True}
+    assert tokenizer(**beyond)["labels"][0, :3].tolist() == [1000, 0, 4000]
+    assert tokenizer.lyric_indices(**beyond).shape == (1, 6)
+    with pytest.raises(ValueError, match="ends after its song"):
+        tokenizer.lyric_indices(**(beyond | {"allow_beyond": False}))
 
 
 def test_unknown_names_warn_once_with_the_closest(tokenizer: JukeboxTokenizer) -> None:
@@ -166,6 +180,39 @@ def test_unknown_names_warn_once_with_the_closest(tokenizer: JukeboxTokenizer) -
     assert len(caught) == 1 and caught[0].filename == __file__
     with pytest.warns(UserWarning, match="The Winston"):  # another tokenizer tells its own user
         JukeboxTokenizer(tokenizer.vocabularies)(artist="The Winston", **CLIP)
+
+
+@pytest.mark.parametrize("name", ["米津玄師", "!!!"])
+def test_a_name_of_which_the_rules_leave_nothing_warns_as_an_unknown_one(
+    tokenizer: JukeboxTokenizer, name: str
+) -> None:
+    request = CLIP | {"level": 1}
+    for kind in ("artist", "genre"):
+        with pytest.warns(UserWarning, match=f"Level 1 does not know the {kind} '{name}' .* a-z and 0-9") as caught:
+            labels = tokenizer(**{kind: name}, **request)["labels"]
+        assert labels[0, 3:].tolist() == [0, 0, -1, -1]
+        assert len(caught) == 1 and caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tokenizer(artist=[" ", "\ufeff", "unknown "], genre=["", None, "\t"], **request)
+    # an id that the table has for such a name is not taken from it
+    named = JukeboxTokenizer({1: replace(tokenizer.vocabularies[1], artists={"": 7})})
+    assert named(artist="!!!", genre="soul", **request)["labels"][0, 3] == 7
+
+
+def test_spaces_case_and_composition_make_no_other_name(tokenizer: JukeboxTokenizer) -> None:
+    ways = ["céline dion", " Céline  Dion ", unicodedata.normalize("NFD", "CÉLINE DION"), "\ufeffCéline\u00a0Dion"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = tokenizer(artist=ways, genre="Deep\tHouse ", **(CLIP | {"level": 2}))["labels"]
+    assert labels[:, 3].tolist() == [1] * 4 and labels[:, 4].tolist() == [4] * 4
+
+
+def test_lyrics_with_odd_stamps_are_read_as_text_with_one_warning(tokenizer: JukeboxTokenizer) -> None:
+    with pytest.warns(UserWarning, match=r"read as text without times, '\[00;01\]' included") as caught:
+        tokenizer(lyrics="[00;01]la\n[00;02]la", **CLIP)
+        tokenizer(lyrics="[00;01]la\n[00;02]la", **CLIP)
+    assert len(caught) == 1
 
 
 def test_v2_genres_are_words_and_too_many_are_cut_with_a_warning(tokenizer: JukeboxTokenizer) -> None:

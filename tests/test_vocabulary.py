@@ -17,7 +17,11 @@ from hf_jukebox.vocabulary import LevelVocabulary, normalize_name, read_ids
         ("Céline Dion", "c_line_dion", "céline dion"),
         ("N.W.A", "n_w_a", "n.w.a"),
         ("Hip Hop/Rap & Soul-Funk", "hip_hop_rap_soul_funk", "hip hop/rap & soul-funk"),
-        ("  ", "", "  "),
+        ("  ", "", ""),
+        ("\ufeff Céline\u00a0\t Dion ", "c_line_dion", "céline dion"),
+        ("Ce\u0301line Dion", "c_line_dion", "céline dion"),
+        ("!!!", "", "!!!"),
+        ("米津玄師", "", "米津玄師"),
     ],
 )
 def test_names_are_written_by_the_rules(name: str, v2: str, v3: str) -> None:
@@ -30,7 +34,17 @@ def test_a_table_may_hold_shared_ids_empty_names_and_semicolons(tmp_path: Path) 
     assert read_ids(path) == {"unknown": 0, "": 0, "beyoncé": 1, "semi;colon": 2, "twice": 4}
 
 
-@pytest.mark.parametrize("line", ["no id", "name;", "name;one", "name;-1", ""])
+def test_a_table_that_was_edited_by_hand_is_read_as_it_is_meant(tmp_path: Path) -> None:
+    path = tmp_path / "ids.txt"
+    path.write_bytes("\ufeff\r\na;1\r\n\r\n b\u00a0;2 \r\nBeyonce\u0301 ;3\r\nb;2\r\n  \r\n".encode())
+    assert read_ids(path) == {"a": 1, "b": 2, "beyoncé": 3}
+    path.write_bytes(b"a;1\rb;2\r")  # line breaks of an old Macintosh
+    assert read_ids(path) == {"a": 1, "b": 2}
+    path.write_bytes(b"ella;1\nella ;2\n")  # two names of the table keep their ids
+    assert read_ids(path) == {"ella": 1, "ella ": 2}
+
+
+@pytest.mark.parametrize("line", ["no id", "name;", "name;one", "name;-1", "name;" + "9" * 5000])
 def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "v2_artist_ids.txt"
     path.write_text(f"unknown;0\n{line}\nx;1\n")
@@ -51,6 +65,32 @@ def test_published_names_that_break_their_own_rules_are_found() -> None:
     vocabulary = LevelVocabulary("v2", {"r_e_m_": 7, "keb_mo_": 8, "keb_mo": 9}, {})
     assert vocabulary.artist_ids["r_e_m"] == 7
     assert vocabulary.artist_ids["keb_mo"] == 9
+
+
+@pytest.mark.parametrize("rules", ["v2", "v3"])
+def test_every_way_to_write_a_name_is_one_id(rules: str) -> None:
+    tables = ({normalize_name("Ella Fitzgerald", rules): 4, normalize_name("Beyoncé", rules): 5}, {})
+    vocabulary = LevelVocabulary(rules, *tables)
+    ways = [
+        "Ella Fitzgerald",
+        "Ella Fitzgerald ",
+        " ella\u00a0 fitzgerald",
+        "ELLA\tFITZGERALD",
+        "\ufeffElla Fitzgerald",
+    ]
+    assert [vocabulary.artist_id(way) for way in ways] == [4] * len(ways)
+    ways = ["Beyoncé", "Beyonce\u0301", " BEYONCE\u0301"]
+    assert [vocabulary.artist_id(way) for way in ways] == [5] * len(ways)
+    assert vocabulary.artist_id("somebody") is None
+
+
+def test_tables_of_earlier_versions_keep_their_ids() -> None:
+    """They were looked up by the lower-cased name alone, and may hold names that are one name now."""
+    table = {"ella": 1, "ella ": 2, " ": 3, "beyonce\u0301": 4, "miles\u00a0davis": 5, "x  y": 6}
+    vocabulary = LevelVocabulary("v3", table, table)
+    assert {name: vocabulary.artist_id(name.upper()) for name in table} == table
+    assert {name: vocabulary.genre_id(name) for name in table} == table
+    assert [vocabulary.artist_id(name) for name in (" Ella", "Beyoncé", "Miles Davis", "X Y")] == [1, 4, 5, 6]
 
 
 @pytest.mark.parametrize(

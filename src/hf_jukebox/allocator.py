@@ -1,14 +1,42 @@
-"""What becomes of memory that is given back, on a CPU with glibc; other C libraries are left alone."""
+"""Memory that runs out, and what becomes of memory that is given back: on a CPU with glibc alone."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import platform
+
+# Parts of the messages of torch, its libraries and the system; compared in lower case.
+_OUT_OF_MEMORY = (
+    "out of memory",  # CUDA, HIP, MPS and XPU, each with its name in front
+    "can't allocate memory",  # DefaultCPUAllocator
+    "cannot allocate memory",  # the system, such as for mapping a file
+    "not enough memory",  # DefaultCPUAllocator on Windows
+    "std::bad_alloc",
+    "bad allocation",  # the same on Windows
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "cudnn error: cudnn_status_not_supported",  # cuDNN finds no plan that fits
+    "insufficient memory",
+)
 
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on whatever device and in whatever words."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    # safetensors has an error class of its own, which derives from Exception.
+    if not isinstance(error, RuntimeError) and type(error).__name__ != "SafetensorError":
+        return False
+    text = str(error).lower()
+    return any(part in text for part in _OUT_OF_MEMORY)
 
 
 def keep_freed_memory() -> None:

@@ -4,69 +4,67 @@ libsndfile decodes (wav, flac, ogg and mp3, without a system ffmpeg) and soxr re
 mono float32, [T] or [B, T], nominally in [-1, 1].
 """
 
+from __future__ import annotations
+
 import io
 import os
+import warnings
 import wave
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 import soxr
-import torch
 
-from .files import replacing
+from .audio_files import AudioInfo, AudioSource, open_audio
+from .files import replacing, user_path
 
-READABLE = "wav, flac, ogg (Vorbis or Opus) or mp3"
+if TYPE_CHECKING:  # a mistyped file name is reported without waiting for torch
+    import torch
+
+__all__ = [
+    "AudioInfo",
+    "AudioSource",
+    "audio_info",
+    "iter_audio",
+    "level_remark",
+    "prepare_audio",
+    "read_audio",
+    "resampled_length",
+    "to_pcm",
+    "write_audio",
+    "write_wav",
+]
 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
-_ELSEWHERE = {".aac", ".alac", ".ape", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma", ".wv"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
+_SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; what decoding a lossy file adds to full scale is less
 
 
-@dataclass(frozen=True)
-class AudioInfo:
-    """What the header of an audio file says; the number of frames of an mp3 without a seek table is an estimate."""
+def audio_info(source: AudioSource) -> AudioInfo:
+    """Read the length, sampling rate and channels of an audio file.
 
-    frames: int
-    sampling_rate: int
-    channels: int
-
-    @property
-    def duration_in_s(self) -> float:
-        return self.frames / self.sampling_rate
-
-
-class _ForwardSoundFile(soundfile.SoundFile):
-    """A file that is read from front to back.
-
-    soundfile seeks to the current position after every read of a seekable file. In an mp3 that drops the decoder's bit
-    reservoir, and the first samples of each block are wrong; so this file says that it cannot seek.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def audio_info(path: str | os.PathLike[str]) -> AudioInfo:
-    """Frames, sampling rate and channels of an audio file.
+    The length is what can be read, whatever the header says: the frames of an mp3 are counted, and a flac is decoded
+    once if its header leaves the length open, or if it ends before its header says.
 
     Raises:
         OSError: if the file is missing, is a folder or may not be read.
         ValueError: if the file is empty or is not audio.
     """
-    with _open(path) as file:
-        return AudioInfo(frames=file.frames, sampling_rate=file.samplerate, channels=file.channels)
+    with open_audio(source) as reader:
+        return reader.info()
 
 
 def read_audio(
-    path: str | os.PathLike[str],
+    source: AudioSource,
     sampling_rate: int,
     *,
     offset_in_s: float = 0.0,
     duration_in_s: float | None = None,
     mix: bool = True,
+    info: AudioInfo | None = None,
 ) -> np.ndarray:
     """Read a file, or a part of it, at `sampling_rate`.
 
@@ -74,11 +72,14 @@ def read_audio(
     frames, or as many as there are. It is decoded, mixed and resampled in blocks: only the result has to fit in memory.
 
     Args:
-        path: A wav (integer or float), flac, ogg or mp3 file of any rate and number of channels.
+        source: A wav (integer or float), flac, ogg or mp3 file of any rate and number of channels: its path, its
+            content as bytes, or a binary file, which is read from its beginning and left open.
         sampling_rate: Rate of the result in Hz.
         offset_in_s: Where to begin, in seconds.
         duration_in_s: How much to read, in seconds; by default all that follows.
         mix: Average the channels. Without it they stay apart.
+        info: Of this very file, from [`audio_info`]: then an mp3 is read from the place asked for, without a look at
+            what is before it. Without it there is a warning of an mp3 that ends before its header says.
 
     Returns:
         float32 [T], or [T, channels] without `mix`, where T = round(frames * sampling_rate / rate of the file).
@@ -90,7 +91,8 @@ def read_audio(
     """
     samples = bytearray()  # grows in place: a list of blocks would need the memory twice when it is joined
     channels = 1
-    for block in iter_audio(path, sampling_rate, offset_in_s=offset_in_s, duration_in_s=duration_in_s, mix=mix):
+    part = iter_audio(source, sampling_rate, offset_in_s=offset_in_s, duration_in_s=duration_in_s, mix=mix, info=info)
+    for block in part:
         channels = 1 if block.ndim == 1 else block.shape[1]
         samples += block.tobytes()
     audio = np.frombuffer(samples, dtype=np.float32)
@@ -98,13 +100,14 @@ def read_audio(
 
 
 def iter_audio(
-    path: str | os.PathLike[str],
+    source: AudioSource,
     sampling_rate: int,
     *,
     offset_in_s: float = 0.0,
     duration_in_s: float | None = None,
     mix: bool = True,
     block_in_s: float = 10.0,
+    info: AudioInfo | None = None,
 ) -> Iterator[np.ndarray]:
     """The result of `read_audio` in blocks of about `block_in_s` seconds; joined, they are equal to it."""
     _check_sampling_rate(sampling_rate)
@@ -115,9 +118,12 @@ def iter_audio(
     if not block_in_s > 0:
         raise ValueError(f"block_in_s must be positive, got {block_in_s}.")
 
-    with _open(path) as file:
-        rate_in = file.samplerate
-        _skip(file, round(offset_in_s * rate_in), path)
+    with open_audio(source, info) as file:
+        name, rate_in = file.name, file.sampling_rate
+        if info is None and file.index is not None and (remark := file.info().remark) is not None:
+            warnings.warn(f"{name} {remark}", UserWarning, stacklevel=2)
+        if offset_in_s > 0:
+            file.start_at(round(offset_in_s * rate_in))
         wanted = None if duration_in_s is None else max(1, round(duration_in_s * rate_in))
         resampler = None
         if rate_in != sampling_rate:
@@ -131,7 +137,8 @@ def iter_audio(
         ended = False
         while not ended:
             size = block_size if wanted is None else min(block_size, wanted - frames)
-            block = _read_block(file, size, path)  # [size, channels]; shorter at the end of the file
+            block = file.read(size)  # [size, channels]; shorter at the end of the file
+            _check_finite(block, name)
             frames += len(block)
             ended = len(block) < block_size
             block = block.mean(axis=1) if mix else block
@@ -144,9 +151,32 @@ def iter_audio(
                 yield block
     if frames == 0:
         place = f" after {offset_in_s} s; choose a smaller offset_in_s" if offset_in_s else ""
-        raise ValueError(f"{path} has no samples{place}.")
+        raise ValueError(f"{name} has no samples{place}.")
     if given == 0:
-        raise ValueError(f"{path} is too short: {frames} samples are none at {sampling_rate} Hz.")
+        raise ValueError(f"{name} is too short: {frames} samples are none at {sampling_rate} Hz.")
+
+
+def level_remark(
+    samples: np.ndarray, source: AudioSource | None = None, duration_in_s: float | None = None
+) -> str | None:
+    """Say in a sentence why music at this level is of little use as a prompt; None where it is fine.
+
+    Args:
+        samples: [T], float, mixed to mono.
+        source, duration_in_s: Where they were read from; then silence is told from channels that cancel out.
+    """
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak >= _TOO_LOUD:
+        return f"exceeds full scale (its peak is {peak:.1f}); scale it down to a peak of 1."
+    if peak >= _QUIET:
+        return None
+    if peak >= _SILENT:
+        return f"is very quiet (its peak is {peak:.4f}); scale it up."
+    if source is not None:
+        apart = read_audio(source, audio_info(source).sampling_rate, duration_in_s=duration_in_s, mix=False)
+        if np.abs(apart).max() >= _QUIET:
+            return "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
+    return "is silent."
 
 
 def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampling_rate_out: int) -> np.ndarray:
@@ -191,7 +221,7 @@ def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: 
         OSError: if `path` is a folder, its folder is missing, or it may not be written.
         ValueError: if the suffix is another one, or the audio is not [T], is empty or not finite.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.suffix.lower() not in _WRITABLE:
         raise ValueError(f"{path} must end in .wav or .flac, the formats that are written.")
     _check_sampling_rate(sampling_rate)
@@ -236,49 +266,6 @@ def resampled_length(frames: int, sampling_rate_in: int, sampling_rate_out: int)
     return round(frames * sampling_rate_out / sampling_rate_in)
 
 
-def _open(path: str | os.PathLike[str]) -> _ForwardSoundFile:
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; give the name of an audio file.")
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {path}; check the name of the audio file.")
-    if not os.access(path, os.R_OK):
-        raise PermissionError(f"{path} may not be read; check its permissions.")
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes); give a {READABLE} file.")
-    try:
-        return _ForwardSoundFile(path)
-    except (
-        soundfile.LibsndfileError,
-        TypeError,
-    ) as error:  # TypeError: soundfile wants to be told the rate of a .raw file
-        if path.suffix.lower() in _ELSEWHERE:
-            message = f"{path}: {path.suffix} is not supported; convert it to {READABLE}."
-        else:
-            message = f"{path} is not audio that can be read; give a {READABLE} file."
-        raise ValueError(message) from error
-
-
-def _skip(file: _ForwardSoundFile, frames: int, path: str | os.PathLike[str]) -> None:
-    """Move from the start of the file to `frames`, or to its end."""
-    if file.format != "MP3":
-        file.seek(min(frames, file.frames))
-        return
-    # The position after a seek in an mp3 is a guess where the file has no seek table: decode up to it instead.
-    while frames > 0 and (block := _read_block(file, min(frames, 10 * file.samplerate), path)).size:
-        frames -= len(block)
-
-
-def _read_block(file: _ForwardSoundFile, frames: int, path: str | os.PathLike[str]) -> np.ndarray:
-    """The next `frames` frames [frames, channels] float32, fewer at the end of the file."""
-    try:
-        block = file.read(frames, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is damaged or cut short ({error.error_string.rstrip('.')}).") from error
-    _check_finite(block, str(path))
-    return block
-
-
 def _fit(samples: np.ndarray, length: int) -> np.ndarray:
     """Cut the first axis to `length`, or pad it with zeros: soxr rounds halves up, and so may differ by a sample."""
     missing = max(0, length - len(samples))
@@ -287,7 +274,7 @@ def _fit(samples: np.ndarray, length: int) -> np.ndarray:
 
 def _as_float32(audio: np.ndarray | torch.Tensor) -> np.ndarray:
     """A float32 copy on the CPU; integer PCM scaled by its full range."""
-    if isinstance(audio, torch.Tensor):
+    if not isinstance(audio, np.ndarray) and hasattr(audio, "detach"):  # a tensor, told without importing torch
         audio = audio.detach().cpu()
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     samples = np.asarray(audio)

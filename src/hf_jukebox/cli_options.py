@@ -41,7 +41,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the
 LowMemory = Annotated[bool, typer.Option("--low-memory", help="Leave the priors on disk until each is drawn with.")]
 Artist = Annotated[str | None, typer.Option(help="Artist, as the model knows it.")]
 Genre = Annotated[str | None, typer.Option(help="Genre, as the model knows it.")]
-Lyrics = Annotated[str | None, typer.Option(help="Lyrics of the whole song.")]
+Lyrics = Annotated[str | None, typer.Option(help=r"Lyrics of the whole song; \n begins a new line.")]
 LyricsFile = Annotated[Path | None, a_path(help="Lyrics from a text or .lrc file.")]
 TotalSeconds = Annotated[float | None, typer.Option(help="Length of the song that this is a part of.")]
 Temperature = Annotated[str | None, typer.Option(help=f"Below 1 is safer, above wilder: {BY_LEVEL}.")]
@@ -143,9 +143,13 @@ def check_choices(device: str | None, dtype: str | None, upsampling: str = "sequ
 
 
 def read_lyrics(lyrics: str | None, lyrics_file: Path | None) -> str | None:
-    """Lyrics from the one option or the other."""
+    r"""Lyrics from the one option or the other; in those of the command line a typed `\n` begins a new line.
+
+    Raises:
+        OSError, ValueError: both are given, or the file cannot be read.
+    """
     if lyrics_file is None:
-        return lyrics
+        return None if lyrics is None else lyrics.replace(r"\n", "\n")
     if lyrics is not None:
         raise ValueError("Give the lyrics as --lyrics or as --lyrics-file, not both.")
     return read_text(lyrics_file)

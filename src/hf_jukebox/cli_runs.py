@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,10 +49,8 @@ from .terminal import (
     check_no_run,
     check_run,
     check_writable,
-    command,
     command_errors,
     error_console,
-    is_path,
     load_pipeline,
     status,
     tell_result,
@@ -158,14 +157,20 @@ def upsample(
         check_choices(device, dtype)
         check_writable(output)
         device = check_device(device)
-        from .runs.published import read_published_codes
+        from .runs.published import levels_to_upsample, read_published_codes
 
         codes = read_published_codes(source)
         check_no_run(output)
         with status(f"Loading {model or 'the demo model'} ...", quiet):
             pipeline = load_pipeline(model, device, dtype, low_memory=low_memory, revision=revision)
+        below = levels_to_upsample(codes, pipeline.system)
+        if not any(name in changes for name in ("artist", "genre", "lyrics", "total_length_in_s")):
+            warnings.warn(
+                f"The labels in {source} are not read; give those of the song again: --artist, --genre, --lyrics, "
+                "--total-seconds.",
+                stacklevel=1,
+            )
         changes |= generator(seed)
-        below = [level for level in range(len(codes)) if codes[level] is None]
         with drawing_to(output, quiet, progress) as callback:
             pipeline(codes=codes, levels=below, output_dir=output, output_type="latent", callback=callback, **changes)
 
@@ -197,8 +202,9 @@ def drawing_to(run_dir: Path, quiet: bool, style: ProgressStyle) -> Iterator[Cal
 
 def _check(run_dir: Path, model: str | None, revision: str | None, device: str | None, dtype: str | None) -> str | None:
     """Check what needs neither model nor run; return the device in torch's words."""
-    if model is not None or revision is None:
-        check_model(model, revision)
+    if revision is not None and model is None:
+        raise ValueError("--revision is that of a Hub repository; name the repository with --model.")
+    check_model(model, revision)
     check_choices(device, dtype)
     check_run(run_dir)
     return check_device(device)
@@ -219,17 +225,13 @@ def _load_model_of(
         OSError: it is not where it was; the message names `--model`.
     """
     with status(f"Loading {model or f'the model of {run_dir}'} ...", quiet):
-        from .runs.folder import JukeboxRun
+        from .runs.contents import RunContents
+        from .runs.model_source import model_of_run
 
-        record = JukeboxRun.open(run_dir).step.model
-        source = model or record.source
-        if model is None and source is not None and is_path(source) and not Path(source).is_dir():
-            again = command("resume", run_dir)
-            raise OSError(
-                f"The model of {run_dir} is no longer in {source}; say where it is with --model, as in: {again} "
-                "--model FOLDER_OR_REPO"
-            )
-        return load_pipeline(source, device, dtype or record.dtype, low_memory=low_memory, revision=revision)
+        run = RunContents.open(run_dir)
+        source = model or model_of_run(run)
+        dtype = dtype or run.step.model.dtype
+        return load_pipeline(source, device, dtype, low_memory=low_memory, revision=revision)
 
 
 def _changes(

@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
+from .allocator import is_out_of_memory
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .runs.checkpoints import Checkpoints
 from .runs.folder import JukeboxRun
 from .runs.memory import fitting_batch_size
-from .sampling.level import DrawCode, Snapshot, draw_code
+from .sampling.level import DrawCode, Snapshot, draw_code, is_snapshot_of
 from .sampling.parallel import Seam, fade_seams
 from .sampling.piece import Piece
 from .sampling.processes import from_all, from_first, this_process
@@ -136,7 +137,6 @@ class Drawer:
                         break
             finally:
                 self._keep_codes(drawing, run)
-
         for results in from_all(drawing.results()):
             drawing.add(results)
         if run is not None and run.is_owner:
@@ -146,6 +146,12 @@ class Drawer:
     def _drawing(self, prior: JukeboxPrior, piece: Piece, level: int, started: dict[Rows, Snapshot]) -> LevelDrawing:
         """The drawing of a level by all processes, each of its share, in groups that are likely to fit into memory."""
         of_level, (number, count) = piece.levels[level], this_process()
+        for rows, snapshot in started.items():
+            if not is_snapshot_of(snapshot, prior, len(rows), rows[0].length):
+                raise ValueError(
+                    f"The run holds a window in progress that does not go with the prior of level {level}; remove the "
+                    "files in its folder 'state', and the window is sampled from its start."
+                )
         # All agree on what was begun; the windows in progress are read by each.
         begun = from_first(lambda: {rows: snapshot.codes for rows, snapshot in started.items()})
         read = {rows: started.get(rows, Snapshot(codes)) for rows, codes in begun.items()}
@@ -172,9 +178,28 @@ class Drawer:
         return sum(of_level.total - filled for of_level in below for filled in of_level.filled) // this_process()[1]
 
     def _keep_codes(self, drawing: LevelDrawing, run: JukeboxRun | None) -> None:
+        """Bring the piece up to date, and write its codes before the windows in progress, which take far more memory.
+
+        Raises:
+            MemoryError: there is none left to keep them; the codes are written all the same, and the run can be
+                resumed from them.
+        """
         drawing.collect()
-        if run is not None:
-            run.save(drawing.level, drawing.piece.levels[drawing.level], drawing.snapshots())
+        if run is None or drawing.has_let_go:
+            return
+        try:
+            run.save(drawing.level, drawing.piece.levels[drawing.level], drawing.snapshots)
+            return
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Out here nothing holds on to the tensors of the failed write any more.
+        codes = drawing.let_go()
+        run.save(drawing.level, drawing.piece.levels[drawing.level], lambda: codes)
+        raise MemoryError(
+            f"There is not enough memory to keep what is in progress at level {drawing.level}; the codes sampled so "
+            f"far are in {run.folder}: resume it with a smaller batch, such as --max-batch-size 1."
+        )
 
     def _keep_audio(self, piece: Piece, level: int, run: JukeboxRun) -> None:
         missing = run.missing_audio(level)
@@ -220,8 +245,13 @@ class Drawer:
                 genre=[song.genre for song in songs],
                 lyrics=[song.lyrics for song in songs],
                 total_length=[song.total_length for song in songs],
-                offset=[song.offset + start * config.hop_length for song, start in zip(songs, starts, strict=True)],
+                offset=[
+                    # What is drawn beyond the end of a song, to the length of a longer one beside it, is cut.
+                    min(song.offset + start * config.hop_length, song.total_length - 1)
+                    for song, start in zip(songs, starts, strict=True)
+                ],
                 window_length=config.window_length,
+                allow_beyond=True,
             )
             return rows["labels"].to(self.device)
 

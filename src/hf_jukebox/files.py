@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 _LOCK, _PID = ".lock", ".lock.pid"
+# What network drives and FUSE mounts answer when a folder is synchronised, which they need not or cannot.
+_CANNOT_SYNC_FOLDERS = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EBADF,
+    errno.EISDIR,
+    errno.ENOTTY,
+}
+_CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 @contextmanager
@@ -19,18 +36,19 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the file cannot be written; an older one is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.unlink(missing_ok=True)  # a link that lies there in its place would be written through
         yield unfinished
         _sync(unfinished)
         os.replace(unfinished, path)
-        if hasattr(os, "O_DIRECTORY"):  # on Windows a folder cannot be synchronised
-            _sync(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OSError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # what was wrong with it has been said
+            unfinished.unlink(missing_ok=True)
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
@@ -47,11 +65,31 @@ def read_text(path: str | os.PathLike[str]) -> str:
     """
     path = user_path(path)
     try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 in your editor.") from error
+        text = path.read_bytes().decode("utf-8-sig")
+        if "\0" in text:  # UTF-16 without a byte order mark, or no text at all
+            raise ValueError("it holds null characters")
     except OSError as error:
         raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8 in your editor.") from error
+    return text
+
+
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a file that holds a JSON object, as settings are.
+
+    Raises:
+        OSError: the file is missing, is a folder or cannot be read.
+        ValueError: the file is not UTF-8, not JSON, or holds something else than an object.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} should hold a JSON object, {{...}}, with settings.")
+    return content
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:
@@ -69,17 +107,39 @@ def locked(folder: Path) -> Iterator[None]:
         OSError: another process has it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / _LOCK).is_symlink():
+        raise OSError(f"{folder / _LOCK} is a link; remove it, since the lock of a folder must lie in it.")
     lock = FileLock(folder / _LOCK)
+    _acquire(lock, folder)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OSError(f"{folder} is being worked on by {_holder(folder)}; wait until it is done.") from error
-    try:
-        (folder / _PID).write_text(str(os.getpid()))
+        _write_holder(folder)
         yield
     finally:
         (folder / _PID).unlink(missing_ok=True)
         lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Take a lock; on a file system that has none, warn and go on without it."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OSError(f"{folder} is being worked on by {_holder(folder)}; wait until it is done.") from error
+    except (OSError, NotImplementedError) as error:  # older releases of filelock raise the latter for ENOSYS
+        if isinstance(error, OSError) and error.errno not in _CANNOT_LOCK:
+            raise OSError(f"{folder} cannot be locked: {error.strerror or error}.") from error
+        warnings.warn(
+            f"The file system of {folder} has no locks, so nothing keeps a second command from working there; run one "
+            "at a time.",
+            stacklevel=1,
+        )
+
+
+def _write_holder(folder: Path) -> None:
+    path = folder / _PID
+    path.unlink(missing_ok=True)
+    with path.open("x") as file:  # never through a link
+        file.write(str(os.getpid()))
 
 
 def _holder(folder: Path) -> str:
@@ -87,6 +147,21 @@ def _holder(folder: Path) -> str:
         return f"process {int((folder / _PID).read_text())}"
     except (OSError, ValueError):  # it has just begun, or just ended
         return "another process"
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder onto the disk, where the system and the file system can do that.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
+        return
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
 
 
 def _sync(path: Path) -> None:

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Any, Self
 
+import torch
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
 from .files import listed
+from .pretrained import check_model_source
 
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
 
 class CompleteModel(PreTrainedModel):
-    """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit it, and says which."""
+    """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit it, and says which.
+
+    In half precision the parts in `_keep_in_fp32_modules_strict` stay in float32, whether the model is loaded in it or
+    cast to it later.
+    """
 
     @classmethod
     def from_pretrained(
@@ -38,9 +45,11 @@ class CompleteModel(PreTrainedModel):
                 label tables.
 
         Raises:
-            OSError: there are no weights, or their file is damaged.
+            OSError: there is no such model, its layout is another one, or its weights are missing or damaged.
             ValueError: tensors are missing, unknown or of the wrong shape; the message names them.
         """
+        if pretrained_model_name_or_path is not None:
+            pretrained_model_name_or_path = check_model_source(pretrained_model_name_or_path, cls._model_type(), kwargs)
         try:
             with nullcontext() if ignore_mismatched_sizes else _report_held_back():
                 loaded: Any = super().from_pretrained(
@@ -62,6 +71,43 @@ class CompleteModel(PreTrainedModel):
                 f"The weights in {pretrained_model_name_or_path} do not fit {cls.__name__} with their config: {faults}."
             )
         return loaded if output_loading_info else model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the parts that may be halved; it is saved with the config, and loaded again."""
+        halved = (each.dtype for name, each in self.named_parameters() if not self._stays_in_float32(name))
+        return next((dtype for dtype in halved if dtype.is_floating_point), super().dtype)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Move the model, or cast it; half precision is for the parts that may be halved."""
+        device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype not in (torch.float16, torch.bfloat16):
+            return super().to(*args, **kwargs)
+        for module_name, module in self.named_modules():
+            for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+                # Quantised weights keep their own format.
+                if type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.is_floating_point():
+                    kept = self._stays_in_float32(f"{module_name}.{name}")
+                    tensor.data = tensor.data.to(torch.float32 if kept else dtype)
+        base: Any = super()
+        return base.to(device=device, non_blocking=non_blocking, memory_format=memory_format)
+
+    def half(self, *args: Any) -> Self:
+        """Cast to float16, as `to` does."""
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        """Cast to bfloat16, as `to` does."""
+        return self.to(torch.bfloat16)
+
+    @classmethod
+    def _model_type(cls) -> str:
+        assert cls.config_class is not None
+        return cls.config_class.model_type
+
+    def _stays_in_float32(self, name: str) -> bool:
+        kept = getattr(self, "_keep_in_fp32_modules_strict", None) or ()
+        return re.search(rf"(^|\.)({'|'.join(map(re.escape, kept))})($|\.)", name) is not None
 
     @wraps(PreTrainedModel.save_pretrained)  # diffusers reads in the signature which arguments it may pass on
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]

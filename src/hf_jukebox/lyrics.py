@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Self
 
@@ -12,23 +14,49 @@ from unidecode import unidecode
 
 NO_CHARACTER = -1  # in a lyric slot that is padding
 
-_CLOCK = r"(\d{1,3}):([0-5]?\d)(?:[.:](\d{1,3}))?"
+# [hh:mm:ss.xx], which needs its fraction, or [mm:ss], [mm:ss.xx], [mm:ss,xx], [mm:ss:xx]; seconds may exceed 59.
+_CLOCK = r"(?:(?P<h>\d{1,2}):(?=[^\]>]*[.,]))?(?P<m>\d{1,3}):(?P<s>\d{1,2})(?:[.,:](?P<f>\d+))?"
+_UNNAMED_CLOCK = re.sub(r"\?P<\w>", "?:", _CLOCK)
 _STAMP = re.compile(rf"\[{_CLOCK}\]")
-_STAMPED_LINE = re.compile(rf"\s*((?:\[{_CLOCK}\]\s*)+)(.*)")
-_WORD_STAMP = re.compile(rf"<{_CLOCK}>\s*")
+_STAMPED_LINE = re.compile(rf"\s*((?:\[{_UNNAMED_CLOCK}\]\s*)+)(.*)")
+_WORD_STAMP = re.compile(rf"(?:<{_UNNAMED_CLOCK}>|\[\d+:\d+[.,]\d+\])\s*")
+_LIKE_A_STAMP = re.compile(r"\s*([\[(<{]\s*\d+\s*[:;.,'-][\d\s:;.,'-]*\d\s*[\])>}])")
 _TAG = re.compile(r"\s*\[(ar|al|ti|au|lr|by|re|ve|la|id|tool|length|offset)\s*:\s*(.*?)\s*\]\s*", re.IGNORECASE)
-_MILLISECONDS = re.compile(r"[+-]?\d+")
+_MILLISECONDS = re.compile(r"[+-]?\d{1,9}")
+_LINE_BREAK = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+
+
+def plain_text(text: str) -> str:
+    r"""Text as every editor might have written it: composed (NFC), with `\n` for every line break of Unicode.
+
+    Byte order marks are dropped.
+    """
+    return _LINE_BREAK.sub("\n", unicodedata.normalize("NFC", text.replace("\ufeff", "")))
 
 
 def clean_lyrics(text: str, alphabet: str) -> str:
     r"""Spells `text` in the characters of `alphabet`.
 
-    Characters of the alphabet stay as they are. Any other is transliterated to ASCII (`é` -> `e`, `—` -> `--`), a
-    backslash becomes a newline, and what is still outside the alphabet is dropped.
+    Characters of the alphabet stay as they are, composed or not. Any other is transliterated to ASCII (`é` -> `e`, `—`
+    -> `--`), every line break of Unicode and a backslash become a newline, and what is still outside the alphabet is
+    dropped.
     """
-    kept = set(alphabet)
-    spelled = (char if char in kept else unidecode(char).replace("\\", "\n") for char in text)
-    return "".join(char for part in spelled for char in part if char in kept)
+    kept = _spellings(alphabet)
+    return "".join(kept[char] if char in kept else _spelled(char, kept) for char in plain_text(text))
+
+
+@lru_cache(maxsize=8)
+def _spellings(alphabet: str) -> dict[str, str]:
+    """Each character of an alphabet, also in its composed form, and how it is written there."""
+    return {unicodedata.normalize("NFC", char): char for char in alphabet} | {char: char for char in alphabet}
+
+
+def _spelled(char: str, kept: dict[str, str]) -> str:
+    """A character outside the alphabet in characters of it."""
+    parts = unicodedata.normalize("NFD", char)  # an alphabet may hold a letter and its accent one by one
+    if all(part in kept for part in parts):
+        return parts
+    return "".join(kept.get(part, "") for part in unidecode(char).replace("\\", "\n"))
 
 
 @dataclass(frozen=True)
@@ -90,22 +118,22 @@ def timed_lines(source: str) -> list[tuple[float, str]]:
     """Reads LRC text: `(seconds, line)` in the order of time, or an empty list where `source` is not LRC.
 
     Text is LRC where at least half of its lines, blank ones and tags aside, begin with a time stamp `[mm:ss.xx]`
-    (`[mm:ss]` and milliseconds too); a verse headed "[Chorus]" or a single clock time does not make it so. A line with
-    several stamps is sung at each of them. A line without a stamp continues the one before it, a stamp without a line
-    ends it. `[offset:ms]` makes all lines that much earlier; other tags, such as `[ar:...]`, and the word stamps
-    `<mm:ss.xx>` of enhanced LRC are left out.
+    (`[mm:ss]`, `[mm:ss,xx]` and `[hh:mm:ss.xx]` too, with any number of digits of a fraction); a verse headed
+    "[Chorus]" or a single clock time does not make it so. A line with several stamps is sung at each of them. A line
+    without a stamp continues the one before it, a stamp without a line ends it. `[offset:ms]` makes all lines that much
+    earlier; other tags, such as `[ar:...]`, and the word stamps `<mm:ss.xx>` of enhanced LRC are left out.
     """
     shift = 0.0
     lines: list[tuple[list[float], str]] = []
     stamped = unstamped = 0
-    for raw in source.splitlines():
+    for raw in plain_text(source).split("\n"):
         if tag := _TAG.fullmatch(raw):
             if tag[1].lower() == "offset" and _MILLISECONDS.fullmatch(tag[2]):
                 shift = int(tag[2]) / 1000
         elif match := _STAMPED_LINE.fullmatch(raw):
             stamped += 1
-            times = [_seconds(*stamp.groups()) for stamp in _STAMP.finditer(match[1])]
-            lines.append((times, _WORD_STAMP.sub("", match[5]).strip()))
+            times = [_seconds(stamp) for stamp in _STAMP.finditer(match[1])]
+            lines.append((times, _WORD_STAMP.sub("", match[2]).strip()))
         elif raw.strip():
             unstamped += 1
             times, before = lines.pop() if lines else ([0.0], "")
@@ -116,5 +144,13 @@ def timed_lines(source: str) -> list[tuple[float, str]]:
     return sorted(timed, key=lambda entry: entry[0])
 
 
-def _seconds(minutes: str, seconds: str, fraction: str | None) -> float:
-    return 60 * int(minutes) + int(seconds) + (int(fraction) / 10 ** len(fraction) if fraction else 0.0)
+def unread_stamp(source: str) -> str | None:
+    """What looks like a time stamp in text that is not LRC: one where two lines, and a quarter of all, begin so."""
+    lines = [line for line in plain_text(source).split("\n") if line.strip()]
+    found = [match[1] for match in map(_LIKE_A_STAMP.match, lines) if match]
+    return found[0] if len(found) > 1 and 4 * len(found) >= len(lines) else None
+
+
+def _seconds(stamp: re.Match[str]) -> float:
+    whole = 3600 * int(stamp["h"] or 0) + 60 * int(stamp["m"]) + int(stamp["s"])
+    return whole + float(f"0.{stamp['f'] or 0}")

@@ -202,17 +202,18 @@ class JukeboxPrior(CompleteModel):
 
     # One code at a time --------------------------------------------------------------------------------------------
 
-    def new_state(self, batch_size: int) -> DecodeState:
-        """Empty tensors for windows of `batch_size` songs, on the model's device."""
+    def new_state(self, batch_size: int, device: torch.device | None = None) -> DecodeState:
+        """Empty tensors for windows of `batch_size` songs, on the model's device unless another one is given."""
         config, embedding = self.config, self.position_embedding
+        device = embedding.device if device is None else device
         conditioning = None
         if config.is_upsampler or config.has_timing:
-            conditioning = embedding.new_zeros(batch_size, config.n_ctx, config.hidden_size)
+            conditioning = embedding.new_zeros(batch_size, config.n_ctx, config.hidden_size, device=device)
         return DecodeState(
-            caches=self.transformer.new_caches(batch_size, embedding.device),
-            first_input=embedding.new_zeros(batch_size, 1, config.hidden_size),
+            caches=self.transformer.new_caches(batch_size, device),
+            first_input=embedding.new_zeros(batch_size, 1, config.hidden_size, device=device),
             conditioning=conditioning,
-            index=torch.arange(embedding.shape[0], device=embedding.device)[None],
+            index=torch.arange(embedding.shape[0], device=device)[None],
         )
 
     @torch.no_grad()

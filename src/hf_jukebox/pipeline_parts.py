@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self, TypeVar, cast
 
 import torch
-from diffusers import DiffusionPipeline
 from diffusers.pipelines import pipeline_loading_utils
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from .files import user_path
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
+from .precision import dtype_argument
+from .pretrained import PathLike, check_parts, check_pipeline_source
+from .runs.model_source import recorded_source
 from .runs.record import ModelRecord, fingerprint
 from .runs.resident import PriorsOnDisk
 from .system import System, check_tokenizer, fitting_tokenizer
 from .tokenization_jukebox import JukeboxTokenizer
-
-PathLike = str | os.PathLike[str]
 
 # With these entries diffusers writes and reads our components under the package's public name; without them it would
 # record private modules, and a repository could not be loaded from the Hub.
@@ -28,6 +31,20 @@ pipeline_loading_utils.LOADABLE_CLASSES["hf_jukebox"] = _LOADABLE
 pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(_LOADABLE)
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def sampling(method: Method) -> Method:
+    """Run a pipeline's method without gradients and without autocast: each part is in the precision that it needs."""
+
+    @wraps(method)
+    def run(self: JukeboxParts, *args: Any, **kwargs: Any) -> Any:
+        device_type = self._execution_device.type
+        with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
+            return method(self, *args, **kwargs)
+
+    return cast(Method, run)
 
 
 class JukeboxParts(DiffusionPipeline):
@@ -62,6 +79,7 @@ class JukeboxParts(DiffusionPipeline):
             ValueError: a part does not belong to the others.
         """
         parts: dict[str, Any] = {name: getattr(self, name, None) for name in ("vqvae", "tokenizer", *_PRIORS)} | kwargs
+        self._check_in_memory({name: parts[name] for name in _PRIORS})
         priors = {name: parts[name].config for name in _PRIORS if parts[name] is not None}
         for name, config in priors.items():
             if name != f"prior_{config.level}":
@@ -94,31 +112,48 @@ class JukeboxParts(DiffusionPipeline):
         """Load a folder or a Hub repository; see `DiffusionPipeline.from_pretrained` for the other arguments.
 
         Args:
-            dtype: Precision of the priors' blocks, a torch dtype or its name such as `"bfloat16"`.
+            dtype: Precision of the priors' blocks: a torch dtype, its name such as `"bfloat16"`, a dict of them by
+                part, or `"auto"` and None for the one each part was saved in. `torch_dtype` means the same.
             low_memory: Leave the priors on disk; each is read when its level is drawn, and then given up again. Such a
-                pipeline can draw, but not be saved.
+                pipeline can draw, but not be saved, copied or quantised.
 
         Raises:
             OSError: there is no pipeline at that place.
-            ValueError: the dtype or a weight file is not usable.
+            ValueError: the dtype or a weight file is not usable, or `low_memory` does not go with another argument.
         """
-        if isinstance(dtype := kwargs.get("dtype"), str):  # diffusers would silently load float32
-            kwargs["dtype"] = getattr(torch, dtype.removeprefix("torch."), None)
-            if not isinstance(kwargs["dtype"], torch.dtype):
-                raise ValueError(f"There is no dtype {dtype!r}; use float32, bfloat16 or float16.")
-        folder = Path(pretrained_model_name_or_path)
-        if folder.is_dir() and not (folder / "model_index.json").is_file():
-            raise OSError(f"{folder} holds no model_index.json; give the folder that save_pretrained wrote.")
+        dtype = dtype_argument(kwargs)
+        source = pretrained_model_name_or_path
+        if kwargs.get("dduf_file") is None:
+            source = check_pipeline_source(source, kwargs)
+        if dtype is not None:
+            kwargs["dtype"] = dtype
         if not low_memory:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            return super().from_pretrained(source, **kwargs)
+        if kwargs.get("quantization_config") is not None:
+            raise ValueError(
+                "low_memory reads each prior as it was saved, so quantization_config cannot go with it; leave one of "
+                "the two out."
+            )
+        folder = user_path(source)
         if not folder.is_dir():
-            folder = Path(cls.download(pretrained_model_name_or_path, **kwargs))
+            folder = Path(cls.download(source, **kwargs))
         on_disk = PriorsOnDisk(folder, {name: kwargs[name] for name in ("dtype", "variant") if name in kwargs})
         names = [name for name in _PRIORS if (folder / name).is_dir() and kwargs.get(name, on_disk) is on_disk]
         pipeline = super().from_pretrained(str(folder), **kwargs | dict.fromkeys(names))
-        pipeline.register_modules(**{name: on_disk.prior(name) for name in names})
         pipeline._on_disk = on_disk
+        pipeline.register_modules(**{name: on_disk.prior(name) for name in names})
         return pipeline
+
+    @classmethod
+    def download(cls, pretrained_model_name: PathLike, **kwargs: Any) -> str:
+        """Download a pipeline without loading it; see `DiffusionPipeline.download`.
+
+        Raises:
+            OSError: parts of it are missing, as where the network is switched off.
+        """
+        folder = super().download(pretrained_model_name, **kwargs)
+        check_parts(Path(folder), kwargs)
+        return str(folder)
 
     def save_pretrained(self, save_directory: PathLike, *args: Any, **kwargs: Any) -> None:
         """Save all parts; see `DiffusionPipeline.save_pretrained`.
@@ -127,19 +162,29 @@ class JukeboxParts(DiffusionPipeline):
             ValueError: a part could not be loaded again; nothing is written.
         """
         if self._on_disk is not None:
-            raise ValueError("The priors of this pipeline were left on disk; to save it load it without low_memory.")
+            self._refuse_low_memory("save it")
         for part in (self.vqvae, *self.priors):
             if part is not None:
                 part.check_can_be_loaded_again()
-        super().save_pretrained(save_directory, *args, **kwargs)
+        super().save_pretrained(user_path(save_directory), *args, **kwargs)
 
     @property
     def device(self) -> torch.device:
         """Where the parts are that are in memory."""
         return self.vqvae.device if self._on_disk is not None else super().device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the priors' blocks; everything else is in float32."""
+        return next((prior.dtype for prior in self.priors if prior is not None), self.vqvae.dtype)
+
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move all parts; see `DiffusionPipeline.to`."""
+        """Move all parts, or cast the priors' blocks; see `DiffusionPipeline.to`.
+
+        As in `from_pretrained`, a dtype of half precision is for the priors' blocks alone: the VQ-VAE, norms and
+        embeddings stay in float32.
+        """
+        kwargs.setdefault("silence_dtype_warnings", True)  # that float16 does not run on a CPU, which it does
         on_disk = {} if self._on_disk is None else self._on_disk.priors
         for name in on_disk:  # they are read to where the pipeline is when they are needed
             setattr(self, name, None)
@@ -147,6 +192,50 @@ class JukeboxParts(DiffusionPipeline):
         for name, prior in on_disk.items():
             setattr(self, name, prior)
         return self
+
+    def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the parts in the computer's memory, and one at a time on the device; see `DiffusionPipeline`.
+
+        Raises:
+            ValueError: the priors are on disk.
+        """
+        if self._on_disk is not None:
+            self._refuse_low_memory("offload its parts")
+        super().enable_model_cpu_offload(*args, **kwargs)
+
+    def enable_sequential_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
+        """Keep the layers in the computer's memory, and one at a time on the device; see `DiffusionPipeline`.
+
+        Raises:
+            ValueError: the priors are on disk.
+        """
+        if self._on_disk is not None:
+            self._refuse_low_memory("offload its parts")
+        super().enable_sequential_cpu_offload(*args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self._on_disk is not None:
+            self._refuse_low_memory("copy it")
+        return super().__reduce_ex__(protocol)
+
+    def _check_in_memory(self, priors: dict[str, Any]) -> None:
+        """Refuse the priors of another pipeline of low memory: only that one can read them."""
+        own = [] if self._on_disk is None else list(self._on_disk.priors.values())
+        for name, prior in priors.items():
+            if prior is None or hasattr(prior, "_hf_hook") or any(prior is each for each in own):
+                continue
+            if prior.position_embedding.is_meta:
+                raise ValueError(
+                    f"{name} has no weights in memory, as in a pipeline that was loaded with low_memory; to share its "
+                    "parts load that one without low_memory."
+                )
+
+    def _refuse_low_memory(self, to_do: str) -> NoReturn:
+        raise ValueError(f"The priors of this pipeline were left on disk; to {to_do} load it without low_memory.")
+
+    def set_progress_bar_config(self, **kwargs: Any) -> None:
+        """Set options of tqdm for the bars, such as `disable=True`."""
+        super().set_progress_bar_config(**kwargs)
 
     def _place(self, model: torch.nn.Module) -> None:
         """Bring a model to the device when it is offloaded; the hooks fire on `forward` alone, which we do not call."""
@@ -167,8 +256,8 @@ class JukeboxParts(DiffusionPipeline):
         priors = {name: getattr(self, name) for name in _PRIORS}
         priors = {name: prior for name, prior in priors.items() if prior is not None}
         return ModelRecord(
-            source=self.name_or_path or None,
-            dtype=str(next((prior.transformer.dtype for prior in priors.values()), self.vqvae.dtype)),
+            source=recorded_source(self.name_or_path),
+            dtype=str(self.dtype),
             sampling_rate=self.sampling_rate,
             hop_lengths=list(self.vqvae.config.hop_lengths),
             parts={

@@ -51,9 +51,13 @@ class System:
 
     def samples(self, name: str, seconds: float) -> int:
         """Seconds as raw samples, to the nearest; `name` is the argument that holds them."""
-        if not 0 <= seconds < float("inf"):
-            raise ValueError(f"{name} must be a number of seconds of at least 0, not {seconds}.")
-        return round(seconds * self.vqvae.sampling_rate)
+        try:
+            number = float("nan") if isinstance(seconds, bool | str) else float(seconds)
+        except (TypeError, ValueError, OverflowError):
+            number = float("nan")
+        if not 0 <= number < float("inf"):
+            raise ValueError(f"{name} must be a number of seconds of at least 0, not {seconds!r}.")
+        return round(number * self.vqvae.sampling_rate)
 
     def codes(self, level: int, top_codes: int) -> int:
         """Codes of a level in a piece of `top_codes` top-level codes."""

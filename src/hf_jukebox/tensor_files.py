@@ -27,13 +27,16 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read the tensors of a file and its metadata.
 
     Raises:
+        OSError: the file cannot be read.
         ValueError: the file is damaged.
     """
     # Read at once: safe_open opens a file by its name twice, and the file may be replaced in between.
-    content = path.read_bytes()
     try:
+        content = path.read_bytes()
         tensors = load(content)
-    except SafetensorError as error:
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch has not
         raise ValueError(
             f"{path} is damaged or cut short ({error}); put back a copy of it, or remove it to draw its part anew."
         ) from error

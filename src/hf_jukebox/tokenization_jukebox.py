@@ -15,7 +15,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .configuration_jukebox import JukeboxPriorConfig
-from .lyrics import NO_CHARACTER, Lyrics, clean_lyrics
+from .lyrics import NO_CHARACTER, Lyrics, clean_lyrics, unread_stamp
 from .presets import ALPHABET_V2, ALPHABET_V3
 from .vocabulary import (
     UNKNOWN_ID,
@@ -140,6 +140,7 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         artist: Text = None,
         genre: Text = None,
         lyrics: Text = None,
+        allow_beyond: bool = False,
     ) -> BatchEncoding:
         """The label rows of one window a song.
 
@@ -154,17 +155,19 @@ class JukeboxTokenizer(PreTrainedTokenizer):
             offset: Where the window begins in the song, in raw samples.
             artist, genre: Names.
             lyrics: Those of the whole song, plain or as LRC text with times.
+            allow_beyond: Accept a window that ends after its song, as that of a piece shorter than a window does.
 
         Returns:
             `labels`, a LongTensor [B, 4 + genre_words + n_lyrics]: total length, offset, window length, artist id,
             genre ids (-1 for an empty slot), lyric tokens (0 for padding).
 
         Raises:
-            ValueError: lists of different lengths, a level without labels, or a length that is no number of samples.
+            ValueError: lists of different lengths, a level without labels, a length that is no number of samples, or a
+                window that is not within its song.
         """
         vocabulary = self._vocabulary(level)
-        window_length = _samples("window_length", window_length)
         songs = _songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
+        window_length = _checked_window(window_length, songs, allow_beyond)
         reads_lyrics = any(each.n_lyrics for each in self.vocabularies.values())
         if not reads_lyrics and any(song.lyrics for song in songs) and self._is_first("lyrics", ""):
             warnings.warn("This model reads no lyrics; those given are ignored.", UserWarning, stacklevel=2)
@@ -187,13 +190,18 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         artist: Text = None,
         genre: Text = None,
         lyrics: Text = None,
+        allow_beyond: bool = False,
     ) -> torch.Tensor:
         """Which character stands in every lyric slot of the rows that the same arguments give.
 
         Returns:
             LongTensor [B, n_lyrics] of indices into `clean_lyrics(lyrics, level=level)`; -1 is padding.
+
+        Raises:
+            ValueError: as in `__call__`.
         """
         songs = _songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
+        window_length = _checked_window(window_length, songs, allow_beyond)
         windows = [self._lyric_window(song, level, window_length)[1] for song in songs]
         return torch.tensor(windows, dtype=torch.long)
 
@@ -251,6 +259,13 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         if not vocabulary.n_lyrics:
             return "", []
         lyrics = Lyrics.parse(song.lyrics, vocabulary.alphabet)
+        if not lyrics.line_times and (stamp := unread_stamp(song.lyrics)) and self._is_first("times", song.lyrics):
+            warnings.warn(
+                f"These lyrics are read as text without times, {stamp!r} included; begin each line by a time such as "
+                "[01:23.45], or take the brackets out.",
+                UserWarning,
+                stacklevel=3,
+            )
         indices = lyrics.window(
             vocabulary.n_lyrics,
             total_length=song.total_length,
@@ -262,13 +277,13 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 
     def _artist_id(self, artist: str, level: int) -> int:
         vocabulary = self._vocabulary(level)
-        return self._lookup("artist", artist, normalize_name(artist, vocabulary.rules), vocabulary.artist_ids, level)
+        index = vocabulary.artist_id(artist)
+        return self._known_id("artist", artist, artist, index, vocabulary.artist_ids, level)
 
     def _genre_ids(self, genre: str, level: int) -> list[int]:
         """One id a genre slot; with v2 rules every word of the genre takes a slot."""
         vocabulary = self._vocabulary(level)
-        name = normalize_name(genre, vocabulary.rules)
-        words = name.split("_") if vocabulary.rules == "v2" else [name]
+        words = normalize_name(genre, "v2").split("_") if vocabulary.rules == "v2" else [genre]
         kept, dropped = words[: vocabulary.genre_words], words[vocabulary.genre_words :]
         if dropped and self._is_first("genre words", genre):
             warnings.warn(
@@ -278,15 +293,20 @@ class JukeboxTokenizer(PreTrainedTokenizer):
             )
         ids = [NO_GENRE] * vocabulary.genre_words
         for slot, word in enumerate(kept):
-            ids[slot] = self._lookup("genre", word, word, vocabulary.genre_ids, level)
+            index = vocabulary.genre_id(word)
+            ids[slot] = self._known_id("genre", word or genre, word, index, vocabulary.genre_ids, level)
         return ids
 
-    def _lookup(self, kind: str, given: str, name: str, ids: dict[str, int], level: int) -> int:
-        if name in ids:
-            return ids[name]
-        if name not in ("", "unknown") and self._is_first(kind, given):
-            closest = difflib.get_close_matches(name, ids, n=3)
+    def _known_id(self, kind: str, given: str, name: str, index: int | None, ids: dict[str, int], level: int) -> int:
+        """The id that a table has of a name, else that of unknown, with a warning unless it is unknown on purpose."""
+        written = normalize_name(name, self._vocabulary(level).rules)
+        if index is not None and (written or index != UNKNOWN_ID):
+            return index
+        if normalize_name(given, "v3") and written != "unknown" and self._is_first(kind, given):
+            closest = difflib.get_close_matches(written, ids, n=3)
             hint = f"the closest are {', '.join(map(repr, closest))}" if closest else "no known name is close"
+            if not written:
+                hint = "its names are written in a-z and 0-9, of which this one has none"
             warnings.warn(
                 f"Level {level} does not know the {kind} {given!r} and takes it for unknown; {hint}.",
                 UserWarning,
@@ -330,7 +350,23 @@ def _songs(*, artist: Text, genre: Text, lyrics: Text, total_length: Samples, of
         columns[name] = [_samples(name, x) if name in ("total_length", "offset") else _text(name, x) for x in column]
     if min(columns["total_length"]) <= 0:
         raise ValueError(f"total_length must be above 0 samples, not {min(columns['total_length'])}.")
+    if min(columns["offset"]) < 0:
+        raise ValueError(f"offset must be at least 0 samples, not {min(columns['offset'])}.")
     return [_Song(*values) for values in zip(*columns.values(), strict=True)]
+
+
+def _checked_window(window_length: Any, songs: list[_Song], allow_beyond: bool) -> int:
+    """The length of the windows, which have to lie within their songs."""
+    length = _samples("window_length", window_length)
+    if length <= 0:
+        raise ValueError(f"window_length must be above 0 samples, not {length}.")
+    for song in songs:
+        if song.offset + length > song.total_length and not allow_beyond:
+            raise ValueError(
+                f"A window of {length} samples from sample {song.offset} on ends after its song of "
+                f"{song.total_length}; total_length and offset are in samples: seconds times the sampling rate."
+            )
+    return length
 
 
 def _text(name: str, value: Any) -> str:
@@ -341,6 +377,9 @@ def _text(name: str, value: Any) -> str:
 
 def _samples(name: str, value: Any) -> int:
     try:
-        return operator.index(value)
+        count = operator.index(value)
     except TypeError:
         raise ValueError(f"{name} must be a whole number of samples, not {value!r}.") from None
+    if abs(count) >= 2**62:  # a label row is of int64, and has to hold sums of two
+        raise ValueError(f"{name} is too large to be a number of samples.")
+    return count

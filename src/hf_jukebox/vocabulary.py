@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .configuration_jukebox import JukeboxPriorConfig
+from .files import read_text, user_path
 
 UNKNOWN_ID = 0
 # What each file of a saved tokenizer holds of the vocabularies: a list with one entry for all levels that agree.
@@ -23,38 +25,40 @@ VOCABULARY_FILES = {
 
 
 def normalize_name(name: str, rules: str) -> str:
-    """An artist or genre as a table writes it.
+    """An artist or genre as a table writes it, in training as in sampling.
 
-    `"v3"` lower-cases. `"v2"` also turns every run of characters other than a-z and 0-9 into one `_`, and strips `_`
-    at both ends: "Céline Dion" becomes `c_line_dion`.
+    `"v3"` lower-cases, composes accents (NFC), makes every run of white space one space and strips it at both ends.
+    `"v2"` also turns every run of characters other than a-z and 0-9 into one `_`, and strips `_` at both ends: "Céline
+    Dion" becomes `c_line_dion`. Of a name without such characters nothing is left.
     """
-    name = name.lower()
+    name = " ".join(unicodedata.normalize("NFC", name.replace("\ufeff", "")).split())
+    name = unicodedata.normalize("NFC", name.lower())
     return re.sub("[^a-z0-9]+", "_", name).strip("_") if rules == "v2" else name
 
 
 def read_ids(path: str | os.PathLike[str]) -> dict[str, int]:
     """Reads a published table: one `name;id` a line in UTF-8, where several names may share an id.
 
-    Names are lower-cased; a name that is listed twice keeps its last id.
+    Names are lower-cased and written without needless spaces, unless that is another name of the table; a name that is
+    listed twice keeps its last id. Blank lines are passed over.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is not `name;id`, or the file is not text.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; put the published artist and genre tables into that folder.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; expected one 'name;id' a line.") from error
-    ids = {}
-    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+    ids: dict[str, int] = {}
+    for number, line in enumerate(re.split("\r\n|\r|\n", read_text(path)), start=1):
+        if not line.strip():
+            continue
         name, separator, value = line.rpartition(";")
-        if not (separator and value.strip().isdecimal()):
-            raise ValueError(f"{path}, line {number}: expected 'name;id', got {line!r}.")
+        if not (separator and re.fullmatch(r"\s*\d{1,9}\s*", value)):
+            raise ValueError(f"{path}, line {number}: expected 'name;id', got {line!r:.80}.")
         ids[name.lower()] = int(value)
-    return ids
+    written = {name: normalize_name(name, "v3") for name in ids}
+    return {name if ids.get(written[name], index) != index else written[name]: index for name, index in ids.items()}
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,19 @@ class LevelVocabulary:
         # find it. A name that already stands there in the right form comes first.
         return {normalize_name(name, self.rules): index for name, index in table.items()} | table
 
+    def artist_id(self, name: str) -> int | None:
+        """The id of an artist; None where the table lacks it."""
+        return self._id(name, self.artist_ids)
+
+    def genre_id(self, name: str) -> int | None:
+        """The id of a genre, or with v2 rules of a word of one; None where the table lacks it."""
+        return self._id(name, self.genre_ids)
+
+    def _id(self, name: str, ids: dict[str, int]) -> int | None:
+        # Tables of earlier versions may hold a name with spaces at its end beside the one without: both keep their ids.
+        exact = ids.get(name.lower()) if self.rules == "v3" else None
+        return ids.get(normalize_name(name, self.rules)) if exact is None else exact
+
 
 def names_of(index: int, table: dict[str, int]) -> str:
     """The name of an id; several are sorted and joined by `_`, as the published code shows them."""
@@ -162,10 +179,10 @@ def load_vocabularies(paths: Sequence[str | os.PathLike[str] | None]) -> dict[in
         if path is None or not Path(path).is_file():
             raise ValueError(f"{name} is missing; a saved tokenizer has {', '.join(VOCABULARY_FILES)}.")
         try:
-            for entry in json.loads(Path(path).read_text(encoding="utf-8")):
+            for entry in json.loads(read_text(path)):
                 for level in entry["levels"]:
                     fields.setdefault(level, {}).update({key: entry[key] for key in VOCABULARY_FILES[name]})
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(
                 f"{path} is not a table that this library saved; a model of transformers 4 has to be converted first "
                 "(hf-jukebox convert transformers)."

@@ -11,8 +11,9 @@ from tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
 from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs import memory
+from hf_jukebox.runs import checkpoints, memory
 from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox.sampling.level import LevelSampler
 
 SONGS: dict[str, Any] = {"audio_length_in_s": codes_in_s(18), "num_waveforms_per_prompt": 4, "levels": (2, 1)}
 
@@ -105,3 +106,56 @@ def test_a_batch_that_is_not_likely_to_fit_is_split_before_it_is_drawn(
     assert list(dict.fromkeys(groups)) == [range(3), range(3, 4)]
     assert "4 songs at a time do not fit into the free memory; drawing 3 at a time" in caplog.text
     assert torch.equal(out.codes[2], whole.codes[2])
+
+
+def fail_to_snapshot(monkeypatch: pytest.MonkeyPatch, after: int, songs: int = 0) -> None:
+    """Let copies of the windows in progress of more than so many songs fail as the CPU's allocator does."""
+    original, calls = LevelSampler.snapshot, count()
+
+    def limited(sampler: LevelSampler) -> Any:
+        if sampler.task.codes.shape[0] > songs and next(calls) >= after:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000 bytes.")
+        return original(sampler)
+
+    monkeypatch.setattr(LevelSampler, "snapshot", limited)
+
+
+def test_codes_are_kept_when_the_windows_in_progress_do_not_fit_into_memory(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = pipe(generator=seeded(), **SONGS)
+    drawn = count(1)
+    with monkeypatch.context() as patch:
+        fail_to_snapshot(patch, after=1)  # the top level is kept
+        with pytest.raises(MemoryError, match=r"the codes sampled so far are in .*run: resume it with") as error:
+            pipe(generator=seeded(), output_dir=tmp_path / "run", callback=lambda _: next(drawn) < 55, **SONGS)
+    assert "\n" not in str(error.value)
+    assert JukeboxRun.open(tmp_path / "run").filled[1] == [37] * 4  # 18 of the 55 codes are those of the top level
+    resumed = pipe.resume(tmp_path / "run", max_batch_size=1)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole.codes, strict=True))
+
+
+def test_a_checkpoint_that_does_not_fit_into_memory_keeps_the_codes(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checkpoints, "INTERVAL_IN_S", 0.0)
+    monkeypatch.setattr(checkpoints, "_SHARE", 0)
+    with monkeypatch.context() as patch:
+        fail_to_snapshot(patch, after=25)
+        with pytest.raises(MemoryError, match="resume it with"):
+            pipe(generator=seeded(), output_dir=tmp_path / "run", **SONGS)
+    run = JukeboxRun.open(tmp_path / "run")
+    assert run.filled[2] == [18] * 4 and 0 < run.filled[1][0] < 72
+    resumed = pipe.resume(tmp_path / "run")
+    whole = pipe(generator=seeded(), **SONGS)
+    assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole.codes, strict=True))
+
+
+def test_a_batch_is_halved_where_a_copy_of_it_does_not_fit_either(
+    pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pipe(generator=seeded(), **SONGS)
+    run_out_of_memory(pipe, monkeypatch, "step", songs=2, after=25)
+    fail_to_snapshot(monkeypatch, after=0, songs=2)
+    halved = pipe(generator=seeded(), **SONGS)
+    assert all(torch.equal(a, b) for a, b in zip(halved.codes, whole.codes, strict=True))

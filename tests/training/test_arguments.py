@@ -26,7 +26,9 @@ def test_a_file_gives_options_and_the_command_line_has_precedence(tmp_path):
         ("mixed_precision: fp8", "invalid choice"),
         ("max_train_steps: many", "invalid int value"),
         ("[1, 2]", "one 'name: value' a line"),
-        ("a: b: c", "is not YAML"),
+        ("a: b: c", "cannot be read as YAML"),
+        ("seed: 1\nseed: 2", "line 2: seed is given twice"),
+        ("seed: {a: b}", "seed must have one value, or a list of values"),
         ("max_train_steps: 0", "--max_train_steps must be at least 1, not 0"),
     ],
 )
@@ -38,6 +40,27 @@ def test_a_faulty_file_ends_with_one_line_and_status_2(tmp_path, capsys, content
     assert stopped.value.code == 2
     said, hint = capsys.readouterr().err.splitlines()
     assert message in said and hint.endswith(" --help")
+
+
+def test_values_are_the_text_that_is_typed(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "\ufeffmixed_precision: no\noutput_dir: 12:30\nhub_model_id: 007\nreport_to: -none\nseed: 010\nuse_ema: off\n"
+        "resume_from_checkpoint: ~\nmax_train_steps: 1_000\n",
+        "utf-8",
+    )
+    (arguments,) = parse("--config", str(file))
+    assert arguments == LoopArguments(
+        mixed_precision="no", output_dir="12:30", hub_model_id="007", report_to="-none", seed=10, use_ema=False,
+        max_train_steps=1000,
+    )  # fmt: skip
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_bytes(b"output_dir: Beyonc\xe9\n")
+    with pytest.raises(SystemExit):
+        parse("--config", str(tmp_path / "run.yaml"))
+    assert "run.yaml is not UTF-8 text; save it as UTF-8" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_missing_file_is_named(capsys):

@@ -10,11 +10,11 @@ from typing import TypeVar
 from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..files import read_json_object
 from ..system import System
 from .cards import assembled_card
 from .hub import from_hub, public_name
 from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
-from .settings import read_json
 
 # What a model needs; training leaves more in its folder.
 _FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
@@ -59,7 +59,7 @@ def _part(source: PathLike, name: str) -> Path:
 
 def _config(folder: Path, config_class: type[Config]) -> Config:
     path = folder / "config.json"
-    settings = read_json(path)
+    settings = read_json_object(path)
     if settings.get("model_type") != config_class.model_type:
         raise ValueError(f"{path} describes a {settings.get('model_type')}, but a {config_class.model_type} is needed.")
     try:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..files import read_json_object
 from ..tokenization_jukebox import RELEASED_MODELS
-from .settings import Settings, alphabet_of, chosen, read_json
+from .settings import Settings, alphabet_of, chosen
 
 
 class SettingsSource:
@@ -31,7 +32,7 @@ class SettingsSource:
         if preset is not None and preset not in RELEASED_MODELS:
             raise ValueError(f"There is no released model {preset!r}; choose one of {', '.join(RELEASED_MODELS)}.")
         self._preset = preset
-        self._table = {} if hparams is None else read_json(Path(hparams))
+        self._table = {} if hparams is None else read_json_object(Path(hparams))
         priors = self._table.get("priors")
         self._named = self._table | (priors if isinstance(priors, dict) else {})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,21 +44,3 @@ def check_ids(table: Mapping[str, int], path: Path, rows: int) -> None:
     largest = max(table.values(), default=0)
     if largest >= rows:
         raise ValueError(f"{path} goes up to id {largest}, but the model knows ids below {rows}; give its own tables.")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it holds no JSON object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a JSON object with settings.")
-    return content

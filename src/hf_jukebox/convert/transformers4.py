@@ -12,13 +12,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..files import read_json_object
 from ..system import System
 from .cards import converted_card
 from .checkpoint import read_torch_file, tensors_of
 from .hub import from_hub, public_name
 from .model_folder import Mismatch, ModelFolder
 from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
-from .settings import check_ids, read_json
+from .settings import check_ids
 from .transformers4_settings import prior_config, prior_settings, vqvae_config
 
 _V2_SUFFIX = ".v2"  # by which their tables tell the names of the two vocabularies apart
@@ -38,7 +39,7 @@ def convert_transformers(source: PathLike, output: PathLike) -> None:
     """
     with new_folder(output) as folder:
         local = _local_folder(source)
-        settings = read_json(local / "config.json")
+        settings = read_json_object(local / "config.json")
         try:
             vqvae = vqvae_config(settings)
             priors = prior_settings(settings)
@@ -86,7 +87,7 @@ def _weight_files(folder: Path) -> list[Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            weight_map = read_json(index).get("weight_map")
+            weight_map = read_json_object(index).get("weight_map")
             if not isinstance(weight_map, dict) or not weight_map:
                 raise ValueError(f"{index} lists no weights; download it again.")
             files = [folder / Path(name).name for name in sorted(set(weight_map.values()))]
@@ -112,7 +113,7 @@ def _add_tables(folder: Path, priors: Sequence[JukeboxPriorConfig]) -> None:
     if not labelled:
         return
     paths = [folder / "artists.json", folder / "genres.json"]
-    tables = [read_json(path) for path in paths if path.is_file()]
+    tables = [read_json_object(path) for path in paths if path.is_file()]
     if len(tables) < len(paths):
         warnings.warn(
             f"{folder} has no artists.json and genres.json: the converted model knows no artist and no genre.",

@@ -52,10 +52,20 @@ class SungLyrics:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is damaged.
+            ValueError: it is damaged, or holds something else.
         """
         tensors, texts = read_tensors(Path(path))
-        return cls(texts["text"], tensors["characters"], float(texts["codes_per_second"]), tensors["overview"])
+        try:
+            rate = float(texts["codes_per_second"])
+            sung = cls(texts["text"], tensors["characters"], rate, tensors["overview"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path} holds no timing of lyrics; remove it, and it is made anew.") from error
+        characters, overview = sung.characters, sung.overview
+        is_timing = characters.dtype == torch.int32 and characters.dim() == 1 and 0 < rate < float("inf")
+        is_within = characters.numel() == 0 or -1 <= int(characters.min()) <= int(characters.max()) < len(sung.text)
+        if not (is_timing and is_within and overview.dtype == torch.uint8 and overview.dim() == 2):
+            raise ValueError(f"{path} holds no timing of lyrics; remove it, and it is made anew.")
+        return sung
 
 
 def _overview(weights: torch.Tensor) -> torch.Tensor:

@@ -8,13 +8,17 @@ from typing import Self
 
 import torch
 
-from ..audio import audio_info
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
+from .audio_files import wav_frames
 from .codes import read_codes
-from .record import Step, read_steps
+from .memory import free_bytes
+from .record import Step
+from .schema import read_steps
 
 REQUEST = "request.json"
+_BYTES_PER_CODE = 16  # in memory, copies included; a file has 4
+_SMALL = 2**28  # bytes that need not be compared with what is free
 
 
 class RunContents:
@@ -31,10 +35,11 @@ class RunContents:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read a run, which may be in progress.
+        """Read a run, which may be in progress and come from anybody.
 
         Raises:
             FileNotFoundError: the folder holds no run.
+            OSError: it cannot be read.
             ValueError: it is damaged, or was written by a newer version.
         """
         return cls(Path(folder), read_steps(Path(folder) / REQUEST))
@@ -89,9 +94,8 @@ class RunContents:
         """The songs that have no audio of the length of the piece at a level."""
 
         def has_audio(song: int) -> bool:
-            path = self.audio_path(level, song)
             samples = self.song_length(song) * self.step.model.hop_lengths[-1]
-            return path.is_file() and audio_info(path).frames == samples
+            return wav_frames(self.audio_path(level, song)) == samples
 
         return [song for song in range(len(self.request.songs)) if not has_audio(song)]
 
@@ -114,14 +118,38 @@ class RunContents:
         path, known = self._level_path(level), self.step.known[level]
         read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known))
         if path.is_file():
+            self._check_memory(len(known) * max(known), _BYTES_PER_CODE, path)
+            self._check_memory(path.stat().st_size, _BYTES_PER_CODE // 4, path)
             read, step = read_codes(path)
             if step >= len(self.steps):  # a step has begun since we looked
                 self.steps = read_steps(self.folder / REQUEST)
-                return self._read_level(level)
-            for later in self.steps[step + 1 :]:
-                read = read.of_songs(later.rows)
+                if step < len(self.steps):
+                    return self._read_level(level)
+            if step >= len(self.steps) or len(read.lengths) != len(self.steps[step].request.songs):
+                raise self._wrong_codes(path)
+            if step + 1 < len(self.steps):
+                rows = list(range(len(read.lengths)))
+                for later in self.steps[step + 1 :]:
+                    rows = [rows[row] for row in later.rows]
+                read = read.of_songs(rows)
         lengths = read.lengths
         fits = len(lengths) == len(known) and all(a <= b for a, b in zip(known, lengths, strict=True))
-        if not fits or max(lengths) > max(self._total(level), *known):
-            raise ValueError(f"{path} does not hold the codes that {REQUEST} speaks of; put back a copy of it.")
+        if not fits or read.codes.shape[1] > self._total(level):
+            raise self._wrong_codes(path)
         return read
+
+    def _wrong_codes(self, path: Path) -> ValueError:
+        return ValueError(f"{path} does not hold the codes that {REQUEST} speaks of; put back a copy of it.")
+
+    def _check_memory(self, count: int, size: int, what: Path) -> None:
+        """Refuse what would not fit into memory, before it is read or made room for.
+
+        Raises:
+            ValueError: `count` things of `size` bytes would not.
+        """
+        wanted = count * size
+        if wanted > _SMALL and wanted > free_bytes(torch.device("cpu")):
+            raise ValueError(
+                f"{what} asks for {wanted / 1e9:.3g} GB of memory, more than there is free; put back a copy of it, or "
+                "use a machine with more."
+            )

@@ -4,6 +4,7 @@ request.json                  every step as it was decided; replacing it is what
 codes/level_L.safetensors     the codes of a level so far, and the warm-up of its segments
 state/                        the windows in progress: what their next codes depend on
 level_L/item_N.wav            each finished level as audio
+audio.json                    by what the audio that the run has written is told from what somebody has edited
 index.html                    the listening page
 earlier/K/                    what step K left, where a choice has put it aside; a run like any other
 """
@@ -20,19 +21,22 @@ from typing import Self
 
 import numpy as np
 
-from ..audio import write_wav
 from ..files import locked
 from ..sampling.level import Snapshot
 from ..sampling.piece import LevelCodes, Piece
 from ..sampling.processes import from_first
-from ..sampling.request import SamplingRequest
+from ..sampling.request import SamplingRequest, check_song_spans
 from ..sampling.scheduler import Rows
 from ..system import System
+from .audio_files import WrittenAudio
 from .codes import write_codes
 from .contents import REQUEST, RunContents
 from .page import update_page
-from .record import SongFolder, Step, read_steps, write_steps
+from .record import SongFolder, Step, write_steps
+from .schema import read_steps
 from .states import States
+
+_BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
 
 class JukeboxRun(RunContents):
@@ -80,11 +84,13 @@ class JukeboxRun(RunContents):
         """A run that no other process may change meanwhile.
 
         Raises:
-            OSError: another process works on it.
+            OSError: another process works on it, or a folder in it is a link.
         """
-        cls.open(folder)  # before the lock, which would make the folder
+        cls.open(folder)._check_own()  # before the lock, which would make the folder
         with locked(Path(folder)):
-            yield cls.open(folder)
+            run = cls.open(folder)
+            run._check_own()
+            yield run
 
     @classmethod
     @contextmanager
@@ -99,6 +105,7 @@ class JukeboxRun(RunContents):
         with locked(Path(folder)):
             check_free(folder)
             run = cls(Path(folder), [step])
+            run._check_own()
             for level, of_level in enumerate(piece.levels):
                 run._write_level(level, of_level)
             write_steps(run.folder / REQUEST, run.steps)
@@ -110,13 +117,44 @@ class JukeboxRun(RunContents):
         """Everything drawn so far, ready to be gone on with.
 
         Raises:
-            ValueError: the codes are damaged, or do not belong to the request.
+            ValueError: the codes are damaged, do not belong to the request, or either asks for what the models or the
+                memory do not have.
         """
+        self.check_system(system)
+        check_song_spans(system, self.request)
+        for level in self.request.levels:
+            prior, hop = system.priors[level], self.request.hops[level]
+            if prior is not None and (hop > prior.n_ctx or hop % prior.upsampling_ratio):
+                raise ValueError(
+                    f"{self.folder / REQUEST} has windows {hop} codes apart at level {level}, which its prior cannot "
+                    "sample; put back a copy of it."
+                )
+            self._check_memory(len(self.request.songs) * self._total(level), _BYTES_SAMPLED, self.folder / REQUEST)
         known = [self._read_level(level) for level in range(len(self.step.known))]
         piece = Piece.begin(self.request, known, system)
         for of_level, lengths in zip(piece.levels, self.step.known, strict=True):
             of_level.known = list(lengths)
         return piece
+
+    def check_system(self, system: System) -> None:
+        """Refuse models to which the codes of the run mean nothing.
+
+        Raises:
+            ValueError: the VQ-VAE has other levels, or fewer codes.
+        """
+        model, vqvae = self.step.model, system.vqvae
+        if (model.sampling_rate, model.hop_lengths) != (vqvae.sampling_rate, list(vqvae.hop_lengths)):
+            raise ValueError(f"{self.folder} was drawn with another model: its levels are others; load that model.")
+        for level in range(system.num_levels):
+            read = self._read_level(level)
+            warm_ups = [codes for of_song in read.seams for codes in of_song.values()]
+            if max((int(codes.max()) for codes in [read.codes, *warm_ups] if codes.numel()), default=0) >= (
+                vqvae.codebook_size
+            ):
+                raise ValueError(
+                    f"{self._level_path(level)} holds codes beyond the {vqvae.codebook_size} of the VQ-VAE; put back a "
+                    "copy of it."
+                )
 
     def begin(self, step: Step) -> None:
         """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
@@ -135,8 +173,10 @@ class JukeboxRun(RunContents):
             OSError: another process works on the run.
             ValueError: there is no such song, or no choice.
         """
+        self._check_own()
         with locked(self.folder):
             self.steps = read_steps(self.folder / REQUEST)
+            self._check_own()
             self._check_choice(song)
             known = [[of_level[song]] for of_level in self.filled]
             request = replace(self.request, songs=[self.request.songs[song]])
@@ -160,11 +200,15 @@ class JukeboxRun(RunContents):
 
     # Writing -------------------------------------------------------------------------------------------------------
 
-    def save(self, level: int, of_level: LevelCodes, snapshots: Mapping[Rows, Snapshot]) -> None:
-        """Write the codes of a level, and of its windows in progress what their next codes depend on."""
+    def save(self, level: int, of_level: LevelCodes, snapshots: Callable[[], Mapping[Rows, Snapshot]]) -> None:
+        """Write the codes of a level, and of its windows in progress what their next codes depend on.
+
+        Args:
+            snapshots: Called when the codes are written, since copies of the windows may not fit into memory.
+        """
         if self.is_owner:
             self._write_level(level, of_level)
-        self._states.write(level, snapshots)
+        self._states.write(level, snapshots())
 
     def snapshots(self, level: int) -> dict[Rows, Snapshot]:
         """The windows in progress at a level, by the rows that are drawn in step.
@@ -180,7 +224,10 @@ class JukeboxRun(RunContents):
             self._states.clear(level)
 
     def write_audio(self, level: int, song: int, blocks: Iterable[np.ndarray]) -> None:
-        write_wav(self.audio_path(level, song), blocks, self.sampling_rate)
+        """Write a song at a level; what somebody has edited in its place is kept under another name."""
+        path, hop = self.audio_path(level, song), self.step.model.hop_lengths[-1]
+        lengths = {self.song_length(song) * hop, *(step.request.top_codes * hop for step in self.steps)}
+        WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, lengths)
 
     def write_song_folders(self, piece: Piece) -> None:
         """Make what is finished of a batch a run of its own in every song's folder."""
@@ -195,6 +242,24 @@ class JukeboxRun(RunContents):
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
+    def _check_own(self) -> None:
+        """Refuse to write through links: the folders of a run lie in it.
+
+        Raises:
+            OSError: which folder is a link.
+        """
+        within = [self.folder / place.name for place in self.step.folders]
+        aside = self.folder / "earlier" / str(len(self.steps) - 1)
+        for parent in (self.folder, *within, aside):
+            names = [parent / name for name in ("codes", "state", "earlier", "alignment")]
+            inner = [] if parent == self.folder else [parent]
+            for folder in (*inner, *names, *parent.glob("level_*")):
+                if folder.is_symlink() or getattr(os.path, "isjunction", os.path.islink)(folder):  # from Python 3.12 on
+                    raise OSError(
+                        f"{folder} is a link; put what it leads to in its place, since a run is written to its folder "
+                        "alone."
+                    )
+
     def _write_level(self, level: int, of_level: LevelCodes) -> None:
         if any(of_level.filled) or any(of_level.seams):
             write_codes(self._level_path(level), of_level, len(self.steps) - 1)
@@ -202,7 +267,8 @@ class JukeboxRun(RunContents):
     def _put_aside(self) -> Path:
         """Keep the current step, its codes, its audio and their page in a folder of their own."""
         aside = self.folder / "earlier" / str(len(self.steps) - 1)
-        for path in [self.folder / REQUEST, *(self.folder / "codes").glob("*.safetensors")]:
+        kept_twice = [self.folder / REQUEST, *self.folder.glob("audio.json"), *self.folder.glob("codes/*.safetensors")]
+        for path in kept_twice:
             _link(path, aside / path.relative_to(self.folder))
         for path in [*self.folder.glob("level_*/item_*.wav"), *self.folder.glob("index.html")]:
             kept = aside / path.relative_to(self.folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..report import Candidate, ListeningPage, SungLyrics, write_listening_page
 from ..sampling.alignment import align_lyrics, why_not_aligned
 from ..tokenization_jukebox import JukeboxTokenizer
 from .contents import RunContents
+from .model_source import model_name
 from .record import Step
 
 logger = logging.getLogger(__name__)
@@ -66,8 +68,13 @@ def _align(
 
 def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
     for place in run.step.folders:
-        if (run.folder / place.name / "request.json").is_file():
-            _write(RunContents.open(run.folder / place.name), top_prior)
+        song = run.folder / place.name
+        if (song / "request.json").is_file():
+            _write_one(RunContents.open(song), top_prior)
+    _write_one(run, top_prior)
+
+
+def _write_one(run: RunContents, top_prior: JukeboxPrior | None) -> None:
     audio = run.audio_paths()
     if not audio:
         return
@@ -81,13 +88,14 @@ def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
             Candidate(
                 title=_title(run, number),
                 audio={level: paths[number].relative_to(run.folder) for level, paths in audio.items()},
-                labels={"Artist": song.artist or "", "Genre": song.genre or ""},
+                labels={"Continues": song.prompt or "", "Artist": song.artist or "", "Genre": song.genre or ""},
                 lyrics=song.lyrics or "",
                 sung=SungLyrics.load(kept) if kept is not None and is_sung else None,
                 note=note if song.lyrics and not is_sung else "",
             )
         )
-    title = run.folder.resolve().name.replace("-", " ").replace("_", " ")
+    name = os.fsencode(run.folder.resolve().name).decode("utf-8", "replace")  # it may be in another encoding
+    title = name.replace("-", " ").replace("_", " ")
     left = sorted(set(run.request.levels) - set(audio), reverse=True)
     state = f"Still to come: level{'s' if len(left) > 1 else ''} {' and '.join(map(str, left))}." if left else ""
     write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state))
@@ -96,15 +104,14 @@ def _write(run: RunContents, top_prior: JukeboxPrior | None) -> None:
 def _title(run: RunContents, song: int) -> str:
     for place in run.step.folders:
         if place.first <= song <= place.last:
-            return place.name if place.first == place.last else f"{place.name}, {song - place.first}"
+            name = place.title or place.name
+            return name if place.first == place.last else f"{name}, {song - place.first}"
     return f"Candidate {song}" if len(run.request.songs) > 1 else "The piece"  # numbered as the files are
 
 
 def _settings(run: RunContents) -> dict[str, str]:
     step, first = run.step, run.steps[0]
-    source = Path(step.model.source or "")
-    name = source.parent.name if source.name == "model" else source.name  # demo/model is the demo
-    settings = {"Model": name, "Length": f"{run.seconds:.1f} s"}
+    settings = {"Model": model_name(step.model.source), "Length": f"{run.seconds:.1f} s"}
     if prompt := max(first.known[-1]):
         settings["Prompt"] = f"{prompt * step.model.hop_lengths[-1] / run.sampling_rate:.1f} s"
     settings |= {name: _by_level(step, attribute) for name, attribute in _DRAW_SETTINGS.items()}

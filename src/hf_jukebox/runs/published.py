@@ -1,18 +1,23 @@
-"""Codes that the published implementation has drawn."""
+"""Codes that the published implementation has sampled."""
 
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ..system import System
+
+_INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64)
+
 
 def read_published_codes(path: str | os.PathLike[str]) -> list[torch.Tensor | None]:
-    """The codes `[N, T_level]` in a `data.pth.tar`, finest level first; None where a level was not drawn.
+    """Read the codes `[N, T_level]` in a `data.pth.tar`, or those that a notebook saved alone, finest level first.
 
-    Nothing but tensors and plain values is unpickled.
+    Such a file holds a dict with the codes as `zs`, or nothing but their list. A level may be None, as nothing was
+    sampled there, or shorter than the piece. Nothing but tensors and plain values is unpickled.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -22,9 +27,47 @@ def read_published_codes(path: str | os.PathLike[str]) -> list[torch.Tensor | No
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a damaged file can make the unpickler raise anything
         raise ValueError(f"{path} cannot be read: it is damaged, or holds more than tensors.") from error
-    codes = content.get("zs") if isinstance(content, dict) else None
-    if not isinstance(codes, list) or not all(isinstance(each, torch.Tensor) and each.dim() == 2 for each in codes):
-        raise ValueError(f"{path} holds no codes: there is no list 'zs' of tensors [N, T], one a level, in it.")
+    codes = content.get("zs") if isinstance(content, dict) else content
+    if not isinstance(codes, list | tuple) or not codes or not all(isinstance(each, torch.Tensor) for each in codes):
+        raise ValueError(
+            f"{path} holds no codes: there is no list of tensors [N, T] in it, one per level, alone or as 'zs'."
+        )
+    for level, each in enumerate(codes):
+        _check(each, level, path)
+    if codes[-1].shape[1] == 0:
+        raise ValueError(f"{path} holds no codes of the top level, from which the others are sampled.")
     return [each.long() if each.shape[1] else None for each in codes]
+
+
+def levels_to_upsample(codes: list[torch.Tensor | None], system: System) -> list[int]:
+    """List the levels under the top that are shorter than the piece.
+
+    Raises:
+        ValueError: there are none, or the codes are of a system with another number of levels.
+    """
+    top = codes[-1]
+    if len(codes) != system.num_levels or top is None:
+        raise ValueError(
+            f"The file has codes of {len(codes)} levels, but the model has {system.num_levels}; give the --model that "
+            "they were sampled with."
+        )
+    lengths = [0 if each is None else each.shape[1] for each in codes]
+    wanted = [level for level in range(len(codes) - 1) if lengths[level] < system.codes(level, top.shape[1])]
+    if not wanted:
+        raise ValueError("The codes in the file are complete down to the finest level; there is nothing to upsample.")
+    return wanted
+
+
+def _check(codes: torch.Tensor, level: int, path: Any) -> None:
+    is_plain = codes.layout == torch.strided and not codes.is_meta and codes.dtype in _INTEGERS and codes.dim() == 2
+    if not is_plain or codes.shape[0] == 0:
+        raise ValueError(
+            f"{path} holds no codes at level {level}: they should be integers [N, T], not {codes.dtype} "
+            f"{list(codes.shape)}."
+        )
+    if codes.numel() > codes.untyped_storage().nbytes() // codes.element_size():
+        raise ValueError(f"{path} holds fewer codes at level {level} than it says; save the tensors as they are.")
+    if codes.numel() and int(codes.min()) < 0:
+        raise ValueError(f"{path} holds negative numbers at level {level}; codes count from 0.")

@@ -1,22 +1,28 @@
-"""What `request.json` says: every step of a run, as it was decided, and the model that draws it."""
+"""The content of `request.json`: every step of a run, as it was decided, and the model that draws it.
+
+The annotations say which values a file may hold; `schema` checks them when one is read.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from safetensors import safe_open
 from torch import nn
 
 from ..files import replacing
-from ..sampling.draw import DrawSettings
-from ..sampling.request import SamplingRequest, Song
+from ..sampling.request import MOST_CODES, MOST_LEVELS, MOST_SONGS, SamplingRequest
+from .names import check_song_folder
+
+Action = Literal["sample", "continue", "upsample", "pick"]
 
 FORMAT_VERSION = 2
 _VALUES_A_TENSOR = 64
@@ -33,21 +39,31 @@ class ModelRecord:
         parts: A fingerprint of each part by its name, such as `prior_2`.
     """
 
-    source: str | None
-    dtype: str
-    sampling_rate: int
-    hop_lengths: list[int]
-    parts: dict[str, str]
+    source: Annotated[str | None, Field(max_length=4096)]
+    dtype: Annotated[str, Field(pattern=r"^(torch\.)?[a-z0-9_]{1,32}$")]
+    sampling_rate: Annotated[int, Field(ge=1, le=2**20)]
+    hop_lengths: Annotated[list[Annotated[int, Field(ge=1, le=2**24)]], Field(min_length=1, max_length=MOST_LEVELS)]
+    parts: Annotated[
+        dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=64)]], Field(max_length=64)
+    ]
 
 
 @dataclass(frozen=True)
 class SongFolder:
-    """Where some songs of a batch are kept as a run of their own, and how many top-level codes of them."""
+    """Where some songs of a batch are kept as a run of their own, how many top-level codes of them, and their title.
+
+    Raises:
+        ValueError: the name would not be a folder within that of the batch, or is one that a run has itself.
+    """
 
     name: str
-    first: int
-    last: int
-    top_codes: int
+    first: Annotated[int, Field(ge=0)]
+    last: Annotated[int, Field(ge=0)]
+    top_codes: Annotated[int, Field(ge=1, le=MOST_CODES)]
+    title: str = ""
+
+    def __post_init__(self) -> None:
+        check_song_folder(self.name)
 
 
 @dataclass(frozen=True)
@@ -64,18 +80,18 @@ class Step:
         folders: For a batch of requests, the folder of each song; empty otherwise.
     """
 
-    action: str
+    action: Action
     request: SamplingRequest
-    known: list[list[int]]
-    rows: list[int]
+    known: list[list[Annotated[int, Field(ge=0)]]]
+    rows: list[Annotated[int, Field(ge=0)]]
     model: ModelRecord
-    begun: str
-    folders: list[SongFolder]
+    begun: Annotated[str, Field(max_length=64)]
+    folders: Annotated[list[SongFolder], Field(max_length=MOST_SONGS)]
 
     @classmethod
     def now(
         cls,
-        action: str,
+        action: Action,
         request: SamplingRequest,
         known: Sequence[Sequence[int]],
         rows: Sequence[int],
@@ -134,46 +150,5 @@ def write_steps(path: Path, steps: Sequence[Step]) -> None:
     content = {"format_version": FORMAT_VERSION, "steps": [asdict(step) for step in steps]}
     text = json.dumps(content, indent=2, ensure_ascii=False)
     with replacing(path) as unfinished:
-        unfinished.write_text(text + "\n", encoding="utf-8")
-
-
-def read_steps(path: Path) -> list[Step]:
-    """The steps of a run, the last one being the current.
-
-    Raises:
-        FileNotFoundError: there is no run.
-        ValueError: the file is damaged, or was written by a newer version.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path.parent} holds no run: there is no {path.name}; draw one with hf-jukebox sample."
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version = content["format_version"]
-        if version > FORMAT_VERSION:
-            raise ValueError(
-                f"{path} was written by a newer hf_jukebox (its format is {version}, this one reads up to "
-                f"{FORMAT_VERSION}); update hf_jukebox."
-            )
-        return [_step(fields) for fields in content["steps"]]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); put back a copy of it.") from error
-
-
-def _step(fields: dict[str, Any]) -> Step:
-    request = dict(fields["request"])
-    if "batch_size" in request:  # format 1 had songs and segments apart
-        del request["batch_size"]
-        request["max_batch_size"] = request.pop("segments_at_a_time")
-    songs = [Song(**song) for song in request.pop("songs")]
-    songs = [replace(song, key=(int(song.key[0]), int(song.key[1]))) for song in songs]
-    settings = [DrawSettings(**each) for each in request.pop("settings")]
-    return Step(
-        **fields
-        | {
-            "request": SamplingRequest(songs=songs, settings=settings, **request),
-            "model": ModelRecord(**fields["model"]),
-            "folders": [SongFolder(**each) for each in fields["folders"]],
-        }
-    )
+        # A file name that is not UTF-8 has characters that UTF-8 has not: it loses them, and the run is not lost.
+        unfinished.write_text(text + "\n", encoding="utf-8", errors="replace")

@@ -20,7 +20,7 @@ class PriorsOnDisk:
 
     Args:
         folder: A pipeline's folder.
-        options: For `JukeboxPrior.from_pretrained`.
+        options: For `JukeboxPrior.from_pretrained`; `dtype` may be a dict with one by the name of a prior.
     """
 
     folder: Path
@@ -32,7 +32,7 @@ class PriorsOnDisk:
         config = JukeboxPriorConfig.from_pretrained(self.folder / name)
         with torch.device("meta"):
             prior = JukeboxPrior(config).eval()
-        prior.transformer.to(self.options.get("dtype") or torch.float32)
+        prior.to(self._options_of(name).get("dtype") or config.dtype or torch.float32)
         self.priors[name] = prior
         return prior
 
@@ -44,10 +44,16 @@ class PriorsOnDisk:
             if each is not prior:
                 _empty(each)
             elif each.position_embedding.is_meta:
-                loaded: torch.nn.Module = JukeboxPrior.from_pretrained(self.folder / name, **self.options)
+                loaded: torch.nn.Module = JukeboxPrior.from_pretrained(self.folder / name, **self._options_of(name))
                 loaded.to(device)
                 each._parameters.update(loaded._parameters)
                 each._modules.update(loaded._modules)
+
+    def _options_of(self, name: str) -> dict[str, Any]:
+        options = dict(self.options)
+        if isinstance(dtype := options.get("dtype"), dict):
+            options["dtype"] = dtype.get(name, dtype.get("default", torch.float32))
+        return options
 
     def release(self) -> None:
         """Take the weights of all priors away."""

@@ -6,13 +6,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from ..sampling.level import Snapshot
+from ..sampling.request import MOST_CODES, MOST_SONGS
 from ..sampling.scheduler import Rows
 from ..sampling.windows import Stretch, Window
 from ..tensor_files import read_tensors, write_tensors
 
 _CODES = "codes"
+_Place = Annotated[int, Field(ge=0, le=MOST_CODES)]
+_ROWS = TypeAdapter(
+    Annotated[list[tuple[_Place, _Place, _Place, _Place, bool]], Field(min_length=1, max_length=MOST_SONGS)],
+    config=ConfigDict(strict=True),
+)
 
 
 class States:
@@ -41,22 +51,21 @@ class States:
         self._mine = written
 
     def read(self, level: int) -> dict[Rows, Snapshot]:
-        """The groups in progress at a level.
+        """The groups in progress at a level; whether they go with a prior is for its sampler to check.
 
         Raises:
-            ValueError: one is damaged.
+            ValueError: one is damaged, or holds something else.
         """
         found = {}
         for path in sorted(self.folder.glob(f"level_{level}_*.safetensors")):
             tensors, metadata = read_tensors(path)
             self._mine.add(path)
-            if int(metadata["step"]) != self.step or "rows" not in metadata:  # format 1 had no rows
+            if metadata.get("step") != str(self.step) or "rows" not in metadata:  # format 1 had no rows
                 continue
-            rows = tuple(
-                Stretch(song, Window(start, end, known), warms_up)
-                for song, start, end, known, warms_up in json.loads(metadata["rows"])
-            )
-            found[rows] = Snapshot(tensors.pop(_CODES).long(), tensors)
+            rows, codes = _rows(metadata["rows"]), tensors.pop(_CODES, None)
+            if rows is None or codes is None or codes.dtype != torch.int32 or codes.shape[:-1] != (len(rows),):
+                raise ValueError(f"{path} does not hold a window in progress; remove it to draw its part anew.")
+            found[rows] = Snapshot(codes.long(), tensors)
         return found
 
     def clear(self, level: int) -> None:
@@ -69,3 +78,12 @@ class States:
         first, last = rows[0], rows[-1]
         places = f"{first.song}.{first.window.start}-{last.song}.{last.window.start}"
         return self.folder / f"level_{level}_rows_{places}.safetensors"
+
+
+def _rows(text: str) -> Rows | None:
+    """The rows of a group as its file names them; None where it names none."""
+    try:
+        places = _ROWS.validate_json(text)
+    except ValueError:
+        return None
+    return tuple(Stretch(song, Window(start, end, known), warms_up) for song, start, end, known, warms_up in places)

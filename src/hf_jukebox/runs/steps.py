@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from ..sampling.draw import DrawSettings
 from ..sampling.request import (
-    PerLevel,
-    PerSong,
     SamplingRequest,
     Seeds,
     Song,
-    at_least_one,
     levels_to_draw,
-    per_level,
-    per_song,
     song_keys,
     song_span,
     top_codes,
     window_hops,
 )
+from ..sampling.values import PerLevel, PerSong, at_least_one, per_level, per_song, texts_per_song
 from ..system import System
 from .folder import JukeboxRun
-from .record import ModelRecord, Step
+from .record import Action, ModelRecord, Step
 
 
 class DrawOptions(TypedDict, total=False):
@@ -35,7 +31,7 @@ class DrawOptions(TypedDict, total=False):
     top_p: PerLevel[float]
     hop_fraction: PerLevel[float] | None
     levels: int | Sequence[int] | None
-    upsampling: str
+    upsampling: Literal["sequential", "parallel"]
     max_batch_size: int | None
 
 
@@ -71,7 +67,7 @@ def continued(
     Raises:
         ValueError: it is not finished, or the new length is no longer than the old one.
     """
-    _check_finished(run)
+    _check_finished(run, system)
     length = top_codes(system, audio_length_in_s, 0)
     if length <= run.request.top_codes:
         raise ValueError(
@@ -87,7 +83,7 @@ def upsampled(run: JukeboxRun, system: System, model: ModelRecord, changes: Chan
     Raises:
         ValueError: the run is not finished, or there are no such levels.
     """
-    _check_finished(run)
+    _check_finished(run, system)
     totals = [system.codes(level, run.request.top_codes) for level in range(system.num_levels)]
     finished = [level for level, codes in enumerate(run.codes) if codes.shape[1] >= totals[level]]
     if min(finished) == 0:
@@ -100,7 +96,7 @@ def upsampled(run: JukeboxRun, system: System, model: ModelRecord, changes: Chan
 
 
 def _next_step(
-    action: str,
+    action: Action,
     run: JukeboxRun,
     system: System,
     model: ModelRecord,
@@ -128,7 +124,8 @@ def _next_step(
     return Step.now(action, request, known, rows, model)
 
 
-def _check_finished(run: JukeboxRun) -> None:
+def _check_finished(run: JukeboxRun, system: System) -> None:
+    run.check_system(system)
     if not run.is_finished:
         raise ValueError(f"{run.folder} is not finished; go on with it first: hf-jukebox resume {run.folder}")
 
@@ -138,7 +135,8 @@ def _songs(
 ) -> list[Song]:
     count, rate = len(before.songs), system.vqvae.sampling_rate
     columns: dict[str, list[Any]] = {
-        name: per_song(name, changes.get(name), count) for name in ("artist", "genre", "lyrics")
+        name: texts_per_song(name, changes.get(name), count)  # type: ignore[arg-type]
+        for name in ("artist", "genre", "lyrics")
     }
     totals = per_song("total_length_in_s", changes.get("total_length_in_s"), count)
     generator = changes.get("generator")

@@ -83,6 +83,7 @@ def align_lyrics(
             "offset": song.offset + window.start * config.hop_length,
             "window_length": config.window_length,
             "lyrics": song.lyrics,
+            "allow_beyond": True,
         }
         labels = tokenizer(artist=song.artist, genre=song.genre, **span)["labels"]
         # A piece shorter than a window needs no padding: attention is causal, so what would follow changes nothing.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from pydantic import Field
 
-SongKey = tuple[int, int]  # (seed, number of the song under that seed)
+from .values import number, whole_number
+
+_Seed = Annotated[int, Field(ge=0, lt=2**64)]
+SongKey = tuple[_Seed, _Seed]  # (seed, number of the song under that seed)
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,13 @@ class DrawSettings:
     top_p: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        object.__setattr__(self, "temperature", number("temperature", self.temperature))
+        object.__setattr__(self, "top_k", whole_number("top_k", self.top_k))
+        object.__setattr__(self, "top_p", number("top_p", self.top_p))
+        if not 0 < self.temperature < float("inf"):
             raise ValueError(
-                f"temperature must be above 0, not {self.temperature}; to draw greedily use temperature=1 and top_k=1."
+                f"temperature must be above 0 and finite, not {self.temperature}; to draw greedily use temperature=1 "
+                "and top_k=1."
             )
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (off) or a number of codes, not {self.top_k}.")

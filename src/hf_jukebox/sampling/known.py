@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..modeling_vqvae import JukeboxVQVAE
+from ..prompts import Prompt
 from ..system import System
+
+_INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64}
 
 
 @dataclass
@@ -39,8 +43,8 @@ class KnownCodes:
         return KnownCodes(self.codes.repeat_interleave(times, 0), lengths)
 
 
-def encode_prompts(vqvae: JukeboxVQVAE, prompts: Sequence[np.ndarray], device: torch.device) -> list[KnownCodes]:
-    """Codes of every level of prompts `[T]` at the model's rate, each of whole top-level codes, or empty."""
+def encode_prompts(vqvae: JukeboxVQVAE, prompts: Sequence[Prompt], device: torch.device) -> list[KnownCodes]:
+    """Codes of every level of prompts at the model's rate, each of whole top-level codes, or empty."""
     hops = vqvae.config.hop_lengths
     longest = max(len(prompt) for prompt in prompts)
     lengths = [[len(prompt) // hop for prompt in prompts] for hop in hops]
@@ -49,19 +53,19 @@ def encode_prompts(vqvae: JukeboxVQVAE, prompts: Sequence[np.ndarray], device: t
     for song, prompt in enumerate(prompts):
         if len(prompt) == 0:
             continue
-        for level, of_song in enumerate(vqvae.encode(torch.from_numpy(prompt).to(device)[None])):
+        for level, of_song in enumerate(vqvae.encode(torch.from_numpy(prompt.samples).to(device)[None])):
             codes[level][song, : of_song.shape[1]] = of_song[0]
     return [KnownCodes(*pair) for pair in zip(codes, lengths, strict=True)]
 
 
-def cut_prompts(prompts: Sequence[np.ndarray], system: System, top_codes: int) -> list[np.ndarray]:
+def cut_prompts(prompts: Sequence[Prompt], system: System, top_codes: int) -> list[Prompt]:
     """Cut prompts down to whole top-level codes; an empty one, of a song that is made up, stays so.
 
     Raises:
         ValueError: a prompt is longer than the piece, or shorter than one top-level code.
     """
     rate, hop = system.vqvae.sampling_rate, system.top_hop
-    cut = [prompt[: len(prompt) // hop * hop] for prompt in prompts]
+    cut = [replace(prompt, samples=prompt.samples[: len(prompt) // hop * hop]) for prompt in prompts]
     for prompt, original in zip(cut, prompts, strict=True):
         if len(prompt) == 0 and len(original) > 0:
             raise ValueError(
@@ -74,6 +78,28 @@ def cut_prompts(prompts: Sequence[np.ndarray], system: System, top_codes: int) -
                 "set a smaller prompt_length_in_s, or a larger audio_length_in_s."
             )
     return cut
+
+
+def as_codes(codes: Any) -> list[torch.Tensor | None] | None:
+    """The codes that a caller gives, one tensor or None a level; numpy arrays are taken too.
+
+    Raises:
+        ValueError: they are no list with one entry a level.
+    """
+    if codes is None:
+        return None
+    if not isinstance(codes, list | tuple):
+        raise ValueError(
+            f"codes must be a list with one tensor or None a level, finest first, not a {type(codes).__name__}."
+        )
+    tensors = []
+    for level, of_level in enumerate(codes):
+        of_level = torch.from_numpy(of_level) if isinstance(of_level, np.ndarray) else of_level
+        if of_level is not None and (not isinstance(of_level, torch.Tensor) or of_level.dim() != 2):
+            kind = list(of_level.shape) if isinstance(of_level, torch.Tensor) else type(of_level).__name__
+            raise ValueError(f"The codes of level {level} must be integers [songs, T], or None, not {kind}.")
+        tensors.append(of_level)
+    return tensors
 
 
 def check_codes(codes: Sequence[torch.Tensor | None], system: System, top_codes: int) -> list[KnownCodes]:
@@ -90,7 +116,7 @@ def check_codes(codes: Sequence[torch.Tensor | None], system: System, top_codes:
     for level, of_level in enumerate(codes):
         of_level = torch.zeros(num_songs, 0, dtype=torch.long) if of_level is None else of_level
         limit = system.codes(level, top_codes)
-        if of_level.dim() != 2 or of_level.is_floating_point() or of_level.shape[0] != num_songs:
+        if of_level.dtype not in _INTEGERS or of_level.shape[0] != num_songs:
             raise ValueError(
                 f"The codes of level {level} must be integers [{num_songs}, T], not "
                 f"{of_level.dtype} {list(of_level.shape)}."

@@ -77,6 +77,22 @@ class Snapshot:
         return Snapshot(self.codes[rows], {name: tensor[rows].clone() for name, tensor in self.tensors.items()})
 
 
+def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, total: int) -> bool:
+    """Return whether a prior can go on from a snapshot of `batch_size` rows that end after `total` codes."""
+    codes = snapshot.codes
+    if codes.shape[0] != batch_size or codes.dim() != 2 or codes.shape[1] > total:
+        return False
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < prior.config.codebook_size:
+        return False
+    if not snapshot.tensors:
+        return True
+    wanted = {
+        name: tensor.shape for name, tensor in prior.new_state(batch_size, torch.device("meta")).tensors().items()
+    }
+    are_floats = all(tensor.is_floating_point() for tensor in snapshot.tensors.values())
+    return are_floats and wanted == {name: tensor.shape for name, tensor in snapshot.tensors.items()}
+
+
 class LevelSampler:
     """Draws a level's codes. Iterating draws one code for all rows at a time, and yields how many are done.
 

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from ..configuration_jukebox import JukeboxPriorConfig
 from ..system import System
 from .draw import DrawSettings, SongKey
+from .values import PerLevel, is_list, number, per_level, per_song, whole_number
 from .windows import round_hop
 
-T = TypeVar("T")
-PerLevel: TypeAlias = T | Sequence[T]
-PerSong: TypeAlias = T | Sequence[T]
-Seeds = torch.Generator | Sequence[torch.Generator] | None
+Seeds = torch.Generator | int | Sequence[torch.Generator | int] | None
 
 DEFAULT_TEMPERATURE = 0.99
+_MOST_SAMPLED = 2**31  # codes of the finest level, all songs together: days of music, and 16 GiB in memory
+# Far beyond what anybody samples; they bound what a request from a file may ask for.
+MOST_SONGS, MOST_LEVELS, MOST_CODES, _MOST_SAMPLES = 2**16, 16, 2**40, 2**48
 _UPSAMPLER_HOP_FRACTION, _TOP_HOP_FRACTION = 0.5, 0.125
 
 
 @dataclass(frozen=True)
 class Song:
-    """Labels of one song, lengths in raw samples, and where its random numbers come from."""
+    """Labels of one song, lengths in raw samples, where its random numbers come from, and its prompt's name."""
 
     artist: str | None
     genre: str | None
     lyrics: str | None
-    total_length: int
-    offset: int
+    total_length: Annotated[int, Field(ge=0, le=_MOST_SAMPLES)]
+    offset: Annotated[int, Field(ge=0, le=_MOST_SAMPLES)]
     key: SongKey
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,39 +51,28 @@ class SamplingRequest:
         upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
     """
 
-    songs: list[Song]
-    top_codes: int
-    levels: list[int]
-    hops: list[int]
+    songs: Annotated[list[Song], Field(min_length=1, max_length=MOST_SONGS)]
+    top_codes: Annotated[int, Field(ge=1, le=MOST_CODES)]
+    levels: Annotated[list[int], Field(min_length=1, max_length=MOST_LEVELS)]
+    hops: list[Annotated[int, Field(ge=0, le=2**31)]]
     settings: list[DrawSettings]
-    max_batch_size: int | None = None
-    upsampling: str = "sequential"
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    upsampling: Annotated[str, Field(pattern="^(sequential|parallel)$")] = "sequential"
 
 
-def count_songs(**values: Any) -> int:
-    """Songs in a batch: as many as the longest list has entries; values that are no list do for all."""
-    lengths = {name: len(value) for name, value in values.items() if _is_list(value)}
-    for name, length in lengths.items():
-        if length == 0:
-            raise ValueError(f"{name} is an empty list; leave it out, or give one value a song.")
-    return max([1, *lengths.values()])
+def check_size(system: System, num_songs: int, top_codes: int) -> None:
+    """Refuse what no memory holds.
 
-
-def per_level(name: str, value: PerLevel[T], num_levels: int) -> list[T]:
-    """One value a level, finest first."""
-    return _spread(name, value, num_levels, "levels of the model")
-
-
-def per_song(name: str, value: PerSong[T], num_songs: int) -> list[T]:
-    """One value a song."""
-    return _spread(name, value, num_songs, "songs of the batch")
-
-
-def at_least_one(name: str, value: int) -> int:
-    """The value, when it is a number of things that can be drawn."""
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}.")
-    return value
+    Raises:
+        ValueError: it is too long, or there are too many songs.
+    """
+    if num_songs * system.codes(0, top_codes) > _MOST_SAMPLED:
+        seconds = top_codes * system.top_hop / system.vqvae.sampling_rate
+        most = _MOST_SAMPLED * system.vqvae.hop_lengths[0] / system.vqvae.sampling_rate
+        raise ValueError(
+            f"{num_songs} x {seconds:.0f} s of music are more than the {most:.0f} s that one run can hold; ask for a "
+            "smaller audio_length_in_s or fewer songs."
+        )
 
 
 def check_upsampling(value: str) -> str:
@@ -91,14 +83,20 @@ def check_upsampling(value: str) -> str:
 
 
 def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
-    """Where each song's random numbers come from; a list of generators has one a song."""
+    """Where each song's random numbers come from; a list of generators or seeds has one a song.
 
-    def seed(source: torch.Generator | None) -> int:
+    Raises:
+        ValueError: one is neither a generator nor a seed.
+    """
+
+    def seed(source: torch.Generator | int | None) -> int:
+        if source is not None and not isinstance(source, torch.Generator):
+            source = _generator(source)
         device = "cpu" if source is None else source.device
         return int(torch.randint(2**63 - 1, (1,), generator=source, device=device))
 
     if isinstance(generator, Sequence):
-        sources: list[torch.Generator] = per_song("generator", generator, num_songs)
+        sources: list[torch.Generator | int] = per_song("generator", generator, num_songs)
         return [(seed(source), 0) for source in sources]
     shared = seed(generator)
     return [(shared, song) for song in range(num_songs)]
@@ -122,7 +120,7 @@ def window_hops(system: System, hop_fraction: PerLevel[float] | None) -> list[in
         hop_fraction = [_UPSAMPLER_HOP_FRACTION] * (system.num_levels - 1) + [_TOP_HOP_FRACTION]
     hops = []
     for fraction, prior in zip(per_level("hop_fraction", hop_fraction, system.num_levels), system.priors, strict=True):
-        if not 0 < fraction <= 1:
+        if not 0 < number("hop_fraction", fraction) <= 1:
             raise ValueError(f"hop_fraction must be above 0 and at most 1, not {fraction}.")
         hops.append(0 if prior is None else round_hop(prior.n_ctx, fraction, prior.upsampling_ratio))
     return hops
@@ -131,7 +129,8 @@ def window_hops(system: System, hop_fraction: PerLevel[float] | None) -> list[in
 def levels_to_draw(system: System, levels: int | Sequence[int] | None) -> list[int]:
     """Levels, the highest first; all that have a prior by default."""
     present = [level for level, prior in enumerate(system.priors) if prior is not None]
-    wanted = present if levels is None else [levels] if isinstance(levels, int) else list(levels)
+    wanted = present if levels is None else list(levels) if is_list(levels) else [levels]  # type: ignore[arg-type]
+    wanted = [whole_number("levels", level) for level in wanted]
     for level in wanted:
         if level not in present:
             raise ValueError(f"Level {level} has no prior in this pipeline; levels may be {present}.")
@@ -148,6 +147,7 @@ def top_codes(system: System, audio_length_in_s: float | None, known: int) -> in
     if count == 0:
         shortest = system.top_hop / system.vqvae.sampling_rate
         raise ValueError(f"audio_length_in_s is {audio_length_in_s}, but the shortest piece takes {shortest:.4f} s.")
+    check_size(system, 1, count)
     return count
 
 
@@ -157,25 +157,36 @@ def make_songs(
     lyrics: Sequence[str | None],
     spans: Sequence[tuple[int, int]],
     keys: Sequence[SongKey],
+    prompts: Sequence[str | None],
 ) -> list[Song]:
-    """One song a key: each prompt's labels and (length, offset) as many times as there are candidates of it."""
+    """One song a key: each prompt's labels, (length, offset) and name as many times as there are candidates of it."""
     candidates = len(keys) // len(spans)
     songs = []
     for row, key in enumerate(keys):
         prompt = row // candidates
-        songs.append(Song(artists[prompt], genres[prompt], lyrics[prompt], *spans[prompt], key))
+        songs.append(Song(artists[prompt], genres[prompt], lyrics[prompt], *spans[prompt], key, prompts[prompt]))
     return songs
 
 
 def song_span(
-    system: System, count: int, total_length_in_s: float | None, offset_in_s: float, levels: Sequence[int]
+    system: System,
+    count: int,
+    total_length_in_s: float | None,
+    offset_in_s: float,
+    levels: Sequence[int],
+    own_count: int | None = None,
 ) -> tuple[int, int]:
     """The song's length and the piece's place in it, in samples, checked against the models' timing tables.
 
+    Args:
+        count: Top-level codes that are drawn.
+        own_count: Those that are kept, where the others of a batch are longer.
+
     Raises:
-        ValueError: the timing tables of a prior in `levels` do not cover the piece.
+        ValueError: the piece does not lie within the song, or the timing tables of a prior in `levels` do not cover it.
     """
     offset = system.samples("offset_in_s", offset_in_s)
+    kept = (count if own_count is None else own_count) * system.top_hop
     timed = [system.priors[level] for level in levels]
     configs = [config for config in timed if config is not None and config.has_timing]
     if total_length_in_s is not None:
@@ -185,7 +196,26 @@ def song_span(
         total_length = int(max([offset + count * system.top_hop, *shortest]))
     for config in configs:
         _check_timing(config, total_length, offset, count)
+    if offset + kept > total_length:
+        rate = system.vqvae.sampling_rate
+        raise ValueError(
+            f"A piece of {kept / rate:.2f} s at offset_in_s={offset / rate:g} ends after the song, whose "
+            f"total_length_in_s is {total_length / rate:.2f}; ask for a shorter piece, or give the whole song's length."
+        )
     return total_length, offset
+
+
+def check_song_spans(system: System, request: SamplingRequest) -> None:
+    """Refuse songs that the timing tables of the priors to sample with do not cover.
+
+    Raises:
+        ValueError: which length or offset does not fit.
+    """
+    timed = [system.priors[level] for level in request.levels]
+    for config in timed:
+        for total_length, offset in {(song.total_length, song.offset) for song in request.songs}:
+            if config is not None and config.has_timing:
+                _check_timing(config, total_length, offset, request.top_codes)
 
 
 def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, count: int) -> None:
@@ -201,19 +231,10 @@ def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, co
             f"total_length_in_s is {total_length / rate:.2f}, but this model knows songs of at least {shortest:g} and "
             f"less than {longest:g} seconds."
         )
-    if not offset < total_length:
-        raise ValueError(
-            f"offset_in_s is {offset / rate:.2f}, but must be less than the song's {total_length / rate:.2f} seconds."
-        )
 
 
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str)
-
-
-def _spread(name: str, value: T | Sequence[T], count: int, of_what: str) -> list[T]:
-    if not _is_list(value):
-        return [value] * count  # type: ignore[list-item]
-    if len(value) not in (1, count):  # type: ignore[arg-type]
-        raise ValueError(f"{name} needs one value, or one for each of the {count} {of_what}, not {len(value)}.")  # type: ignore[arg-type]
-    return list(value) * (count // len(value))  # type: ignore[arg-type]
+def _generator(seed: Any) -> torch.Generator:
+    seed = whole_number("generator", seed)
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"A seed as generator must be at least 0 and less than 2**63, not {seed}.")
+    return torch.Generator().manual_seed(seed)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 
+from ..allocator import is_out_of_memory
 from ..modeling_prior import JukeboxPrior
 from .draw import uniform_noise
 from .level import DrawCode, LevelSampler, LevelTask, Snapshot, draw_code
@@ -68,6 +69,7 @@ class LevelDrawing:
         for rows, snapshot in started.items():
             self._take(rows, snapshot.codes)
         self._waiting: deque[_Group] = deque(self._groups(started)[share[0] :: share[1]])
+        self.has_let_go = False
         self._finished: dict[Rows, Snapshot] = {}
         self._group: _Group | None = None
         self._sampler: LevelSampler | None = None
@@ -79,7 +81,7 @@ class LevelDrawing:
         while self._waiting:
             group = self._waiting.popleft()
             if len(group.rows) > self.batch_size:
-                self._split(group.rows, group.snapshot)
+                self._split(group)
                 continue
             self._begin(group)
             songs = range(min(row.song for row in group.rows), max(row.song for row in group.rows) + 1)
@@ -89,8 +91,8 @@ class LevelDrawing:
                     yield songs
                 self._end()
                 continue
-            except RuntimeError as error:
-                if not should_reduce_batch_size(error):
+            except Exception as error:
+                if not is_out_of_memory(error):
                     raise
                 if len(group.rows) == 1:
                     raise MemoryError(
@@ -150,6 +152,20 @@ class LevelDrawing:
         if self._sampler is not None and self._group is not None:
             groups[self._group.rows] = self._sampler.snapshot()
         return groups | self._finished
+
+    def let_go(self) -> dict[Rows, Snapshot]:
+        """Give up the windows in progress for the memory that they take; return the codes of all groups begun."""
+        self.collect()
+        groups = {group.rows: group.snapshot.codes for group in self._waiting if group.snapshot is not None}
+        groups |= {rows: snapshot.codes for rows, snapshot in self._finished.items()}
+        if self._sampler is not None and self._group is not None:
+            groups[self._group.rows] = self._sampler.task.codes[:, : self._sampler.filled].to("cpu", copy=True)
+        self.has_let_go = True
+        self._waiting.clear()
+        self._finished.clear()
+        self._group = self._sampler = None
+        clear_device_cache(garbage_collection=True)
+        return {rows: Snapshot(codes) for rows, codes in groups.items()}
 
     def _groups(self, started: Mapping[Rows, Snapshot]) -> list[_Group]:
         """What is left to draw: what was in the middle first, then what takes longest."""
@@ -228,12 +244,11 @@ class LevelDrawing:
         if self._group is None:
             return
         self.collect()
-        rows, snapshot = self._group.rows, self._group.snapshot
-        if self._sampler is not None:
-            snapshot = self._sampler.snapshot()
+        rows = self._group.rows
+        self.batch_size = -(-len(rows) // 2)
+        self._split(self._group, self._sampler)
         self._group = self._sampler = None
         clear_device_cache(garbage_collection=True)
-        self.batch_size = -(-len(rows) // 2)
         logger.warning(
             "Memory does not suffice to draw %d %s at a time at level %d; going on with %d, nothing is lost.",
             len(rows),
@@ -241,12 +256,23 @@ class LevelDrawing:
             self.level,
             self.batch_size,
         )
-        self._split(rows, snapshot)
 
-    def _split(self, rows: Rows, snapshot: Snapshot | None) -> None:
-        for first in reversed(range(0, len(rows), self.batch_size)):
-            part = slice(first, first + self.batch_size)
-            self._waiting.appendleft(_Group(rows[part], None if snapshot is None else snapshot[part]))
+    def _split(self, group: _Group, sampler: LevelSampler | None = None) -> None:
+        """Have parts of a group sampled next, each from where the whole stands.
+
+        Where a copy of that does not fit into memory either, they begin at their window's start, with the same codes.
+        """
+        firsts = range(0, len(group.rows), self.batch_size)
+        parts: list[Snapshot | None] = [None for _ in firsts]
+        try:
+            whole = group.snapshot if sampler is None else sampler.snapshot()
+            if whole is not None:
+                parts = [whole[first : first + self.batch_size] for first in firsts]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        for first, part in reversed(list(zip(firsts, parts, strict=True))):
+            self._waiting.appendleft(_Group(group.rows[first : first + self.batch_size], part))
         self._left_waiting = self._sum_of_waiting()
 
     # How much is left ----------------------------------------------------------------------------------------------

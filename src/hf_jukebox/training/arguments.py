@@ -10,14 +10,17 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import yaml
 from accelerate import PartialState
 from transformers import HfArgumentParser
+from transformers.hf_argparser import string_to_bool
 
 from ..errors import errors_as_one_line, stop
-from ..files import user_path
+from ..files import listed, user_path
 from ..interrupts import handle_signals, work_to_keep
 from ..quiet import hush_libraries
+from ..yaml_files import read_yaml
+
+_SWITCH = {"on": "true", "off": "false"}  # as YAML has it, and the command line does not
 
 
 def _option(default: Any, help: str) -> Any:
@@ -156,7 +159,7 @@ def parse_arguments(
     first, _ = _config_only().parse_known_args(words)
     try:
         if first.config is not None:
-            words = _read_options(user_path(first.config), {action.dest for action in parser._actions}) + words
+            words = _read_options(user_path(first.config), parser._actions) + words
         *parsed, _ = parser.parse_args_into_dataclasses(words)
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -223,23 +226,25 @@ def _config_only() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_options(path: Path, known: set[str]) -> list[str]:
+def _read_options(path: Path, known: Sequence[argparse.Action]) -> list[str]:
     """The options of a file as words of the command line, so that they are checked alike."""
-    if not path.is_file():
+    if not user_path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}; --config names a YAML file with options.")
-    try:
-        options = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    options = read_yaml(path) or {}
     if not isinstance(options, dict):
         raise ValueError(f"{path} must hold one 'name: value' a line.")
-    unknown = sorted(set(options) - known)
+    unknown = sorted(set(options) - {action.dest for action in known})
     if unknown:
-        raise ValueError(
-            f"{path} holds unknown options: {', '.join(map(str, unknown))}; see --help for those there are."
-        )
+        raise ValueError(f"{path} holds unknown options: {listed(unknown)}; see --help for those there are.")
+    switches = {action.dest for action in known if action.type is string_to_bool}
     words = []
     for name, value in options.items():
-        if value is not None:
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str | None) for each in values):
+            raise ValueError(f"{path}: {name} must have one value, or a list of values.")
+        if isinstance(value, str):
+            value = _SWITCH.get(value.lower(), value) if name in switches else value
+            words.append(f"--{name}={value}")  # in one word: a value may begin with a hyphen
+        elif value is not None:
+            words += [f"--{name}", *("" if each is None else str(each) for each in values)]
     return words

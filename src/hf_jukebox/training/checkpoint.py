@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from ..files import listed
+from ..files import listed, sync_folder
 
 STATE_FOLDER = "training_state"
 _PROGRESS = "progress.json"
@@ -208,6 +208,7 @@ def _move(unfinished: Path, folder: Path) -> None:
                 os.fsync(file.fileno())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(unfinished, folder)
+    sync_folder(folder.parent)
 
 
 def _reason(error: BaseException) -> str:

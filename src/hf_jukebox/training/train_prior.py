@@ -20,9 +20,11 @@ from .data import (
     CodeCache,
     DataArguments,
     SongMetadata,
+    SongStream,
     audio_data_for_prior,
     code_data,
     read_alphabet,
+    report_unknown,
     song_metadata,
     tables_for_fine_tuning,
     tables_from_songs,
@@ -124,6 +126,8 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     if cache is not None:
         data = code_data(cache, settings, config)
     else:
+        if isinstance(songs, SongStream):
+            report_unknown(metadata, config)  # of other songs the data says it
         processes = (accelerator.process_index, accelerator.num_processes)
         data = audio_data_for_prior(songs, settings, config, vqvae, *processes)
     logger.info(data.summary)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
+from ..files import read_json_object, user_path
 from ..modeling_vqvae import JukeboxVQVAE
 from .arguments import LoopArguments
 from .checkpoint import find_checkpoint
@@ -77,17 +77,11 @@ def read_settings(path: str | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
-    if not Path(path).is_file():
+    if not user_path(path).is_file():
         raise FileNotFoundError(
             f"There is no file {path}; --model_config names a JSON file with settings of the model."
         )
-    try:
-        settings = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold one JSON object.")
-    return settings
+    return read_json_object(path)
 
 
 def _normalize(

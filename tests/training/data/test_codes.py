@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from hf_jukebox import JukeboxPriorConfig
+from hf_jukebox.audio import read_audio
+from hf_jukebox.mp3_frames import read_header
 from hf_jukebox.training.data import ChunkSettings, CodeCache, code_data, encode_songs, song_metadata, songs_of_folder
 
 ROOT = Path(__file__).parents[3]
@@ -56,6 +58,28 @@ def test_songs_that_cannot_be_read_are_named_and_keep_their_place(songs, vqvae, 
     assert [song.position for song in cache.songs] == [0, 1, 3, 4, 5, 6, 7, 8, 9]
     assert [song.metadata.artist for song in cache.songs[:3]] == ["Artist 0", "Artist 1", "Artist 0"]
     assert len(song_metadata(cache)) == 10 and song_metadata(cache)[2].name == "song_2.wav"
+
+
+def test_mp3s_whose_headers_say_nothing_of_their_length_have_codes(write_song, vqvae, tmp_path):
+    """The walk over their frames gives the length that a full decode has, and the codes go on to the end."""
+    path = write_song("a.mp3", 6.0, 44100, channels=1)
+    content = path.read_bytes()
+    path.write_bytes(content[read_header(content[:4]).size :] + b"TAG" + bytes(125))  # without the frame with the tag
+    cache = encode_songs(songs_of_folder(path.parent), vqvae, tmp_path / "codes")
+    frames = -(-(6 * 44100 + 1105) // 1152) * 1152
+    assert [song.num_samples for song in cache.songs] == [round(frames * 4000 / 44100)] and not cache.unreadable
+    assert cache.read(cache.songs[0], 2, 700, 50).numel() == 50
+
+
+def test_file_names_that_are_no_utf_8(write_song, vqvae, tmp_path):
+    path = write_song("a.wav")
+    name = os.fsdecode(b"caf\xe9.wav")
+    path.rename(path.with_name(name))
+    write_song("b.wav", seed=1)
+    cache = encode_songs(songs_of_folder(path.parent), vqvae, tmp_path / "codes")
+    assert [song.metadata.name for song in cache.songs] == ["b.wav", name]
+    assert everything(CodeCache(tmp_path / "codes")) == everything(cache)
+    assert len(read_audio(path.with_name(name), 4000)) == 8000
 
 
 def test_encoding_again_does_only_what_is_missing(songs, vqvae, tmp_path, write_song):

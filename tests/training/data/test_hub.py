@@ -1,10 +1,11 @@
 """Data sets of `datasets`: on disk, and streamed in the layout of the Hub."""
 
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
-from datasets import Audio, ClassLabel, Dataset, DatasetDict
+from datasets import Audio, ClassLabel, Dataset, DatasetDict, IterableDataset
 
 from hf_jukebox.training.data import (
     ChunkSettings,
@@ -12,6 +13,7 @@ from hf_jukebox.training.data import (
     SongStream,
     audio_data,
     encode_songs,
+    open_recordings,
     song_metadata,
     songs_of_folder,
     training_loader,
@@ -74,6 +76,33 @@ def test_faulty_data_sets_are_one_sentence(dataset, tmp_path):
     for arguments in (DataArguments(), DataArguments(train_data_dir="a", dataset_name="b")):
         with pytest.raises(ValueError, match="either --train_data_dir FOLDER or --dataset_name NAME"):
             arguments.open_songs()
+
+
+def test_rows_without_audio_are_counted_as_unreadable(dataset, tmp_path):
+    rows = [*(row["audio"] for row in dataset), None, None]
+    Dataset.from_dict({"audio": rows}).cast_column("audio", Audio(decode=False)).save_to_disk(tmp_path / "saved")
+    found = DataArguments(train_data_dir=str(tmp_path / "saved")).open_songs()
+    assert audio_data(found, SETTINGS).summary.endswith(", 2 unreadable")
+    recordings, unreadable = open_recordings(found, 4000)
+    assert len(recordings) == 10
+    assert unreadable == {f"{tmp_path / 'saved'}[{number}]": "its row has no audio." for number in (10, 11)}
+
+
+def test_a_stream_whose_columns_are_not_declared(dataset, caplog):
+    contents = [Path(row["audio"]["path"]).read_bytes() for row in dataset]
+
+    def rows():
+        yield from ({"audio": {"path": f"{number}.wav", "bytes": each}} for number, each in enumerate(contents))
+        yield {"audio": None}
+
+    stream = SongStream.of(IterableDataset.from_generator(rows), "Made up")
+    songs = list(stream)
+    assert [song.metadata.name for song in songs] == [*(f"{number}.wav" for number in range(10)), "Made up[10]"]
+    data = audio_data(stream, SETTINGS)
+    assert len(next(iter(data.train))["audio"]) == 4000
+    list(data.validation)
+    with pytest.raises(ValueError, match=r"Made up has no column audio; its columns are: sound"):
+        SongStream.of(IterableDataset.from_generator(lambda: iter([{"sound": 1}])), "Made up")
 
 
 def stream_data(hub_folder, settings=SETTINGS):

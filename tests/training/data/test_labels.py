@@ -1,7 +1,16 @@
+import unicodedata
+import warnings
+
 import pytest
 
 from hf_jukebox import JukeboxPriorConfig
-from hf_jukebox.training.data import SongMetadata, read_alphabet, tables_for_fine_tuning, tables_from_songs
+from hf_jukebox.training.data import (
+    SongMetadata,
+    read_alphabet,
+    report_unknown,
+    tables_for_fine_tuning,
+    tables_from_songs,
+)
 from hf_jukebox.training.data.labels import WindowLabels
 
 
@@ -23,6 +32,49 @@ def test_tables_of_a_new_prior_are_the_names_of_the_songs():
     prior = config()
     grown.put_into(prior)
     assert (prior.num_artists, prior.num_genres) == (151, 151) and prior.artists["artist 0"] == 1
+
+
+@pytest.mark.parametrize("rules", ["v2", "v3"])
+def test_one_name_is_one_row_however_it_is_written(rules):
+    artists = ["Ella ", "ella", " ELLA", "\ufeffElla", "Beyoncé", unicodedata.normalize("NFD", "Beyoncé")]
+    tables = tables_from_songs([song(artist, f" {artist}") for artist in artists], config(label_rules=rules))
+    assert list(tables.artists.values()) == list(tables.genres.values()) == [1, 2]
+    assert set(tables.artists) == ({"ella", "beyonc"} if rules == "v2" else {"ella", "beyoncé"})
+
+
+def test_a_space_behind_a_name_takes_no_row_of_another():
+    prior = config(num_artists=3, num_genres=3, artists={"808": 1, "909": 2}, genres={"house": 1, "bossa": 2})
+    tables = tables_for_fine_tuning([song("808 ", "house "), song("909", "Bossa")], prior)
+    assert tables.artists == prior.artists and tables.genres == prior.genres and tables.replaced == []
+
+
+def test_names_of_which_nothing_is_left_are_counted_once(caplog):
+    prior = config(label_rules="v2", genre_words=2)
+    names = [("米津玄師", "演歌"), ("米津玄師", "Rock"), ("!!!", "Blues Rock Pop"), ("abba", "unknown"), ("", "")]
+    songs = [song(*each) for each in names]
+    tables_from_songs(songs, prior).put_into(prior)
+    report_unknown(songs, prior)
+    artists, genres, words = [record.message for record in caplog.records]
+    assert artists.startswith("3 songs have an artist that the table") and artists.endswith("such as 米津玄師, !!!.")
+    assert genres.startswith("1 songs have a genre that the table") and genres.endswith("such as 演歌.")
+    assert (
+        words == "1 songs have a genre of more than 2 words, of which the others are dropped, such as Blues Rock Pop."
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # not once more for every song and process
+        assert WindowLabels(prior)(songs[0], 123_456, 0)[3:].tolist() == [0, 0, -1]
+
+
+def test_names_that_a_table_lacks_and_odd_times_are_counted_once(caplog):
+    prior = JukeboxPriorConfig.from_preset("tiny_lyrics_prior", artists={"abba": 3}, genres={"pop": 2})
+    songs = [song(f"new {number}", "Pop", "[00;01] la\n[00;02] la") for number in range(12)] + [song(" ABBA", "pop ")]
+    report_unknown(songs, prior)
+    artists, lyrics = [record.message for record in caplog.records]
+    assert artists.startswith("12 songs have an artist that the table of the prior lacks")
+    assert artists.endswith("such as new 0, new 1, new 2 and 9 more.")
+    assert lyrics.startswith("12 songs have lyrics with digits in brackets that are no times")
+    report_unknown(songs, JukeboxPriorConfig.from_preset("tiny_prior"))
+    assert len(caplog.records) == 2
 
 
 def test_v2_genres_are_tables_of_words():
@@ -84,6 +136,13 @@ def test_an_alphabet_is_the_characters_of_a_file_each_once(tmp_path):
     tokens = WindowLabels(prior)(song("", "", "Ба в\nß"), 123_456, 0)[5:]
     assert [alphabet[token - 1] for token in tokens if token] == list("а в\nß")
     assert prior.lyrics_vocab_size == 10
+
+
+def test_an_alphabet_of_another_editor_is_the_same(tmp_path):
+    expected = "абйё\n "
+    for number, text in enumerate([expected, unicodedata.normalize("NFD", expected), "абйё\r\n ", "абйё\u2028 "]):
+        (tmp_path / f"{number}.txt").write_bytes(text.encode())
+        assert read_alphabet(tmp_path / f"{number}.txt") == expected
 
 
 def test_an_alphabet_that_is_none_is_one_sentence(tmp_path):

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import soundfile
@@ -70,13 +72,41 @@ def test_no_readable_file_is_one_sentence(write_song):
         open_recordings(songs_of_folder(folder), 4000)
 
 
-def test_a_file_that_ends_before_its_header_says(write_song):
-    path = write_song("a.mp3", 4.0, 44100)
+@pytest.mark.parametrize(("name", "rate"), [("a.mp3", 44100), ("a.mp3", 22050), ("a.flac", 44100), ("a.flac", 22050)])
+def test_half_a_download_is_used_as_far_as_it_goes(write_song, caplog, name, rate):
+    path = write_song(name, 4.0, 44100)
+    before = open_one(path, rate)
+    whole = before.read(0, before.num_samples)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=r"now ends after|cut short|no samples"):
+        before.read(before.num_samples - 1000, 1000)  # of a file that was whole when training began
+    half = open_one(path, rate)
+    assert 1.5 * rate < half.num_samples < 2.5 * rate
+    assert caplog.text.count(f"{name} is cut short: it ends after {half.info.duration_in_s:.2f} s, but its") == 1
+    assert "its header says 4.00 s. What is there is used." in caplog.text
+    found = half.read(0, half.num_samples)
+    np.testing.assert_allclose(found[:, : -rate // 10], whole[:, : half.num_samples - rate // 10], atol=1e-6)
+    np.testing.assert_array_equal(half.read(half.num_samples - 1000, 1000), found[:, -1000:])
+
+
+def test_a_flac_of_unknown_length_is_counted(write_song):
+    path = write_song("a.flac", 4.0, 44100)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)  # the number of samples in the first block: unknown
+    expected = open_one(path, 44100).read(0, 4 * 44100)
+    path.write_bytes(content)
     recording = open_one(path, 44100)
-    recording.read(0, 1000)
-    with pytest.raises(ValueError, match=r"cut short|no samples"):
-        recording.read(recording.num_samples - 1000, 1000)
+    assert recording.num_samples == 4 * 44100
+    np.testing.assert_array_equal(recording.read(0, 4 * 44100), expected)
+    np.testing.assert_array_equal(recording.read(100_000, 5000), expected[:, 100_000:105_000])
+
+
+def test_the_frames_of_an_mp3_are_looked_for_once(write_song):
+    recording = pickle.loads(pickle.dumps(open_one(write_song("a.mp3", 6.0, 44100), 44100)))  # as a worker gets it
+    content = recording.song.audio.path.read_bytes()
+    recording.song.audio.path.write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
+    assert recording.read(5 * 44100, 30_000).std() > 0.01  # of what is far before it nothing is needed
 
 
 def test_the_last_tenth_of_the_songs_is_held_out():

@@ -7,7 +7,7 @@ from .encode_songs import encode_songs
 from .encoding import ChunkEncoder, fingerprint
 from .folder import songs_of_folder
 from .hub import SongStream
-from .labels import LabelTables, read_alphabet, tables_for_fine_tuning, tables_from_songs
+from .labels import LabelTables, read_alphabet, report_unknown, tables_for_fine_tuning, tables_from_songs
 from .loading import training_loader, validation_loader
 from .recordings import Recording, open_recordings
 from .songs import Song, SongMetadata
@@ -49,6 +49,7 @@ __all__ = [
     "measure_statistics",
     "open_recordings",
     "read_alphabet",
+    "report_unknown",
     "song_metadata",
     "songs_of_folder",
     "tables_for_fine_tuning",

@@ -204,9 +204,10 @@ def write_index(
         "songs": songs,
         "metadata": [asdict(song) for song in metadata],
     }
+    # In ASCII, where a file name that is no UTF-8 is an escape like any other, and is read back as it was.
     unfinished = folder / f".{INDEX}.{os.getpid()}.tmp"
     try:
-        unfinished.write_text(json.dumps(index, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        unfinished.write_text(json.dumps(index, indent=1) + "\n", encoding="ascii")
         os.replace(unfinished, folder / INDEX)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -62,14 +62,21 @@ class SongStream:
 
     @classmethod
     def of(cls, dataset: IterableDataset, name: str = "The stream") -> SongStream:
-        """A stream over any `datasets.IterableDataset` with a column audio."""
+        """A stream over any `datasets.IterableDataset` with a column audio.
+
+        Raises:
+            ValueError: it has no audio column.
+        """
+        if dataset.features is None:  # of a generator, say: its first rows tell
+            dataset = dataset._resolve_features()
         return cls(_undecoded(dataset, name), name)
 
     def __iter__(self) -> Iterator[Song]:
         names = _class_names(self.dataset.features)
         for number, row in enumerate(self.dataset):
             audio = audio_of(row["audio"])
-            yield Song(_metadata(row, names, row["audio"]["path"] or f"{self.name}[{number}]"), audio)
+            path = row["audio"].get("path") if isinstance(row["audio"], Mapping) else None
+            yield Song(_metadata(row, names, path or f"{self.name}[{number}]"), audio)
 
     def metadata(self) -> Iterator[SongMetadata]:
         """The metadata alone; of a parquet data set nothing else is fetched."""
@@ -107,6 +114,8 @@ def _undecoded(dataset: Any, name: str) -> Any:
     columns = dataset.column_names or []
     if "audio" not in columns:
         raise ValueError(f"{name} has no column audio; its columns are: {', '.join(columns) or 'none'}.")
+    if isinstance(dataset, IterableDataset) and not isinstance((dataset.features or {}).get("audio"), Audio):
+        return dataset  # paths or contents as they are; casting would want to encode them
     return dataset.cast_column("audio", Audio(decode=False))
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...configuration_jukebox import JukeboxPriorConfig
+from ...files import listed, read_text, user_path
+from ...lyrics import plain_text, timed_lines, unread_stamp
 from ...tokenization_jukebox import JukeboxTokenizer
 from ...vocabulary import UNKNOWN_ID, LevelVocabulary, normalize_name
 from .songs import SongMetadata
+
+logger = logging.getLogger(__name__)
 
 UNKNOWN_NAMES = ("", "unknown")  # what every table reads as id 0
 
@@ -94,19 +99,18 @@ def check_labels(songs: Sequence[SongMetadata], config: JukeboxPriorConfig) -> N
 def read_alphabet(path: str | os.PathLike[str]) -> str:
     """The characters of a text file, each once, in the order of first appearance; spaces and line breaks count too.
 
+    Letters with accents are one character (NFC), as they are in lyrics when these are cleaned.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not text, or has no characters but white space.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"There is no file {path}; --alphabet names a text file with the characters of the lyrics."
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text; save the alphabet as UTF-8.") from error
+    text = plain_text(read_text(path))
     if not text.strip():
         raise ValueError(f"{path} is empty; write the characters of the lyrics into it, in any order.")
     return "".join(dict.fromkeys(text))
@@ -127,6 +131,11 @@ class WindowLabels:
 
     def __call__(self, song: SongMetadata, total_length: int, offset: int) -> torch.Tensor:
         """The row `[label_length]` of the window at `offset` of a song; both lengths in samples."""
+        with warnings.catch_warnings():  # `report_unknown` has said it for all songs together
+            warnings.simplefilter("ignore", UserWarning)
+            return self._row(song, total_length, offset)
+
+    def _row(self, song: SongMetadata, total_length: int, offset: int) -> torch.Tensor:
         rows: Mapping[str, Any] = self._tokenizer(
             artist=song.artist,
             genre=song.genre,
@@ -139,18 +148,55 @@ class WindowLabels:
         return rows["labels"][0]
 
 
+def report_unknown(songs: Iterable[SongMetadata], config: JukeboxPriorConfig) -> None:
+    """Say once, with numbers of songs, which names a prior takes for unknown, and what else of their labels is lost."""
+    if not config.has_labels:
+        return
+    vocabulary = LevelVocabulary.from_config(config)
+    artists, genres, long_genres, stamped = [], [], [], []
+    for song in songs:
+        artist, words = _written(song, config)
+        if _is_given(song.artist) and (not artist or vocabulary.artist_id(artist) is None):
+            artists.append(song.artist)
+        lacks_word = any(word not in UNKNOWN_NAMES and vocabulary.genre_id(word) is None for word in words)
+        if _is_given(song.genre) and (lacks_word or not any(words)):
+            genres.append(song.genre)
+        if config.label_rules == "v2" and normalize_name(song.genre or "", "v2").count("_") >= config.genre_words:
+            long_genres.append(song.genre)
+        if config.n_lyrics and unread_stamp(song.lyrics or "") and not timed_lines(song.lyrics or ""):
+            stamped.append(song.name)
+    for names, what in (
+        (artists, "an artist that the table of the prior lacks and that counts as unknown"),
+        (genres, "a genre that the table of the prior lacks and that counts as unknown"),
+        (long_genres, f"a genre of more than {config.genre_words} words, of which the others are dropped"),
+        (stamped, "lyrics with digits in brackets that are no times, as [01:23.45] is, and count as text"),
+    ):
+        if names:
+            logger.warning("%d songs have %s, such as %s.", len(names), what, listed(dict.fromkeys(map(str, names)), 3))
+
+
+def _is_given(name: str | None) -> bool:
+    return normalize_name(name or "", "v3") not in UNKNOWN_NAMES
+
+
 def _names(songs: Iterable[SongMetadata], config: JukeboxPriorConfig) -> tuple[Counter[str], Counter[str]]:
     """Artists and genres (or words of genres) as the tables write them, with their numbers of songs."""
     artists: Counter[str] = Counter()
     genres: Counter[str] = Counter()
     for song in songs:
-        artists[normalize_name(song.artist or "", config.label_rules)] += 1
-        genre = normalize_name(song.genre or "", config.label_rules)
-        genres.update(set(genre.split("_")[: config.genre_words]) if config.label_rules == "v2" else [genre])
+        artist, words = _written(song, config)
+        artists[artist] += 1
+        genres.update(set(words))
     for names in (artists, genres):
         for name in UNKNOWN_NAMES:
             del names[name]
     return artists, genres
+
+
+def _written(song: SongMetadata, config: JukeboxPriorConfig) -> tuple[str, list[str]]:
+    """The artist of a song, and its genre or the words of it that the prior reads, as the tables write them."""
+    artist, genre = (normalize_name(name or "", config.label_rules) for name in (song.artist, song.genre))
+    return artist, genre.split("_")[: config.genre_words] if config.label_rules == "v2" else [genre]
 
 
 def _reuse_rows(

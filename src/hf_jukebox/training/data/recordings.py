@@ -25,11 +25,11 @@ _REACH = 256  # samples, of the lower of both rates, beyond which the resampling
 
 @dataclass(frozen=True)
 class Recording:
-    """A song whose header has been read, at the rate of a model.
+    """A song whose length is known, at the rate of a model.
 
     Attributes:
-        song: Which one.
-        info: Frames, rate and channels of the file.
+        song: The song.
+        info: Frames, rate and channels of the file, and where the frames of an mp3 are: found once, kept for all reads.
         sampling_rate: Of the model, in Hz: all lengths and places are counted in its samples.
         position: Place among the songs of the data, readable or not: see [`is_held_out`].
     """
@@ -51,7 +51,7 @@ class Recording:
         does not depend on where the stretch that it is read in begins or ends.
 
         Raises:
-            OSError, ValueError, RuntimeError: the file cannot be read, or ends before its header says.
+            OSError, ValueError, RuntimeError: the file cannot be read there.
         """
         if not 0 <= start < start + length <= self.num_samples:
             raise ValueError(
@@ -93,12 +93,12 @@ class Recording:
     def _frames(self, start: int, end: int) -> np.ndarray:
         """Frames of the file, at its own rate, `[channels, end - start]`."""
         rate = self.info.sampling_rate
-        with self.song.audio.file() as path:
-            frames = read_audio(path, rate, offset_in_s=start / rate, duration_in_s=(end - start) / rate, mix=False)
+        offset, duration = start / rate, (end - start) / rate
+        with self.song.audio.file() as source:
+            frames = read_audio(source, rate, offset_in_s=offset, duration_in_s=duration, mix=False, info=self.info)
         if len(frames) < end - start:
             raise ValueError(
-                f"{self.song.metadata.name} is cut short: its header says {self.info.frames} frames, but it ends after "
-                f"{start + len(frames)}."
+                f"{self.song.metadata.name} had {self.info.frames} frames, but now ends after {start + len(frames)}."
             )
         return frames.T
 
@@ -114,7 +114,7 @@ def mix_to_mono(audio: np.ndarray, left: float = 0.5) -> np.ndarray:
 
 
 def open_recordings(songs: Iterable[Song], sampling_rate: int) -> tuple[list[Recording], dict[str, str]]:
-    """Reads the headers of songs.
+    """Find the lengths of songs. One that ends before its header says is used as far as it goes, and logged.
 
     Returns:
         The recordings that can be read, in order, and the reason for each, by name, that cannot. These are logged.
@@ -125,7 +125,7 @@ def open_recordings(songs: Iterable[Song], sampling_rate: int) -> tuple[list[Rec
     recordings, unreadable = [], {}
     for position, (song, info) in enumerate(_headers(songs)):
         if isinstance(info, AudioInfo):
-            recordings.append(Recording(song, info, sampling_rate, position))
+            recordings.append(_recording(song, info, sampling_rate, position))
         else:
             unreadable[song.metadata.name] = str(info)
             logger.warning("Left out, as it cannot be read: %s (%s)", song.metadata.name, info)
@@ -136,13 +136,19 @@ def open_recordings(songs: Iterable[Song], sampling_rate: int) -> tuple[list[Rec
 
 
 def open_recording(song: Song, sampling_rate: int) -> Recording:
-    """Reads the header of one song.
+    """Find the length of one song, as [`open_recordings`] does.
 
     Raises:
         OSError, ValueError, RuntimeError: it cannot be read.
     """
-    with song.audio.file() as path:
-        return Recording(song, audio_info(path), sampling_rate)
+    with song.audio.file() as source:
+        return _recording(song, audio_info(source), sampling_rate)
+
+
+def _recording(song: Song, info: AudioInfo, sampling_rate: int, position: int = 0) -> Recording:
+    if info.remark is not None:
+        logger.warning("%s %s What is there is used.", song.metadata.name, info.remark)
+    return Recording(song, info, sampling_rate, position)
 
 
 def is_held_out(position: int, num_songs: int, train_fraction: float = 0.9) -> bool:
@@ -156,8 +162,8 @@ def is_held_out(position: int, num_songs: int, train_fraction: float = 0.9) -> b
 def _headers(songs: Iterable[Song]) -> Iterator[tuple[Song, AudioInfo | Exception]]:
     def header(song: Song) -> tuple[Song, AudioInfo | Exception]:
         try:
-            with song.audio.file() as path:
-                info = audio_info(path)
+            with song.audio.file() as source:
+                info = audio_info(source)
             return song, info if info.frames else ValueError("it has no samples.")
         except READING_ERRORS as error:
             return song, error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Protocol
+
+from ...audio import AudioSource
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,12 @@ class SongMetadata:
 class SongAudio(Protocol):
     """Where a recording comes from."""
 
-    def file(self) -> Any:
-        """A context manager whose value is the path of an audio file."""
+    def file(self) -> AbstractContextManager[AudioSource]:
+        """A context manager whose value is an audio file.
+
+        Raises:
+            OSError, ValueError: there is none.
+        """
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,23 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class AudioBytes:
-    """A recording in memory, as data sets store it: the content of a file, whose name tells the format."""
+    """A recording in memory, as data sets store it: the content of a file."""
 
     content: bytes
-    name: str = ""
 
     @contextmanager
-    def file(self) -> Iterator[Path]:
-        # The reader of audio works on files: an mp3 is decoded by its path, and damaged ones are reported by it.
-        with tempfile.TemporaryDirectory(prefix="hf_jukebox_") as folder:
-            path = Path(folder) / f"audio{PurePath(self.name).suffix}"
-            path.write_bytes(self.content)
-            yield path
+    def file(self) -> Iterator[bytes]:
+        yield self.content
+
+
+@dataclass(frozen=True)
+class NoAudio:
+    """An empty cell of a data set."""
+
+    @contextmanager
+    def file(self) -> Iterator[bytes]:
+        raise ValueError("its row has no audio.")
+        yield b""
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,16 @@ class AudioRow:
     row: int
 
     @contextmanager
-    def file(self) -> Iterator[Path]:
-        with audio_of(self.dataset[self.row]["audio"]).file() as path:
-            yield path
+    def file(self) -> Iterator[AudioSource]:
+        with audio_of(self.dataset[self.row]["audio"]).file() as source:
+            yield source
 
 
-def audio_of(record: Mapping[str, Any]) -> AudioFile | AudioBytes:
-    """The recording in a cell of an undecoded audio column: `{"path": ..., "bytes": ...}`, where one may be None."""
-    if record["bytes"] is not None:
-        return AudioBytes(record["bytes"], record["path"] or "")
-    return AudioFile(Path(record["path"]))
+def audio_of(record: Mapping[str, Any] | str | None) -> AudioFile | AudioBytes | NoAudio:
+    """The recording in a cell of an undecoded audio column: `{"path": ..., "bytes": ...}`, a path, or None."""
+    record = {"path": record} if isinstance(record, str) else record or {}
+    if record.get("bytes") is not None:
+        return AudioBytes(record["bytes"])
+    if record.get("path") is not None:
+        return AudioFile(Path(record["path"]))
+    return NoAudio()

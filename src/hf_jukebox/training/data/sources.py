@@ -16,7 +16,7 @@ from .datasets import AudioChunks, ChunkReader, CodeChunks, Example
 from .encoding import BlockGrid
 from .folder import songs_of_folder
 from .hub import SongStream, is_saved_dataset, songs_on_disk, songs_on_hub
-from .labels import WindowLabels
+from .labels import WindowLabels, report_unknown
 from .recordings import is_held_out, open_recordings
 from .songs import Song, SongMetadata
 from .streams import StreamedChunks
@@ -154,6 +154,8 @@ def audio_data_for_prior(
     Raises:
         ValueError: no song can be read, or none is left to train on.
     """
+    if not isinstance(songs, SongStream):
+        report_unknown(song_metadata(songs), config)
     reader = ChunkReader(settings, BlockGrid.of(vqvae), WindowLabels.of(config))
     return _from_audio(songs, reader, process_index, num_processes)
 
@@ -169,6 +171,7 @@ def code_data(cache: CodeCache, settings: ChunkSettings, config: JukeboxPriorCon
         raise ValueError(
             "aug_blend mixes audio, which codes no longer are; leave it out, or train without a code cache."
         )
+    report_unknown([song.metadata for song in cache.songs], config)
     lengths = [song.num_samples for song in cache.songs]
     selection = select_songs(
         lengths, [is_held_out(song.position, len(cache.metadata)) for song in cache.songs], settings

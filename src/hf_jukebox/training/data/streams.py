@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import zlib
 from collections.abc import Iterator
 from functools import partial
@@ -147,5 +148,5 @@ def _identity(song: Song) -> int:
         case AudioBytes(content=content):
             return zlib.crc32(content)
         case AudioFile(path=path):
-            return zlib.crc32(str(path).encode())
-    return zlib.crc32(song.metadata.name.encode())
+            return zlib.crc32(os.fsencode(path))
+    return zlib.crc32(os.fsencode(song.metadata.name))

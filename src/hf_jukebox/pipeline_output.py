@@ -1,0 +1,45 @@
+"""What a pipeline returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.utils import BaseOutput
+
+from .audio import write_audio
+from .files import user_path
+from .pretrained import PathLike
+
+Waveforms = np.ndarray | torch.Tensor
+
+
+@dataclass
+class JukeboxPipelineOutput(BaseOutput):
+    """What a pipeline drew.
+
+    Attributes:
+        audios: `[N, T]` float32 in [-1, 1], decoded from the finest level drawn; None for `output_type="latent"`.
+        sampling_rate: Samples a second.
+        codes: Codes of every level, finest first, `[N, T_level]`; they begin with the prompt's own. A level that was
+            not drawn holds what was known of it.
+        level_audios: The piece as each drawn level gives it, finest first; None where a level was not drawn.
+    """
+
+    audios: Waveforms | None
+    sampling_rate: int
+    codes: list[torch.Tensor]
+    level_audios: list[Waveforms | None]
+
+    def save(self, folder: PathLike) -> list[Path]:
+        """Write `folder/level_L/item_N.wav` for every level drawn; the paths, finest level first."""
+        folder, paths = user_path(folder), []
+        for level, audios in enumerate(self.level_audios):
+            for item, audio in enumerate([] if audios is None else audios):
+                path = folder / f"level_{level}" / f"item_{item}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_audio(path, np.asarray(audio), self.sampling_rate)
+                paths.append(path)
+        return paths

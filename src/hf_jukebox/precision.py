@@ -1,0 +1,43 @@
+"""The precision that a user asks for."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "float64": torch.float64,
+}
+
+
+def dtype_argument(options: MutableMapping[str, Any]) -> torch.dtype | dict[str, torch.dtype | None] | None:
+    """Take `dtype`, or `torch_dtype`, which means the same, out of the arguments of `from_pretrained`.
+
+    Returns:
+        A dtype, a dict of them by part, or None for the precision in which the parts were saved.
+
+    Raises:
+        ValueError: it is no precision for weights, or both names are given.
+    """
+    dtype, other = options.pop("dtype", None), options.pop("torch_dtype", None)
+    if dtype is not None and other is not None:
+        raise ValueError("dtype and torch_dtype mean the same; give dtype alone.")
+    dtype = other if dtype is None else dtype
+    if isinstance(dtype, dict):
+        return {part: _precision(value) for part, value in dtype.items()}
+    return _precision(dtype)
+
+
+def _precision(dtype: Any) -> torch.dtype | None:
+    if dtype is None or dtype == "auto":
+        return None
+    named = PRECISIONS.get(dtype.removeprefix("torch.")) if isinstance(dtype, str) else dtype
+    if named not in PRECISIONS.values():
+        raise ValueError(f"There is no dtype {dtype!r} for weights; use float32, bfloat16 or float16.")
+    assert isinstance(named, torch.dtype)
+    return named

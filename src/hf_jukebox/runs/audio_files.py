@@ -1,0 +1,116 @@
+"""The audio in a run's folder: is a file complete, and is it what the run has written?"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import struct
+import wave
+from collections.abc import Collection, Iterable
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..audio import audio_info, write_wav
+from ..files import replacing
+
+logger = logging.getLogger(__name__)
+
+_MOST_BYTES = 2**24
+
+
+class _Digests(BaseModel):
+    """The content of `audio.json`."""
+
+    model_config = ConfigDict(strict=True)
+
+    written: set[str]
+
+
+class WrittenAudio:
+    """The digests of all audio that a run has written, whatever the files are called by now.
+
+    Args:
+        run_dir: The folder of the run.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self.path = run_dir / "audio.json"
+
+    def write(
+        self, path: Path, blocks: Iterable[np.ndarray], sampling_rate: int, earlier_lengths: Collection[int]
+    ) -> None:
+        """Write blocks `[t]` as a wav file; what somebody has edited in its place is kept under another name.
+
+        Args:
+            earlier_lengths: Samples of what the steps of the run have written: older versions kept no digests.
+        """
+        written = self._read(sampling_rate, earlier_lengths)
+        if _is_audio(path) and _digest(path) not in written:
+            kept = next(name for name in map(path.with_name, _other_names(path)) if not os.path.lexists(name))
+            os.replace(path, kept)
+            logger.warning("%s was edited; it is kept as %s, and the run's own is written anew.", path, kept.name)
+        write_wav(path, blocks, sampling_rate)
+        digests = _Digests(written=written | {_digest(path)})
+        with replacing(self.path) as unfinished:
+            unfinished.write_text(digests.model_dump_json() + "\n", encoding="utf-8")
+
+    def _read(self, sampling_rate: int, earlier_lengths: Collection[int]) -> set[str]:
+        try:
+            if self.path.stat().st_size <= _MOST_BYTES:
+                return _Digests.model_validate_json(self.path.read_bytes()).written
+        except (OSError, ValidationError):
+            pass
+        layouts = {path: _layout(path) for path in self.path.parent.glob("level_*/item_*.wav")}
+        usual = {(length, 1, 2, sampling_rate) for length in earlier_lengths}
+        return {_digest(path) for path, layout in layouts.items() if layout in usual}
+
+
+def wav_frames(path: Path) -> int | None:
+    """Count the samples of a wav file of whole numbers; None for one that is missing, cut short or something else."""
+    layout = _layout(path)
+    return None if layout is None else layout[0]
+
+
+def _layout(path: Path) -> tuple[int, int, int, int] | None:
+    """Frames, channels, bytes a sample and sampling rate of a complete wav file of whole numbers."""
+    if _is_cut_short(path):
+        return None
+    try:
+        with path.open("rb") as file, wave.open(file) as audio:
+            return audio.getnframes(), audio.getnchannels(), audio.getsampwidth(), audio.getframerate()
+    except (OSError, EOFError, wave.Error, struct.error, ValueError, ArithmeticError, RuntimeError):
+        return None
+
+
+def _is_audio(path: Path) -> bool:
+    """Whether there is a file of complete audio, in whatever format."""
+    try:
+        return path.is_file() and not _is_cut_short(path) and audio_info(path).frames > 0
+    except (OSError, ValueError):
+        return False
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether a wav file is missing, or ends before its header says."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        return start[:4] == b"RIFF" and path.stat().st_size < 8 + int.from_bytes(start[4:], "little")
+    except OSError:
+        return True
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+
+
+def _other_names(path: Path) -> Iterable[str]:
+    """`item_0.edited.wav`, then `item_0.edited-2.wav` and so on."""
+    yield f"{path.stem}.edited{path.suffix}"
+    for number in count(2):
+        yield f"{path.stem}.edited-{number}{path.suffix}"

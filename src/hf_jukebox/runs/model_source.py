@@ -1,0 +1,134 @@
+"""The model of a run as `request.json` names it, and how it is found again, there or on another machine.
+
+A run may come from anybody, and its record names a model. Folders on this machine are loaded: that runs no code. The
+Hub is asked for nothing that the user has not named; what is in its cache on this machine is loaded from there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote_to_bytes
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..modeling_prior import JukeboxPrior
+from ..modeling_vqvae import JukeboxVQVAE
+from .contents import RunContents
+from .record import fingerprint
+
+_DEMO = Path(__file__).parents[1] / "demo" / "model"
+_DEMO_MARK = "the demo model"  # no name of a repository, and hardly one of a folder
+_DEMO_ENDING = ("hf_jukebox", "demo", "model")
+_INDEX = "model_index.json"
+_FILE_URL = "file://"
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+
+
+def recorded_source(name_or_path: str | None) -> str | None:
+    """Return how a run records where its model was loaded from, so that it is found from everywhere.
+
+    A folder is recorded by its absolute path, as a URL where that is not UTF-8, the demo model by a mark, and a
+    repository of the Hub by its name, from the Hub's cache too.
+    """
+    if not name_or_path:
+        return None
+    path = Path(name_or_path)
+    if not path.is_dir():
+        return name_or_path
+    path = path.resolve()
+    if path == _DEMO.resolve():
+        return _DEMO_MARK
+    if path.is_relative_to(Path(HF_HUB_CACHE).resolve()) and (match := re.search(r"models--([^/\\]+)", str(path))):
+        return match[1].replace("--", "/")
+    return str(path) if os.fsencode(path).decode("utf-8", "ignore") == str(path) else path.as_uri()
+
+
+def model_name(source: str | None) -> str:
+    """Return a model's name for people, from its record."""
+    if source is None:
+        return ""
+    if _is_demo(source):
+        return "demo"
+    return PureWindowsPath(source).name if "\\" in source else PurePosixPath(source).name
+
+
+def model_of_run(run: RunContents) -> str:
+    """Return the folder of the model that a run was sampled with.
+
+    Raises:
+        ValueError: it is not on this machine; the message says how to name it.
+    """
+    record = run.step.model
+    if record.source is not None:
+        for folder in _folders(record.source, run.folder):
+            if os.path.isfile(folder / _INDEX):  # False for a name that is too long, too
+                return str(folder)
+        if _is_demo(record.source):
+            return str(_DEMO)
+        cached = _cached(record.source)
+        if cached is not None:
+            return cached
+    if record.parts and record.parts.items() <= _demo_parts().items():
+        return str(_DEMO)
+    if record.source is None:
+        raise ValueError(
+            f"{run.folder} does not say where its model is; name it with --model, or load it in Python and call resume."
+        )
+    if _REPOSITORY.fullmatch(record.source):
+        raise ValueError(
+            f"{run.folder} was sampled with {record.source}, which is neither a folder here nor in the cache of the "
+            f"Hub; name the model with --model: a folder or, to load it from the Hub, {record.source}."
+        )
+    raise ValueError(
+        f"{run.folder} was sampled with a model in {record.source}, which is not there; name it with --model, or load "
+        "it in Python and call resume."
+    )
+
+
+def _folders(source: str, run_dir: Path) -> Iterator[Path]:
+    """Folders of this machine that a record may mean; none on a server, which would be asked by looking."""
+    if source.startswith(_FILE_URL):
+        source = os.fsdecode(unquote_to_bytes(source.removeprefix(_FILE_URL)))
+    if source.startswith(("//", "\\\\")) or "\0" in source:
+        return
+    yield Path(source)
+    if not Path(source).is_absolute():  # as older versions recorded it
+        yield run_dir.parent / source
+        yield run_dir / source
+
+
+def _is_demo(source: str) -> bool:
+    return source == _DEMO_MARK or PureWindowsPath(source).parts[-3:] == _DEMO_ENDING
+
+
+def _cached(source: str) -> str | None:
+    """The folder of a repository in the Hub's cache; None where it is not there."""
+    if not _REPOSITORY.fullmatch(source):
+        return None
+    try:
+        folder = snapshot_download(source, local_files_only=True)
+    except (OSError, ValueError):  # nothing there, or no valid name
+        return None
+    return folder if (Path(folder) / _INDEX).is_file() else None
+
+
+@cache
+def _demo_parts() -> dict[str, str]:
+    """The fingerprints of the demo model, from its files alone."""
+    parts = {}
+    for folder in sorted(path.parent for path in _DEMO.glob("*/model.safetensors")):
+        with torch.device("meta"):
+            model = (
+                JukeboxVQVAE(JukeboxVQVAEConfig.from_pretrained(folder))
+                if folder.name == "vqvae"
+                else JukeboxPrior(JukeboxPriorConfig.from_pretrained(folder))
+            )
+        parts[folder.name] = fingerprint(model, folder)
+    return parts

@@ -1,0 +1,154 @@
+"""The schema of `request.json`: whoever wrote the file, every value is checked before anything is done with it.
+
+Types, ranges and unknown keys are checked by pydantic, from the annotations of the dataclasses; here is what holds
+between several values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from .record import FORMAT_VERSION, Step
+
+_MOST_BYTES = 2**26
+_MOST_STEPS = 10_000
+_MOST_CHARACTERS = 60  # of a value that a message quotes
+
+
+class _RequestFile(BaseModel):
+    """What the file holds in the present format."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    format_version: int
+    steps: list[Step] = Field(min_length=1, max_length=_MOST_STEPS)
+
+
+def read_steps(path: Path) -> list[Step]:
+    """Read the steps of a run, the last one being the current.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        OSError: the file cannot be read.
+        ValueError: which value of the file is wrong, or it was written by a newer version.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path.parent} holds no run: there is no {path.name}; draw one with hf-jukebox sample."
+        )
+    if path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"{path} is damaged: it takes more than {_MOST_BYTES >> 20} MB; put back a copy of it.")
+    try:
+        content = from_json(path.read_bytes())
+    except OSError as error:
+        raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}; put back a copy of it.") from error
+    try:
+        steps = _RequestFile.model_validate_json(to_json(_upgraded(content, path))).steps
+        for number, step in enumerate(steps):
+            _check(step, steps[number - 1] if number else None, f"steps[{number}]")
+        return steps
+    except ValidationError as error:
+        raise ValueError(f"{path} is damaged: {_told(error.errors()[0])}; put back a copy of it.") from error
+    except _WrongValue as error:
+        raise ValueError(f"{path} is damaged: {error}; put back a copy of it.") from error
+
+
+class _WrongValue(Exception):
+    """A value that does not go with the others, as `field: what it should be`."""
+
+
+def _upgraded(content: Any, path: Path) -> Any:
+    """The content in the present format; whether its values are right is checked afterwards."""
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if not isinstance(version, int):
+        raise _WrongValue("format_version: it should be a number")
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path} was written by a newer hf_jukebox (its format is {min(version, 10**6)}, this one reads up to "
+            f"{FORMAT_VERSION}); update hf_jukebox."
+        )
+    steps = content.get("steps")
+    for step in steps if isinstance(steps, list) else []:
+        request = step.get("request") if isinstance(step, dict) else None
+        if isinstance(request, dict) and "batch_size" in request:  # format 1 had songs and segments apart
+            del request["batch_size"]
+            request["max_batch_size"] = request.pop("segments_at_a_time", None)
+    return content
+
+
+def _check(step: Step, before: Step | None, name: str) -> None:
+    for field, holds, wanted in _relations(step, before):
+        if not holds:
+            raise _WrongValue(f"{name}.{field}: {wanted}")
+
+
+def _relations(step: Step, before: Step | None) -> Iterator[tuple[str, bool, str]]:
+    """What must hold between the values of a step, as field, whether it does, and what it should be.
+
+    Each is worked out only when all before it hold.
+    """
+    request, hops = step.request, step.model.hop_lengths
+    songs, levels = len(request.songs), range(len(hops))
+    multiples = all(coarse % fine == 0 and coarse > fine for fine, coarse in pairwise(hops))
+    yield "model.hop_lengths", multiples, "each should be a multiple of the one before it"
+    for field, values in (
+        ("known", step.known),
+        ("request.hops", request.hops),
+        ("request.settings", request.settings),
+    ):
+        yield field, len(values) == len(hops), f"it should have one entry per level, {len(hops)} in all"
+    yield "request.levels", set(request.levels) <= set(levels), f"levels lie between 0 and {len(hops) - 1}"
+    descend = all(a > b for a, b in pairwise(request.levels))
+    yield "request.levels", descend, "each level should be named once, the highest first"
+    yield "request.hops", all(request.hops[level] > 0 for level in request.levels), "a sampled level has one above 0"
+    for level in levels:
+        total = request.top_codes * hops[-1] // hops[level]
+        yield f"known[{level}]", len(step.known[level]) == songs, f"it should have one entry per song, {songs} in all"
+        yield f"known[{level}]", max(step.known[level]) <= total, f"a song has at most {total} codes at this level"
+    yield "rows", len(step.rows) == songs, f"it should have one entry per song, {songs} in all"
+    count = songs if before is None else len(before.request.songs)
+    yield "rows", max(step.rows) < count, f"the songs before are 0 to {count - 1}"
+    yield "folders", _divide(step, songs), "the folders should share out the songs, in order, under different names"
+    fits = all(place.top_codes <= request.top_codes for place in step.folders)
+    yield "folders", fits, "no song should be longer than the piece"
+    if before is not None:
+        yield "model.hop_lengths", hops == before.model.hop_lengths, "they should be those of the step before"
+        yield "folders", not step.folders, "a batch of songs has one step"
+
+
+def _divide(step: Step, songs: int) -> bool:
+    """Whether the folders, if there are any, hold each song once."""
+    if not step.folders:
+        return True
+    ends = [-1, *(place.last for place in step.folders)]
+    follow = all(place.first == end + 1 <= place.last for end, place in zip(ends, step.folders, strict=False))
+    names = {place.name.casefold() for place in step.folders}
+    return follow and ends[-1] == songs - 1 and len(names) == len(step.folders)
+
+
+def _told(error: ErrorDetails) -> str:
+    """An error of pydantic as `field: what it should be, not what it is`."""
+    field = _place(error["loc"])
+    message = error["msg"].removeprefix("Value error, ").rstrip(".")
+    message = message[:1].lower() + message[1:] if message.startswith(("Input", "Field", "Unexpected")) else message
+    given = error["input"]
+    if isinstance(given, (str, int, float)) and error["type"] not in ("json_invalid", "value_error"):
+        message += f", not {_shortened(repr(given))}"
+    return f"{field}: {message}" if field else message
+
+
+def _place(location: Sequence[int | str]) -> str:
+    parts = [f"[{part}]" if isinstance(part, int) else f".{_shortened(repr(part)[1:-1])}" for part in location]
+    return "".join(parts).removeprefix(".")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."

@@ -1,0 +1,123 @@
+"""Writing on drives of every kind: without locks, without folders that can be synchronised, with links in the way."""
+
+import errno
+import fcntl
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import filelock
+import pytest
+import torch
+
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun
+from hf_jukebox.files import locked, replacing
+
+
+def fail_sync(monkeypatch: pytest.MonkeyPatch, number: int, *, of_folders: bool) -> None:
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == of_folders:
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def fail_flock(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM, errno.ENOSYS])
+def test_a_folder_that_cannot_be_synchronised_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    fail_sync(monkeypatch, number, of_folders=True)
+    with replacing(tmp_path / "new" / "file") as unfinished:
+        unfinished.write_text("x")
+    assert (tmp_path / "new" / "file").read_text() == "x"
+
+
+def test_a_disk_that_fails_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_sync(monkeypatch, errno.EIO, of_folders=True)
+    with pytest.raises(OSError, match="cannot be written"), replacing(tmp_path / "file") as unfinished:
+        unfinished.write_text("x")
+
+
+def test_a_file_that_cannot_be_synchronised_does_not_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_sync(monkeypatch, errno.EINVAL, of_folders=False)
+    with pytest.raises(OSError, match="cannot be written"), replacing(tmp_path / "file") as unfinished:
+        unfinished.write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_drive_without_locks_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    fail_flock(monkeypatch, number)
+    with pytest.warns(UserWarning, match=r"run.*has no locks.*one at a time") as warned, locked(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
+    assert len(warned) == 1
+
+
+def test_a_drive_without_the_call_for_locks_is_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_flock(monkeypatch, errno.ENOSYS)
+    with locked(tmp_path / "run"):  # filelock has a way of its own there
+        assert (tmp_path / "run").is_dir()
+
+
+def test_older_releases_of_filelock_say_that_there_are_no_locks_in_their_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def acquire(lock: object, timeout: float) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", acquire)
+    with pytest.warns(UserWarning, match="has no locks"), locked(tmp_path / "run"):
+        pass
+
+
+def test_another_failure_of_a_lock_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_flock(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="run cannot be locked: Input/output error"), locked(tmp_path / "run"):
+        pass
+
+
+def test_who_is_refused_leaves_the_name_of_the_holder(tmp_path: Path) -> None:
+    code = f"from hf_jukebox.files import locked; from pathlib import Path\nwith locked(Path({str(tmp_path)!r})): pass"
+    with locked(tmp_path):
+        for _ in range(2):
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            assert f"is being worked on by process {os.getpid()}" in done.stderr
+
+
+def test_nothing_is_written_through_links(tmp_path: Path) -> None:
+    outside, folder = tmp_path / "outside", tmp_path / "folder"
+    outside.write_text("mine")
+    folder.mkdir()
+    for name in (".file.tmp", "file", ".lock.pid"):
+        (folder / name).symlink_to(outside)
+    with replacing(folder / "file") as unfinished:
+        unfinished.write_text("x")
+    with locked(folder):
+        assert (folder / ".lock.pid").read_text() == str(os.getpid())
+    assert outside.read_text() == "mine" and (folder / "file").read_text() == "x"
+    (folder / ".lock").unlink()
+    (folder / ".lock").symlink_to(outside)
+    with pytest.raises(OSError, match=r"\.lock is a link; remove it"), locked(folder):
+        pass
+    assert outside.read_text() == "mine"
+
+
+def test_a_run_on_a_drive_without_either_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_sync(monkeypatch, errno.EINVAL, of_folders=True)
+    fail_flock(monkeypatch, errno.EOPNOTSUPP)
+    pipe = JukeboxPipeline.from_pretrained(DEMO_MODEL)
+    with pytest.warns(UserWarning, match="has no locks"):
+        pipe(levels=2, audio_length_in_s=0.1, generator=torch.Generator(), output_dir=tmp_path, output_type="latent")
+    assert JukeboxRun.open(tmp_path).is_finished and (tmp_path / "level_2" / "item_0.wav").is_file()

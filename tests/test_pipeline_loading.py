@@ -1,0 +1,113 @@
+"""Places that hold no model of the kind asked for: one sentence each, with the way on, before weights are read."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny import tiny_pipeline
+
+from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
+
+OLD = Path(__file__).parent / "fixtures/golden/transformers"
+CHECKPOINT = Path(__file__).parent / "fixtures/golden/openai/vqvae.pth.tar"
+Load = Callable[[Path], object]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    tiny_pipeline().save_pretrained(folder)
+    return folder
+
+
+def refusal(load: Load, place: object) -> str:
+    with pytest.raises(OSError) as error:
+        load(place)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+LOADERS: list[Load] = [JukeboxPipeline.from_pretrained, JukeboxPrior.from_pretrained, JukeboxVQVAE.from_pretrained]
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_other_layouts_are_told_how_to_be_converted(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text((OLD / "config.json").read_text())  # without weights: they are not looked at
+    assert f"hf-jukebox convert transformers {tmp_path} --output DIR" in refusal(load, tmp_path)
+    assert "hf-jukebox convert openai --vqvae" in refusal(load, CHECKPOINT)
+    (tmp_path / "originals").mkdir()
+    (tmp_path / "originals" / "vqvae.pth.tar").touch()
+    assert "hf-jukebox convert openai --vqvae" in refusal(load, tmp_path / "originals")
+
+
+def test_a_part_is_no_pipeline_and_a_pipeline_no_part(whole: Path) -> None:
+    assert "JukeboxPrior.from_pretrained, or" in refusal(JukeboxPipeline.from_pretrained, whole / "prior_1")
+    assert "hf-jukebox assemble" in refusal(JukeboxPipeline.from_pretrained, whole / "vqvae")
+    assert "subfolder='prior_2'" in refusal(JukeboxPrior.from_pretrained, whole)
+    assert "subfolder='vqvae'" in refusal(JukeboxVQVAE.from_pretrained, whole)
+    assert "holds a JukeboxVQVAE, not a JukeboxPrior" in refusal(JukeboxPrior.from_pretrained, whole / "vqvae")
+    assert "holds a JukeboxPrior, not a JukeboxVQVAE" in refusal(JukeboxVQVAE.from_pretrained, whole / "prior_0")
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_places_without_a_model_are_refused(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("la la")
+    assert "save_pretrained" in refusal(load, tmp_path)
+    assert "is a file" in refusal(load, tmp_path / "notes.txt")
+    for missing in (tmp_path / "none", str(tmp_path / "none"), "./none", "some/folder/none", "~/none", "..\\none"):
+        assert "There is no folder" in refusal(load, missing)
+    assert "nor the name of a Hub repository" in refusal(load, "a name, with commas")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert "save_pretrained" in refusal(load, tmp_path) or "type 'bert'" in refusal(load, tmp_path)
+    name = "model_index.json" if load == JukeboxPipeline.from_pretrained else "config.json"
+    for content in ("{", "[1]", "\x00"):
+        (tmp_path / name).write_text(content)
+        assert f"{name} " in refusal(load, tmp_path)
+
+
+def test_a_pipeline_without_a_part_is_refused_unless_the_part_is_given(whole: Path, tmp_path: Path) -> None:
+    for path in whole.rglob("*.json"):
+        if "prior_1" not in path.parts:
+            (tmp_path / path.relative_to(whole)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path.relative_to(whole)).write_bytes(path.read_bytes())
+    for options in ({}, {"low_memory": True}):
+        with pytest.raises(OSError, match="is incomplete: prior_1 missing"):
+            JukeboxPipeline.from_pretrained(tmp_path, **options)
+    for path in whole.rglob("*.safetensors"):
+        if "prior_1" not in path.parts:
+            (tmp_path / path.relative_to(whole)).write_bytes(path.read_bytes())
+    assert JukeboxPipeline.from_pretrained(tmp_path, prior_1=None).prior_0 is not None
+
+
+def test_another_pipeline_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
+    assert "holds a StableDiffusionPipeline" in refusal(JukeboxPipeline.from_pretrained, tmp_path)
+
+
+def test_models_on_the_hub(whole: Path, tmp_path: Path) -> None:
+    repositories = {"me/whole": whole, "me/single": whole / "prior_0", "me/old": OLD}
+    lines = json.dumps([{"name": name, "folder": str(folder)} for name, folder in repositories.items()])
+    script = Path(__file__).parent / "models_on_a_hub.py"
+    command = [sys.executable, str(script), lines, str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    content = json.loads(result.stdout.splitlines()[-1])
+    messages = content["messages"]
+    assert set(content["read"]) <= {"config.json", "model_index.json"}  # no weights, nor anything else
+    for name in ("old", "old, low memory", "old prior", "old vqvae"):
+        assert "convert it once with: hf-jukebox convert transformers me/old --output DIR" in messages[name]
+    assert "load it with JukeboxPrior.from_pretrained, or" in messages["single"]
+    assert "subfolder='prior_2'" in messages["whole as prior"]
+    for name in ("other revision", "prior of other revision"):
+        assert "has no revision 'v9'" in messages[name]
+    for name in ("no such", "no such prior"):
+        assert "neither a folder nor a Hub repository me/none" in messages[name]
+    assert "is incomplete: prior_0, prior_1, prior_2, vqvae missing" in messages["not cached"]
+    for name in ("unreachable", "unreachable prior"):
+        assert "the Hub cannot be reached" in messages[name]
+    assert messages["whole"] == messages["cached"] == "loaded a JukeboxPipeline"
+    assert messages["part"] == messages["cached part"] == "loaded a JukeboxPrior"
+    assert not [message for message in messages.values() if "\n" in message]
