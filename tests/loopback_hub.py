@@ -19,18 +19,13 @@ COMMIT = "0" * 40
 
 
 class LoopbackHub(ThreadingHTTPServer):
-    """Repositories of models: files by path, by name of the repository.
-
-    Attributes:
-        revisions: Those that files or lists of files were asked for.
-    """
+    """Repositories of models: files by path, by name of the repository."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.read: list[str] = []  # paths of files that were sent
         self.revisions: set[str] = set()  # those that files or lists of files were asked for
-        self.revisions: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -89,7 +84,6 @@ class _Handler(BaseHTTPRequestHandler):
         about, owner_and_name = parts[:2] == ["api", "models"], parts[2:4]
         repository = "/".join(owner_and_name if about else parts[:2])
         files = self.server.repositories.get(repository)
-        self.server.revisions |= {after for word, after in pairwise(parts) if word in ("resolve", "revision", "tree")}
         self.server.revisions |= {after for word, after in pairwise(parts) if word in ("resolve", "revision", "tree")}
         if files is None:
             self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})

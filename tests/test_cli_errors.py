@@ -46,7 +46,7 @@ WRONG = [
     ("sample --model ./none", "There is no folder ./none"),
     ("sample --model ~/none/at/all", "There is no folder ~/none/at/all"),
     ("sample --model HERE/text.txt", "text.txt is a file; give the folder"),
-    ("sample --model HERE", "HERE holds no model_index.json; give the folder"),
+    ("sample --model HERE", "HERE holds checkpoints in the original layout; convert them: hf-jukebox convert"),
     ("sample --model HERE/v.pth.tar", "v.pth.tar is a checkpoint file; convert it once with: hf-jukebox convert"),
     ("resume HERE --revision main", "--revision is that of a Hub repository; name the repository with --model."),
     ("sample --revision main", "The demo model is no Hub repository"),
