@@ -19,17 +19,13 @@ COMMIT = "0" * 40
 
 
 class LoopbackHub(ThreadingHTTPServer):
-    """Repositories of models: files by path, by name of the repository.
-
-    Attributes:
-        revisions: Those that files or lists of files were asked for.
-    """
+    """Repositories of models: files by path, by name of the repository."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.read: list[str] = []  # paths of files that were sent
-        self.revisions: set[str] = set()
+        self.revisions: set[str] = set()  # those that files or lists of files were asked for
 
     @property
     def url(self) -> str:

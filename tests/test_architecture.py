@@ -12,6 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
+    ["devices", "lines", "interrupts", "quiet", "errors"],
     [
         "presets",
         "allocator",

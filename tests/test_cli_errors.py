@@ -42,10 +42,13 @@ WRONG = [
     ("sample --dtype int8", "There is no dtype 'int8'"),
     ("sample --device nonsense", "There is no device 'nonsense'; use cuda, mps or cpu"),
     ("sample --device meta", "There is no device 'meta'"),
-    ("sample --model /no/such/folder", "There is no folder /no/such/folder; give --model"),
+    ("sample --model /no/such/folder", "There is no folder /no/such/folder; check its name."),
     ("sample --model ./none", "There is no folder ./none"),
     ("sample --model ~/none/at/all", "There is no folder ~/none/at/all"),
-    ("sample --model HERE/text.txt", "text.txt is a file; give --model"),
+    ("sample --model HERE/text.txt", "text.txt is a file; give the folder"),
+    ("sample --model HERE", "HERE holds checkpoints in the original layout; convert them: hf-jukebox convert"),
+    ("sample --model HERE/v.pth.tar", "v.pth.tar is a checkpoint file; convert it once with: hf-jukebox convert"),
+    ("resume HERE --revision main", "--revision is that of a Hub repository; name the repository with --model."),
     ("sample --revision main", "The demo model is no Hub repository"),
     ("sample HERE/none.wav", "There is no file HERE/none.wav"),
     ("sample BACKSLASH", "There is no file \\"),
@@ -70,6 +73,7 @@ WRONG = [
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     (tmp_path / "text.txt").write_text("no folder")
+    (tmp_path / "v.pth.tar").write_bytes(b"")
     (tmp_path / "latin1.txt").write_bytes("Mütter".encode("latin-1"))
     return tmp_path
 

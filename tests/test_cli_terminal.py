@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from loopback_hub import loopback_hub
+from loopback_hub import COMMIT, loopback_hub
 from tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
 from typer.testing import CliRunner, Result
 
@@ -168,10 +168,10 @@ def test_a_revision_of_a_repository_is_loaded_without_a_word_of_the_libraries(mo
         hub.repositories["somebody/pipe"] = {
             path.relative_to(model).as_posix(): path.read_bytes() for path in model.rglob("*") if path.is_file()
         }
-        words = ["sample", "-o", "run", "--model", "somebody/pipe", "--revision", "v1", *SHORT]
+        words = ["sample", "-o", "run", "--model", "somebody/pipe", "--revision", COMMIT, *SHORT]
         done = process(*words, folder=tmp_path, **hub.environment(tmp_path / "home"))
         assert done.returncode == 0, done.stderr.decode()
-        assert hub.revisions & {"v1", "main"} == {"v1"}
+        assert COMMIT in hub.revisions and "main" not in hub.revisions
     first, last = done.stderr.decode().splitlines()
     assert first == "Loading somebody/pipe ..." and last.startswith("level 2: ")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,10 +164,11 @@ def upsample(
         with status(f"Loading {model or 'the demo model'} ...", quiet):
             pipeline = load_pipeline(model, device, dtype, low_memory=low_memory, revision=revision)
         below = levels_to_upsample(codes, pipeline.system)
-        if not quiet and not any(name in changes for name in ("artist", "genre", "lyrics", "total_length_in_s")):
-            write_error(
-                f"hf-jukebox: the labels in {source} are not read; give those of the song again: --artist, --genre, "
-                "--lyrics, --total-seconds."
+        if not any(name in changes for name in ("artist", "genre", "lyrics", "total_length_in_s")):
+            warnings.warn(
+                f"The labels in {source} are not read; give those of the song again: --artist, --genre, --lyrics, "
+                "--total-seconds.",
+                stacklevel=1,
             )
         changes |= generator(seed)
         with drawing_to(output, quiet, progress) as callback:
@@ -200,8 +202,9 @@ def drawing_to(run_dir: Path, quiet: bool, style: ProgressStyle) -> Iterator[Cal
 
 def _check(run_dir: Path, model: str | None, revision: str | None, device: str | None, dtype: str | None) -> str | None:
     """Check what needs neither model nor run; return the device in torch's words."""
-    if model is not None or revision is None:
-        check_model(model, revision)
+    if revision is not None and model is None:
+        raise ValueError("--revision is that of a Hub repository; name the repository with --model.")
+    check_model(model, revision)
     check_choices(device, dtype)
     check_run(run_dir)
     return check_device(device)
@@ -227,7 +230,8 @@ def _load_model_of(
 
         run = RunContents.open(run_dir)
         source = model or model_of_run(run)
-        return load_pipeline(source, device, dtype or run.step.model.dtype, low_memory=low_memory, revision=revision)
+        dtype = dtype or run.step.model.dtype
+        return load_pipeline(source, device, dtype, low_memory=low_memory, revision=revision)
 
 
 def _changes(

@@ -115,19 +115,19 @@ def error_console() -> Console:
 
 
 def check_model(model: str | None, revision: str | None = None) -> None:
-    """Refuse a model that cannot be there, before anything is imported that loads one.
+    """Refuse a place that holds no pipeline, before anything is imported that loads one.
 
     Raises:
         ValueError: a folder cannot have the revision.
-        OSError: it is the path of a folder, but there is no such folder.
+        OSError: there is no pipeline; the message says what there is.
     """
-    if model is None or user_path(model).is_dir():
-        if revision is not None:
-            what = "The demo model" if model is None else model
-            raise ValueError(f"{what} is no Hub repository, which alone has revisions; leave --revision out.")
-    elif is_path(model):
-        what = f"{model} is a file" if user_path(model).is_file() else f"There is no folder {model}"
-        raise OSError(f"{what}; give --model a pipeline's folder, or a Hub repository such as OWNER/NAME.")
+    if revision is not None and (model is None or user_path(model).is_dir()):
+        what = "The demo model" if model is None else model
+        raise ValueError(f"{what} is no Hub repository, which alone has revisions; leave --revision out.")
+    if model is not None:
+        from .pretrained import check_pipeline_source
+
+        check_pipeline_source(model, {"revision": revision})
 
 
 def is_path(model: str) -> bool:
