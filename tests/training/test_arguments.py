@@ -60,7 +60,7 @@ def test_a_file_of_another_encoding_is_named(tmp_path, capsys):
     (tmp_path / "run.yaml").write_bytes(b"output_dir: Beyonc\xe9\n")
     with pytest.raises(SystemExit):
         parse("--config", str(tmp_path / "run.yaml"))
-    assert "run.yaml is not UTF-8 text; save it as UTF-8" in capsys.readouterr().err.splitlines()[-1]
+    assert "run.yaml is not UTF-8 text; save it as UTF-8" in capsys.readouterr().err.splitlines()[0]
 
 
 def test_a_missing_file_is_named(capsys):
