@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline, files
+from hf_jukebox import JukeboxPipeline
 from hf_jukebox.pipeline_jukebox import SamplingProgress
 from hf_jukebox.sampling.parallel import WARM_UP, Seam, fade_seams, plan_segments
 
@@ -102,8 +102,8 @@ def test_a_folder_without_seams_is_gone_on_with(pipe, tmp_path):
     whole = draw(pipe, upsampling="parallel", max_batch_size=2)
     stop_in_a_segment(pipe, tmp_path / "run")
     for path in (tmp_path / "run" / "codes").iterdir():
-        tensors, metadata = files.read_tensors(path)
-        files.write_tensors(path, {name: tensors[name] for name in ("codes", "filled")}, metadata)
+        tensors, metadata = tensor_files.read_tensors(path)
+        tensor_files.write_tensors(path, {name: tensors[name] for name in ("codes", "filled")}, metadata)
     out = pipe.resume(tmp_path / "run", output_type="pt")
     assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
 
