@@ -12,29 +12,20 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import the parts on its own floor and on the floors below it; a new module is given its place here.
 FLOORS = [
-    ["devices", "lines", "interrupts", "quiet", "errors"],
     [
-        "presets",
         "allocator",
-        "layers",
-        "configuration_*",
-        "*files",
-        "loading",
-        "lyrics",
-        "audio",
-        "precision",
-        "pretrained",
-        "prompts",
-        "mp3_frames",
-        "riff",
         "devices",
         "lines",
         "interrupts",
         "quiet",
         "errors",
+        "files",
+        "[twy]*_files",
+        "presets",
+        "layers",
         "configuration_*",
-        "*files",
     ],
+    ["mp3_frames", "ogg_pages", "riff", "audio*", "prompts", "loading", "precision", "pretrained", "lyrics"],
     ["vocabulary", "tokenization_jukebox", "modeling_*"],
     ["system", "adapters"],
     ["sampling"],
@@ -44,7 +35,6 @@ FLOORS = [
     ["convert", "training"],
     ["progress", "terminal", "cli_options", "cli_runs", "cli_convert", "cli", "__main__"],
 ]
-    ["audio", "audio_files", "mp3_frames", "ogg_pages", "riff"],
 COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}
 DISK = {"glob", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}

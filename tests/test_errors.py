@@ -10,8 +10,9 @@ import pytest
 import torch
 from tiny import tiny_pipeline
 
+from hf_jukebox.allocator import is_out_of_memory
 from hf_jukebox.drawing import logger as own_logger
-from hf_jukebox.errors import errors_as_one_line, is_out_of_memory
+from hf_jukebox.errors import errors_as_one_line
 from hf_jukebox.terminal import in_options
 from hf_jukebox.tokenization_jukebox import JukeboxTokenizer
 

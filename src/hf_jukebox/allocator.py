@@ -6,19 +6,13 @@ import ctypes
 import errno
 import os
 import platform
+import re
 
-# Parts of the messages of torch, its libraries and the system; compared in lower case.
-_OUT_OF_MEMORY = (
-    "out of memory",  # CUDA, HIP, MPS and XPU, each with its name in front
-    "can't allocate memory",  # DefaultCPUAllocator
-    "cannot allocate memory",  # the system, such as for mapping a file
-    "not enough memory",  # DefaultCPUAllocator on Windows
-    "std::bad_alloc",
-    "bad allocation",  # the same on Windows
-    "cublas_status_alloc_failed",
-    "cudnn_status_alloc_failed",
-    "cudnn error: cudnn_status_not_supported",  # cuDNN finds no plan that fits
-    "insufficient memory",
+# The words of torch, its libraries and the system: on a CPU, CUDA, ROCm, XPU, Metal, and in mapped files.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|(not enough|insufficient) memory|(can't|cannot|could not|failed to|unable to) (re)?allocate"
+    r"|_alloc_failed|bad_alloc|bad allocation|invalid buffer size|cudnn error: cudnn_status_not_supported",
+    re.IGNORECASE,
 )
 
 # Parameters of mallopt(3).
@@ -35,8 +29,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     # safetensors has an error class of its own, which derives from Exception.
     if not isinstance(error, RuntimeError) and type(error).__name__ != "SafetensorError":
         return False
-    text = str(error).lower()
-    return any(part in text for part in _OUT_OF_MEMORY)
+    return _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def keep_freed_memory() -> None:

@@ -41,7 +41,7 @@ from .cli_options import (
     read_lyrics,
 )
 from .interrupts import work_to_keep
-from .lines import is_first_process, write_error, write_line
+from .lines import is_first_process, write_line
 from .progress import ProgressStyle, shown_progress
 from .terminal import (
     check_device,

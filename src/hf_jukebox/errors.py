@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from .allocator import is_out_of_memory
 from .interrupts import STATUS as INTERRUPTED
 from .interrupts import end_is_near, set_last_words
 from .lines import discard_output, is_first_process, write_error
@@ -18,12 +19,6 @@ from .quiet import hushed_libraries
 WRONG_INPUT, READER_GONE = 2, 141  # the latter as of a program that SIGPIPE ends
 
 _PACKAGE = __name__.partition(".")[0]
-# However torch and the libraries under it put it: on a CPU, CUDA, ROCm, Metal, and in mapped files.
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|(can't|cannot|could not|failed to|unable to) (re)?allocate|_ALLOC_FAILED"
-    r"|bad_alloc|invalid buffer size",
-    re.IGNORECASE,
-)
 _AMOUNT = re.compile(r"(?:tried to allocate|unable to allocate|buffer size:?)\s+([\d.]+) ?([KMGTP]i?B|bytes|B)\b", re.I)
 
 
@@ -90,13 +85,6 @@ def stop(program: str, message: str, hint: str) -> NoReturn:
         write_error(f"{program}: {' '.join(message.split())}")
         write_error(hint)
     raise SystemExit(WRONG_INPUT)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says, in whatever words, that memory has run out."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _lack_of_memory(error: BaseException, advice: str) -> str:
