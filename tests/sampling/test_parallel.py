@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline
+from hf_jukebox import JukeboxPipeline, tensor_files
 from hf_jukebox.pipeline_jukebox import SamplingProgress
 from hf_jukebox.sampling.parallel import WARM_UP, Seam, fade_seams, plan_segments
 
