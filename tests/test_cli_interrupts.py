@@ -33,19 +33,20 @@ def undisturbed() -> list[torch.Tensor]:
     return pipe(audio_length_in_s=codes_in_s(60), levels=(2, 1), generator=generator, output_type="latent").codes
 
 
-def start(*words: object) -> subprocess.Popen[str]:
-    def set_signals() -> None:
-        # Tests that a shell runs in the background were told to ignore Ctrl-C, and would pass that on.
-        for number in ENDS:
-            signal.signal(number, signal.SIG_DFL)
+def default_signals() -> None:
+    """Undo what a shell that runs tests in the background passes on: to ignore Ctrl-C."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_DFL)
 
+
+def start(*words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "hf_jukebox", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
-        preexec_fn=set_signals,
+        preexec_fn=default_signals,
     )
 
 
@@ -104,7 +105,7 @@ def test_a_second_signal_while_the_state_is_saved_loses_nothing(tmp_path: Path) 
         "                pass\n"
         "        print('saved', flush=True)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=default_signals)
     already = "program: stopping already; what there is is being saved.\n"
     assert (done.returncode, done.stdout, done.stderr) == (130, "saved\n", 3 * already + "program: stopped.\n")
 

@@ -121,7 +121,11 @@ def test_upsampling_what_the_published_code_has_drawn(model: Path, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [({"model": 1}, "holds no codes"), ({"zs": [1, 2]}, "holds no codes"), ({"zs": Path("x")}, "more than tensors")],
+    [
+        ({"model": 1}, "holds no codes"),
+        ({"zs": [1, 2]}, "holds no codes"),
+        ({"zs": Path("x")}, "holds a Python object of type pathlib"),
+    ],
 )
 def test_files_that_hold_no_codes(model: Path, tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "data.pth.tar")

@@ -33,6 +33,7 @@ def test_missing_tensors_are_named(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    caplog.set_level(logging.WARNING, "transformers")  # commands that tests have run may have silenced it
     change(folder, lambda weights: [weights.pop("start_embedding"), weights.pop("transformer.blocks.1.norm1.bias")])
     with pytest.raises(
         ValueError, match=r"2 missing: start_embedding, transformer\.blocks\.1\.norm1\.bias\.$"
@@ -154,6 +155,7 @@ def test_other_errors_of_transformers_keep_the_report_they_speak_of(
 
     monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(fail))
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    caplog.set_level(logging.WARNING, "transformers")  # commands that tests have run may have silenced it
     with pytest.raises(RuntimeError, match="look at the above report"):
         JukeboxPrior.from_pretrained(folder)
     assert "a conversion failed" in caplog.text

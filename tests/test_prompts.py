@@ -242,7 +242,7 @@ def test_a_file_whose_channels_cancel_is_said_to(tmp_path: Path) -> None:
         ([np.zeros((3, 2, 1000), np.float32)], "several as a list"),
         (np.full(2000, np.nan, np.float32), "NaN or infinite"),
         (b"", "empty"),
-        (b"<html>", "not audio that can be read"),
+        (b"<html>", "is a web page"),
         (io.StringIO("drums"), "binary mode"),
         ([None, music()], "not NoneType"),
         (3, "not int"),

@@ -172,14 +172,14 @@ def sample(
         options |= {"levels": level_list(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
         lyrics = read_lyrics(lyrics, lyrics_file)
         audio = repeated(prompts, num_samples) if prompts else None
-        check_model(model, revision)
-        check_writable(output)
         songs = None
         if requests is not None:
             labels = {"artist": artist, "genre": genre, "lyrics": lyrics, "seed": seed}
             refuse_with_requests(prompts=prompts, **labels, **lengths, offset_seconds=offset_seconds)
             songs = _read_songs(requests)
         _check_prompts(prompts or [] if songs is None else [song.prompt for song in songs if song.prompt is not None])
+        check_model(model, revision)
+        check_writable(output)
         device = check_device(device)
         check_no_run(output)
         with status(f"Loading {model or 'the demo model'} ...", quiet):

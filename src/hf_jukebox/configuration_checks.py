@@ -161,6 +161,8 @@ def own_settings(settings: Mapping[str, Any], config_class: type[PreTrainedConfi
     """
     own = vars(config_class)["__annotations__"]
     kept = {name: value for name, value in settings.items() if name in own}
+    if settings.get("architectures") == [config_class.__name__.removesuffix("Config")]:  # as save_pretrained writes it
+        kept["architectures"] = settings["architectures"]
     dtype = settings.get("dtype", settings.get("torch_dtype"))
     if dtype is not None:
         if dtype not in _DTYPES:

@@ -26,14 +26,12 @@ class _State:
         program: Its name, for messages.
         process: The process that handles signals; those that it forks end as usual.
         has_work: There is work that has to be put away before the process may end.
-        is_over: Everything is put away and said.
         last_words: Makes the line with which the command ends.
     """
 
     program: str = "hf-jukebox"
     process: int = 0
     has_work: bool = False
-    is_over: bool = False
     last_words: Callable[[], str] | None = None
 
 
@@ -67,15 +65,15 @@ def work_to_keep() -> Iterator[None]:
 
 
 def end_is_near() -> None:
-    """Note that all is put away and said, so that a further signal may end the process at once."""
-    _state.is_over = True
+    """Note that all is put away and said: from here on signals are ignored, since the process ends by itself."""
+    if os.getpid() == _state.process:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # Python would restore what kills the process while it ends
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _state.process:
         _in_child(number)
-    elif _state.is_over:
-        os._exit(STATUS)
     elif not _state.has_work:
         # Not by an exception: what imports libraries may catch it, or die of it with pages of traceback.
         _write(_state.last_words() if _state.last_words is not None else f"{_state.program}: stopped.")

@@ -161,12 +161,15 @@ def load_pipeline(
 
     from . import JukeboxPipeline
     from .runs.memory import free_bytes, weight_bytes
+    from .sampling.compiled import check_compiler
     from .sampling.processes import device_of_process
 
     hush_libraries()  # the imports have set levels of their own
     if device is None:
         device = device_of_process() or find_device(None)
     dtype = dtype or ("float16" if device.startswith("cuda") else "float32")
+    if compile_step and device == "cpu":
+        check_compiler()
     source = DEMO_MODEL if model is None else str(user_path(model)) if user_path(model).is_dir() else model
     options = {} if revision is None else {"revision": revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=low_memory, **options)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..sampling.known import check_codes
 from ..system import System
 from ..torch_files import read_torch_file
 
@@ -45,7 +46,7 @@ def levels_to_upsample(codes: list[torch.Tensor | None], system: System) -> list
     """List the levels under the top that are shorter than the piece.
 
     Raises:
-        ValueError: there are none, or the codes are of a system with another number of levels.
+        ValueError: there are none, or the codes are not those of such a system.
     """
     top = codes[-1]
     if len(codes) != system.num_levels or top is None:
@@ -53,6 +54,7 @@ def levels_to_upsample(codes: list[torch.Tensor | None], system: System) -> list
             f"The file has codes of {len(codes)} levels, but the model has {system.num_levels}; give the --model that "
             "they were sampled with."
         )
+    check_codes(codes, system, top.shape[1])
     lengths = [0 if each is None else each.shape[1] for each in codes]
     wanted = [level for level in range(len(codes) - 1) if lengths[level] < system.codes(level, top.shape[1])]
     if not wanted:

@@ -10,16 +10,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..files import listed, read_text, user_path
 from ..yaml_files import read_yaml
+from .names import check_song_folder
+
+if TYPE_CHECKING:
+    import torch
 
 _NOT_IN_FOLDER_NAMES = re.compile(r"[^\w.-]+")
 _LONGEST_FOLDER_NAME = 60  # characters; a file system has room for 255 bytes
-_OF_THE_BATCH = re.compile(r"codes|state|earlier|alignment|level_\d+|request\.json|index\.html", re.IGNORECASE)
 _MOST_SONGS = 1000
 _MOST_VALUES = _MOST_SONGS * 40  # in a YAML file: names and values of all fields of all songs, and some to spare
 _LONGEST = 24 * 3600  # seconds
@@ -59,10 +60,9 @@ class SongRequest:
 
     def __post_init__(self) -> None:
         """Check what would fail, or leave the batch's folder, only after the music has been drawn."""
+        check_song_folder(self.name)
         if not _is_folder_name(self.name):
             raise ValueError(f"name must be letters, digits, '-', '_' and '.', as of a folder, not {self.name!r:.80}.")
-        if _OF_THE_BATCH.fullmatch(self.name):
-            raise ValueError(f"name is {self.name!r}, as a part of the batch itself is called; choose another one.")
         for name in ("prompt_seconds", "seconds", "total_seconds"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= _LONGEST:
@@ -73,6 +73,8 @@ class SongRequest:
             raise ValueError(f"seed must be between 0 and {_SEEDS - 1}, not {self.seed}.")
 
     def generator(self) -> torch.Generator:
+        import torch  # not before it is needed: a file of songs is checked at once
+
         generator = torch.Generator()
         if self.seed is None:
             generator.seed()

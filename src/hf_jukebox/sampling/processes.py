@@ -18,11 +18,12 @@ def this_process() -> tuple[int, int]:
     """The number of this process, and how many there are."""
     if not PartialState._shared_state:
         # A process that has drawn its share waits for the others, and a level may take hours.
-        PartialState(cpu=_is_launched_on_cpu(), timeout=timedelta(days=30))
+        PartialState(cpu=is_launched_on_cpu(), timeout=timedelta(days=30))
     return PartialState().process_index, PartialState().num_processes
 
 
-def _is_launched_on_cpu() -> bool:
+def is_launched_on_cpu() -> bool:
+    """Return whether a launcher has started this process on a CPU."""
     # Unless it is told, accelerate takes the processes of a launcher on CPUs for as many that are alone.
     if "LOCAL_RANK" not in os.environ:
         return False

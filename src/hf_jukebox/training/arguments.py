@@ -18,6 +18,7 @@ from ..errors import errors_as_one_line, stop
 from ..files import listed, user_path
 from ..interrupts import handle_signals, work_to_keep
 from ..quiet import hush_libraries
+from ..sampling.processes import is_launched_on_cpu
 from ..yaml_files import read_yaml
 
 _SWITCH = {"on": "true", "off": "false"}  # as YAML has it, and the command line does not
@@ -196,7 +197,7 @@ def run(
         log_level=logging.INFO,
         each_process=True,
     ):
-        state = PartialState()
+        state = PartialState(cpu=is_launched_on_cpu())
         try:
             with work_to_keep():
                 train(*parsed)

@@ -82,7 +82,7 @@ def test_rows_without_audio_are_counted_as_unreadable(dataset, tmp_path):
     rows = [*(row["audio"] for row in dataset), None, None]
     Dataset.from_dict({"audio": rows}).cast_column("audio", Audio(decode=False)).save_to_disk(tmp_path / "saved")
     found = DataArguments(train_data_dir=str(tmp_path / "saved")).open_songs()
-    assert audio_data(found, SETTINGS).summary.endswith(", 2 unreadable")
+    assert audio_data(found, SETTINGS).summary.startswith("10 songs to train on, 0 for validation, 2 unreadable")
     recordings, unreadable = open_recordings(found, 4000)
     assert len(recordings) == 10
     assert unreadable == {f"{tmp_path / 'saved'}[{number}]": "its row has no audio." for number in (10, 11)}
