@@ -19,11 +19,11 @@ from measuring import median
 from random_models import NARROW, SHAPE, halve_blocks, quantize_blocks, upsampler
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
+from hf_jukebox.sampling.batch import BatchSampler, BatchTask, SampleCode, sample_code
 from hf_jukebox.sampling.compiled import StepCompiler
-from hf_jukebox.sampling.draw import DrawSettings
-from hf_jukebox.sampling.level import DrawCode, LevelSampler, LevelTask, draw_code
+from hf_jukebox.sampling.logits import SamplingSettings
 
-GREEDY = DrawSettings(temperature=1, top_k=1)
+GREEDY = SamplingSettings(temperature=1, top_k=1)
 GPU_PLAN = ("upsampler_level_0", "prior_1b_lyrics", "prior_5b_lyrics")
 
 
@@ -68,14 +68,14 @@ def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
 class Drawing:
     """Draws the codes of one window, greedily."""
 
-    def __init__(self, prior: JukeboxPrior, inputs: dict[str, torch.Tensor], codes: int, step: DrawCode) -> None:
+    def __init__(self, prior: JukeboxPrior, inputs: dict[str, torch.Tensor], codes: int, step: SampleCode) -> None:
         self.prior, self.inputs, self.codes, self.step = prior, inputs, codes, step
         self.drawn = torch.empty(0)
 
     def __call__(self) -> torch.Tensor:
         device, batch = self.prior.device, self.inputs["batch"]
         labels = self.inputs.get("labels")
-        task = LevelTask(
+        task = BatchTask(
             codes=torch.zeros(batch, self.codes, dtype=torch.long, device=device),
             known=[0] * batch,
             hop=self.codes,
@@ -84,7 +84,7 @@ class Drawing:
             upper_codes=self.inputs.get("upper"),
             labels_at=None if labels is None else lambda start: labels,
         )
-        for _ in LevelSampler(self.prior, task, draw_code=self.step):
+        for _ in BatchSampler(self.prior, task, sample_code=self.step):
             pass
         self.drawn = task.codes
         return task.codes
@@ -123,7 +123,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         step = StepCompiler()
         for batch in options.batch:
             inputs: dict[str, Any] = {"batch": batch, "upper": upper[:batch]}
-            drawings = {"float32 eager": Drawing(prior, inputs, options.codes, draw_code)}
+            drawings = {"float32 eager": Drawing(prior, inputs, options.codes, sample_code)}
             drawings |= {name: Drawing(each, inputs, options.codes, step) for name, each in priors.items()}
             for drawing in drawings.values():
                 drawing()  # compiles, and warms up
@@ -154,8 +154,8 @@ def along_window(options: argparse.Namespace) -> dict[str, Any]:
     prior = upsampler(hidden_size=256, num_hidden_layers=6, n_ctx=8192, attention_blocks=128)
     upper = torch.randint(2048, (1, 2048))
     step, times = StepCompiler(), []
-    task = LevelTask(torch.zeros(1, 8192, dtype=torch.long), [0], 8192, torch.zeros(1, 8192), GREEDY, upper)
-    sampler = iter(LevelSampler(prior, task, draw_code=step))
+    task = BatchTask(torch.zeros(1, 8192, dtype=torch.long), [0], 8192, torch.zeros(1, 8192), GREEDY, upper)
+    sampler = iter(BatchSampler(prior, task, sample_code=step))
     for _ in range(8192):
         times.append(measuring.seconds(lambda: next(sampler)))
     early, late = median(times[500:1500]), median(times[7000:8000])

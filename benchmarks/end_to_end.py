@@ -62,7 +62,7 @@ class Clock:
 
     def __call__(self, progress: Any) -> None:
         now = time.perf_counter()
-        level, drawn = progress.level, progress.level_drawn
+        level, drawn = progress.level, progress.level_sampled
         if self._last is not None and self._last[0] == level:
             self.seconds[level] = self.seconds.get(level, 0.0) + now - self._last[1]
             self.codes[level] = self.codes.get(level, 0) + drawn - self._last[2]

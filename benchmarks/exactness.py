@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from golden import ORIGINAL, PRIORS, golden_pipeline_folder, golden_prior, golden_vqvae
+from helpers.golden import ORIGINAL, PRIORS, golden_pipeline_folder, golden_prior, golden_vqvae
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior
 
@@ -49,8 +49,8 @@ def vqvae_row() -> dict[str, Any]:
 def greedy_equal(prior: JukeboxPrior, measured: dict[str, torch.Tensor], name: str, known: int) -> bool:
     labels = measured["y_0"] if prior.config.has_labels else None
     codes = measured["z_0"][:, :known]
-    state = prior.new_state(len(codes))
-    prior.begin_window(state, codes, measured.get("z_cond_0"), labels)
+    state = prior.init_state(len(codes))
+    prior.prefill(state, codes, measured.get("z_cond_0"), labels)
     for position in range(known, prior.config.n_ctx):
         previous = codes[:, -1] if position else torch.zeros(len(codes), dtype=torch.long)
         logits = prior.step(state, previous, torch.tensor([position]))

@@ -21,7 +21,7 @@ import torch
 from serving import resident
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
-from hf_jukebox.runs.memory import song_bytes, weight_bytes
+from hf_jukebox.memory.batch_size import song_bytes, weight_bytes
 
 RUN_ALLOWED, LOAD_ALLOWED = 1.15, 1.1
 SHAPE = {"hidden_size": 1024, "num_hidden_layers": 24, "n_ctx": 1024, "attention_blocks": 32, "codebook_size": 2048}

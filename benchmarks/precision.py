@@ -14,7 +14,7 @@ import measuring
 import torch
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior
-from hf_jukebox.audio import read_audio
+from hf_jukebox.audio.io import read_audio
 
 PROMPT = Path(__file__).parents[1] / "examples" / "prompt.wav"
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}

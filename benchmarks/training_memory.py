@@ -25,7 +25,7 @@ from hf_jukebox.presets import PRIOR_PRESETS, VQVAE_PRESETS
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.data import TrainingData
 from hf_jukebox.training.loop import Trainer, make_accelerator
-from hf_jukebox.training.memory import MemoryEstimate, estimate_memory
+from hf_jukebox.training.memory_estimate import MemoryEstimate, estimate_memory
 from hf_jukebox.training.prior import PriorTask
 from hf_jukebox.training.vqvae import VQVAETask
 

@@ -8,7 +8,7 @@ Run it again to go on after an interruption, or after songs were added. docs/tra
 
 from dataclasses import dataclass, field
 
-from hf_jukebox.quiet import hush_libraries
+from hf_jukebox.console.quiet import hush_libraries
 
 hush_libraries()  # before the imports below
 

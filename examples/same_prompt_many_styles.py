@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated
 
-from hf_jukebox.quiet import hush_libraries
+from hf_jukebox.console.quiet import hush_libraries
 
 hush_libraries()  # before the imports below
 
@@ -20,15 +20,15 @@ import torch
 import typer
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
-from hf_jukebox.audio import audio_info
-from hf_jukebox.cli_options import a_path, check_numbers, path_argument
-from hf_jukebox.devices import find_device
-from hf_jukebox.errors import errors_as_one_line
-from hf_jukebox.files import user_path
-from hf_jukebox.interrupts import handle_signals, work_to_keep
+from hf_jukebox.audio.io import audio_info
+from hf_jukebox.cli.devices import find_device
+from hf_jukebox.cli.options import a_path, check_numbers, path_argument
+from hf_jukebox.cli.terminal import in_options
+from hf_jukebox.console.errors import errors_as_one_line
+from hf_jukebox.console.signals import handle_signals, work_to_keep
+from hf_jukebox.files.text import user_path
 from hf_jukebox.report import Candidate, Grid, ListeningPage, write_listening_page
 from hf_jukebox.runs.folder import JukeboxRun
-from hf_jukebox.terminal import in_options
 
 PROGRAM = "same_prompt_many_styles.py"
 UNKNOWN = ("", "unknown")

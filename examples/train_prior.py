@@ -12,7 +12,7 @@ examples/accelerate/fsdp.yaml. An interrupted run goes on with the same command 
 docs/training.md tells the rest.
 """
 
-from hf_jukebox.quiet import hush_libraries
+from hf_jukebox.console.quiet import hush_libraries
 
 hush_libraries()  # before the imports below
 

@@ -12,7 +12,7 @@ An interrupted run goes on with the same command and --resume_from_checkpoint la
 to 0 is worth: --lr_anneal_start STEP --max_train_steps END. docs/training.md tells the rest.
 """
 
-from hf_jukebox.quiet import hush_libraries
+from hf_jukebox.console.quiet import hush_libraries
 
 hush_libraries()  # before the imports below
 

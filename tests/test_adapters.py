@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from loopback_hub import USER, loopback_hub
+from helpers.loopback_hub import USER, loopback_hub
+from helpers.random_priors import write_adapter
+from helpers.tiny_training import tiny_prior
 from peft import LoraConfig
-from random_priors import write_adapter
 from safetensors.torch import load_file, save_file
-from tiny_training import tiny_prior
 
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.adapters import adapters_of, load_adapter, merge_adapters, set_adapters, unload_adapter

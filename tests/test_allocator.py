@@ -44,7 +44,7 @@ def test_what_the_environment_sets_stays() -> None:
 GIVE_BACK = """
 import torch
 from hf_jukebox.allocator import return_freed_memory
-from peak import resident_bytes
+from helpers.peak import resident_bytes
 pieces = [torch.ones(2**14) for _ in range(4000)]
 del pieces[:-1]
 before = resident_bytes()

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hf_jukebox.files import read_json_object
-from hf_jukebox.lyrics import Lyrics, clean_lyrics, plain_text, timed_lines, unread_stamp
+from hf_jukebox.files.text import read_json_object
+from hf_jukebox.labels.lyrics import Lyrics, clean_lyrics, plain_text, timed_lines, unread_stamp
+from hf_jukebox.labels.vocabulary import LevelVocabulary, normalize_name, read_ids
 from hf_jukebox.presets import ALPHABET_V2, ALPHABET_V3
-from hf_jukebox.runs.songs import folder_name, read_songs
-from hf_jukebox.training.data.folder import songs_of_folder
-from hf_jukebox.vocabulary import LevelVocabulary, normalize_name, read_ids
+from hf_jukebox.runs.song_requests import folder_name, read_songs
+from hf_jukebox.training.data.audio_folder import songs_of_folder
 
 CYRILLIC = "абвгдеёжзийклмнопрстуфхцчшщъыьэюя .,\n"
 ALPHABETS = [ALPHABET_V2, ALPHABET_V3, CYRILLIC, "".join(dict.fromkeys(unicodedata.normalize("NFD", CYRILLIC)))]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner
 
 from hf_jukebox.cli import app
@@ -90,8 +90,8 @@ def test_a_command_that_is_interrupted_while_it_imports_ends_with_a_line(tmp_pat
 def test_a_second_signal_while_the_state_is_saved_loses_nothing(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from hf_jukebox.errors import errors_as_one_line\n"
-        "from hf_jukebox.interrupts import handle_signals, work_to_keep\n"
+        "from hf_jukebox.console.errors import errors_as_one_line\n"
+        "from hf_jukebox.console.signals import handle_signals, work_to_keep\n"
         "handle_signals('program')\n"
         "with errors_as_one_line('program'), work_to_keep():\n"
         "    try:\n"
@@ -113,7 +113,7 @@ def test_a_second_signal_while_the_state_is_saved_loses_nothing(tmp_path: Path) 
 def test_signals_that_a_command_was_started_to_ignore_stay_ignored() -> None:
     code = (
         "import os, signal\n"
-        "from hf_jukebox.interrupts import handle_signals\n"
+        "from hf_jukebox.console.signals import handle_signals\n"
         "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "handle_signals('program')\n"
         "os.kill(os.getpid(), signal.SIGHUP)\n"

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from loopback_hub import COMMIT, loopback_hub
-from tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
+from helpers.loopback_hub import COMMIT, loopback_hub
+from helpers.tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
 from typer.testing import CliRunner, Result
 
 import hf_jukebox
-from hf_jukebox import progress
-from hf_jukebox.cli import app
+from hf_jukebox.cli import app, progress
 from hf_jukebox.runs.folder import JukeboxRun
 
 SHORT = ["--seconds", str(codes_in_s(3)), "--levels", "2", "--seed", "0"]

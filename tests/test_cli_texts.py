@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner, Result
 
 from hf_jukebox.cli import app
-from hf_jukebox.cli_options import read_lyrics
-from hf_jukebox.convert.original_settings import SettingsSource
-from hf_jukebox.lyrics import Lyrics
+from hf_jukebox.cli.options import read_lyrics
+from hf_jukebox.convert.openai_settings import SettingsSource
+from hf_jukebox.labels.lyrics import Lyrics
 from hf_jukebox.presets import ALPHABET_V3
 from hf_jukebox.runs.folder import JukeboxRun
 from hf_jukebox.training.train_vqvae import read_settings

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun
-from hf_jukebox.files import locked, replacing
+from hf_jukebox.files.atomic import locked, replacing
 
 
 def fail_sync(monkeypatch: pytest.MonkeyPatch, number: int, *, of_folders: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from golden import ORIGINAL, golden_pipeline_folder
+from helpers.golden import ORIGINAL, golden_pipeline_folder
 from safetensors.torch import load_file
 
 from hf_jukebox import JukeboxPipeline

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import ORIGINAL, PRIORS, golden_prior
-from random_priors import (
+from helpers.golden import ORIGINAL, PRIORS, golden_prior
+from helpers.random_priors import (
     CONFIGS,
     Inputs,
     draw_greedily,
@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.layers.attention import AttentionKind, LyricsAttention
-from hf_jukebox.training.memory import recompute_activations
+from hf_jukebox.training.memory_estimate import recompute_activations
 
 LYRICS_PRIORS = ("lyrics_order_8", "lyrics_order_10", "joint_lyrics")
 
@@ -233,7 +233,7 @@ def test_a_window_continued_in_two_calls_is_the_window_of_one(name: str) -> None
 def test_a_used_state_leaves_no_trace_in_the_next_window(name: str) -> None:
     prior = random_prior(name)
     inputs = random_inputs(prior.config)
-    state = prior.new_state(batch_size=2)
+    state = prior.init_state(batch_size=2)
     step_logits(prior, random_inputs(prior.config, seed=1), known=9, state=state)
     for known in (0, 5):
         assert torch.equal(step_logits(prior, inputs, known, state), step_logits(prior, inputs, known))
@@ -243,10 +243,10 @@ def test_a_shorter_window_leaves_no_conditioning_of_the_longer_one_before_it() -
     prior = random_prior("upsampler")
     inputs = random_inputs(prior.config)
     assert inputs.upper_codes is not None
-    fresh, used = prior.new_state(2), prior.new_state(2)
-    prior.begin_window(used, inputs.codes[:, :5], inputs.upper_codes)
+    fresh, used = prior.init_state(2), prior.init_state(2)
+    prior.prefill(used, inputs.codes[:, :5], inputs.upper_codes)
     for state in (fresh, used):
-        prior.begin_window(state, inputs.codes[:, :0], inputs.upper_codes[:, :3])
+        prior.prefill(state, inputs.codes[:, :0], inputs.upper_codes[:, :3])
     assert fresh.conditioning is not None
     assert used.conditioning is not None
     assert torch.equal(fresh.conditioning, used.conditioning)
@@ -262,7 +262,7 @@ def test_the_cache_of_a_layer_holds_no_more_than_its_pattern_needs() -> None:
         AttentionKind.PREVIOUS_ROW: 2 * shape.columns,
         AttentionKind.JOINT_LYRICS: 9,
     }
-    for kind, cache in zip(prior.transformer.kinds, prior.new_state(3).caches, strict=True):
+    for kind, cache in zip(prior.transformer.kinds, prior.init_state(3).caches, strict=True):
         assert cache.shape == (2, 3, shape.heads, slots[kind], shape.head_dim)
 
 
@@ -272,8 +272,8 @@ def test_a_compiled_step_draws_the_same_codes() -> None:
     inputs = random_inputs(prior.config)
     eager = draw_greedily(prior, inputs, known=3, end=prior.config.n_ctx)
     compiled = torch.compile(prior.step, fullgraph=True, dynamic=False)
-    state = prior.new_state(batch_size=2)
-    prior.begin_window(state, inputs.codes[:, :3])
+    state = prior.init_state(batch_size=2)
+    prior.prefill(state, inputs.codes[:, :3])
     codes = inputs.codes[:, :3]
     with torch.no_grad():
         for position in range(3, prior.config.n_ctx):
@@ -530,7 +530,7 @@ def test_bad_input_is_told_in_one_sentence() -> None:
     with pytest.raises(ValueError, match="label rows of 6 numbers, but got none; make them with JukeboxTokenizer"):
         labelled(codes)
     with pytest.raises(ValueError, match="label rows of 6 numbers, but got rows of 9"):
-        labelled.begin_window(labelled.new_state(1), codes[:, :3], labels=torch.zeros(1, 9, dtype=torch.long))
+        labelled.prefill(labelled.init_state(1), codes[:, :3], labels=torch.zeros(1, 9, dtype=torch.long))
     with pytest.raises(ValueError, match="This prior cannot align lyrics"):
         labelled.alignment(codes, torch.zeros(1, 6, dtype=torch.long))
 

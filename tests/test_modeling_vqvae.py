@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from golden import ORIGINAL, golden_vqvae
-from random_priors import randomize
+from helpers.golden import ORIGINAL, golden_vqvae
+from helpers.random_priors import randomize
 from safetensors.torch import load_file
 
 from hf_jukebox import JukeboxVQVAE, JukeboxVQVAEConfig, modeling_vqvae
-from hf_jukebox.layers import reconstruction
+from hf_jukebox.layers import losses as reconstruction
 
 CONFIGS: dict[str, dict[str, Any]] = {
     "three_levels": {"downs_t": [2, 1, 1], "strides_t": [2, 2, 2], "multipliers": [2, 1, 1]},

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers.quantizers import PipelineQuantizationConfig
-from tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s, tiny_pipeline
 from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup
 from transformers import TorchAoConfig
 
@@ -32,8 +32,8 @@ def test_a_quantised_prior_scores_and_draws_nearly_as_before(folder, config, all
     with torch.no_grad():
         before, after = plain(codes), prior(codes)
     assert abs(after.code_loss / before.code_loss - 1) < allowed
-    state = prior.new_state(2)
-    prior.begin_window(state, codes[:, :20])
+    state = prior.init_state(2)
+    prior.prefill(state, codes[:, :20])
     logits = prior.step(state, codes[:, 19], torch.tensor([20]))
     torch.testing.assert_close(logits, after.logits[:, 20], atol=1e-3, rtol=1e-3)
 
@@ -50,7 +50,7 @@ def test_a_pipeline_with_a_quantised_prior_draws_compiled(folder):
 
     eager = draw()
     pipe.compile()
-    assert isinstance(pipe._draw_code, StepCompiler)
+    assert isinstance(pipe._sample_code, StepCompiler)
     assert torch.equal(draw(), eager)
 
 

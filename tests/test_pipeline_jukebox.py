@@ -10,11 +10,11 @@ import pytest
 import soundfile
 import torch
 from diffusers.pipelines import pipeline_loading_utils
-from tiny import NAMES, RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline, tiny_prior, tiny_vqvae
+from helpers.tiny import NAMES, RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline, tiny_prior, tiny_vqvae
 
 from hf_jukebox import JukeboxPipeline, JukeboxTokenizer
+from hf_jukebox.labels.vocabulary import LevelVocabulary
 from hf_jukebox.pipeline_jukebox import JukeboxPipelineOutput, SamplingProgress
-from hf_jukebox.vocabulary import LevelVocabulary
 
 LENGTH = codes_in_s(24)  # less than a window of the top prior, one and a half of level 1, six of level 0
 GREEDY: dict[str, Any] = {"temperature": 1, "top_k": 1}
@@ -220,13 +220,13 @@ def test_an_unknown_name_warns_with_the_closest(labelled: JukeboxPipeline) -> No
 
 def test_every_window_is_told_its_own_place(labelled: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    begin = labelled.prior_2.begin_window
+    begin = labelled.prior_2.prefill
 
     def spy(state: Any, known: torch.Tensor, upper: Any, labels: torch.Tensor) -> None:
         seen.append(labels[0, :3].tolist())
         begin(state, known, upper, labels)
 
-    monkeypatch.setattr(labelled.prior_2, "begin_window", spy)
+    monkeypatch.setattr(labelled.prior_2, "prefill", spy)
     labelled(audio_length_in_s=codes_in_s(100), total_length_in_s=90, offset_in_s=2, levels=2, hop_fraction=0.5)
     window = 64 * TOP_HOP
     assert seen == [[90 * RATE, 2 * RATE + start * TOP_HOP, window] for start in (0, 32, 36)]

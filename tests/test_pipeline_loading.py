@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny import tiny_pipeline
+from helpers.tiny import tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
 

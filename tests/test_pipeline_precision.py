@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import codes_in_s, noise_audio, tiny_pipeline
+from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxPriorConfig, JukeboxVQVAE
 

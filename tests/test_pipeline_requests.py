@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
+from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun
-from hf_jukebox.runs.songs import SongRequest
+from hf_jukebox.runs.song_requests import SongRequest
 
 SHORT: dict[str, Any] = {"audio_length_in_s": codes_in_s(4), "levels": 2}
 
@@ -60,10 +60,10 @@ def test_a_batch_of_songs_is_checked_song_by_song(labelled: JukeboxPipeline, tmp
     """All are drawn to the length of the longest, but only what is kept of each has to lie within its song."""
     short = SongRequest("short", seconds=codes_in_s(10), total_seconds=1.0, seed=1)
     long = SongRequest("long", seconds=codes_in_s(400), seed=2)
-    labelled.draw_songs([short, long], tmp_path / "run", levels=2, hop_fraction=1.0)
+    labelled.sample_songs([short, long], tmp_path / "run", levels=2, hop_fraction=1.0)
     assert JukeboxRun.open(tmp_path / "run" / "short").request.songs[0].total_length == RATE
     with pytest.raises(ValueError, match="ends after the song"):
-        labelled.draw_songs([SongRequest("short", seconds=1.2, total_seconds=1.0), long], tmp_path / "other")
+        labelled.sample_songs([SongRequest("short", seconds=1.2, total_seconds=1.0), long], tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -192,7 +192,7 @@ def test_prompts_of_a_batch_of_songs_are_named_in_their_folders(
     pipe: JukeboxPipeline, songs: list[Path], tmp_path: Path
 ) -> None:
     requests = [SongRequest("a", prompt=str(songs[1]), seconds=codes_in_s(4)), SongRequest("b", seconds=codes_in_s(4))]
-    pipe.draw_songs(requests, tmp_path / "run", levels=2)
+    pipe.sample_songs(requests, tmp_path / "run", levels=2)
     assert JukeboxRun.open(tmp_path / "run" / "a").request.songs[0].prompt == "bass.wav"
     assert JukeboxRun.open(tmp_path / "run" / "b").request.songs[0].prompt is None
     assert "bass.wav" in (tmp_path / "run" / "a" / "index.html").read_text()
@@ -268,7 +268,7 @@ def test_a_tilde_is_the_home_folder_everywhere(
     out = pipe("~/drums.wav", **SHORT, output_dir="~/run")
     pipe.continue_run("~/run", codes_in_s(6))
     pipe.resume("~/run")
-    pipe.draw_songs([SongRequest("a", prompt="~/drums.wav", seconds=codes_in_s(4))], "~/songs", levels=2)
+    pipe.sample_songs([SongRequest("a", prompt="~/drums.wav", seconds=codes_in_s(4))], "~/songs", levels=2)
     assert [path.is_relative_to(home) for path in out.save("~/saved")] == [True]
     pipe.save_pretrained("~/model")
     assert JukeboxPipeline.from_pretrained("~/model").prior_2 is not None

@@ -18,7 +18,7 @@ from synthesize import HELD_OUT_SEED, Song, synthesize_song
 from tempo import estimate_tempo
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
-from hf_jukebox.layers.reconstruction import SPECTRAL_STFT, item_norms
+from hf_jukebox.layers.losses import SPECTRAL_STFT, item_norms
 
 TEMPO_TOLERANCE = 0.04
 OCTAVES = (0.5, 1.0, 2.0)

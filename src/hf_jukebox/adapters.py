@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from .files import listed, read_json_object, user_path
+from .files.text import listed, read_json_object, user_path
 from .modeling_prior import JukeboxPrior
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"

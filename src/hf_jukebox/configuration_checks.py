@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from .files import read_json_object
+from .files.text import read_json_object
 
 # The largest value of each setting; the smallest is 1 for a count and 0 for the others.
 MOST: Mapping[str, int] = {

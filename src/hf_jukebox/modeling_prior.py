@@ -17,10 +17,10 @@ from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesCond
 from .layers.decoding import step_linear
 from .layers.initialization import pytorch_default_
 from .layers.linear import Linear
-from .layers.lyrics import LyricsEncoder
+from .layers.lyrics_encoder import LyricsEncoder
 from .layers.resnet import ResidualShape
-from .layers.transformer import Taps, Transformer, TransformerShape
-from .loading import CompleteModel
+from .layers.transformer import RecordedOutputs, Transformer, TransformerShape
+from .loading.strict_model import StrictPreTrainedModel
 
 
 @dataclass
@@ -70,10 +70,10 @@ class DecodeState:
         return views
 
 
-class JukeboxPrior(CompleteModel):
+class JukeboxPrior(StrictPreTrainedModel):
     """A prior of one level, over windows of `n_ctx` codes.
 
-    `forward` reads whole windows, for training and for scoring. `new_state`, `begin_window` and `step` draw: a state
+    `forward` reads whole windows, for training and for scoring. `init_state`, `prefill` and `step` draw: a state
     is made once, filled for each window from its known codes, and stepped a code at a time. Both give the same logits.
     """
 
@@ -160,15 +160,15 @@ class JukeboxPrior(CompleteModel):
             ValueError: an input is missing, of the wrong shape, or outside what the timing tables cover.
         """
         self._check_inputs(codes.shape[1], upper_codes, labels)
-        taps = Taps(hidden_states=[] if output_hidden_states else None)
+        recorded = RecordedOutputs(hidden_states=[] if output_hidden_states else None)
         if output_attentions:
             heads = range(self.config.num_attention_heads)
-            taps.heads = [(layer, head) for layer in range(self.config.num_hidden_layers) for head in heads]
+            recorded.heads = [(layer, head) for layer in range(self.config.num_hidden_layers) for head in heads]
 
         conditioning = self._conditioning(upper_codes, labels)
         lyrics = self._lyrics_states(labels)
         inputs, added = self._embed(codes, labels, conditioning)
-        hidden = self.transformer(inputs, lyrics, taps=taps)
+        hidden = self.transformer(inputs, lyrics, recorded=recorded)
         if added is not None and not self.config.merged_decoder:
             hidden = hidden + added
         logits, lyrics_logits, code_loss, lyrics_loss = self._predict(hidden, lyrics, codes, labels)
@@ -178,8 +178,8 @@ class JukeboxPrior(CompleteModel):
             lyrics_loss=lyrics_loss,
             logits=logits,
             lyrics_logits=lyrics_logits,
-            hidden_states=tuple(taps.hidden_states) if taps.hidden_states is not None else None,
-            attentions=_stack_heads(taps, self.config) if output_attentions else None,
+            hidden_states=tuple(recorded.hidden_states) if recorded.hidden_states is not None else None,
+            attentions=_stack_heads(recorded, self.config) if output_attentions else None,
         )
 
     @torch.no_grad()
@@ -195,14 +195,14 @@ class JukeboxPrior(CompleteModel):
         if self.config.lyrics_scheme is None or layer is None or head is None:
             raise ValueError("This prior cannot align lyrics: its config names no alignment_layer and alignment_head.")
         self._check_inputs(codes.shape[1], None, labels)
-        taps = Taps(heads=[(layer, head)])
+        recorded = RecordedOutputs(heads=[(layer, head)])
         inputs, _ = self._embed(codes, labels, self._conditioning(None, labels))
-        self.transformer(inputs, self._lyrics_states(labels), taps=taps)
-        return taps.attentions[layer, head][:, self.config.num_joint_lyrics :, : self.config.n_lyrics]
+        self.transformer(inputs, self._lyrics_states(labels), recorded=recorded)
+        return recorded.attentions[layer, head][:, self.config.num_joint_lyrics :, : self.config.n_lyrics]
 
     # One code at a time --------------------------------------------------------------------------------------------
 
-    def new_state(self, batch_size: int, device: torch.device | None = None) -> DecodeState:
+    def init_state(self, batch_size: int, device: torch.device | None = None) -> DecodeState:
         """Empty tensors for windows of `batch_size` songs, on the model's device unless another one is given."""
         config, embedding = self.config, self.position_embedding
         device = embedding.device if device is None else device
@@ -210,14 +210,14 @@ class JukeboxPrior(CompleteModel):
         if config.is_upsampler or config.has_timing:
             conditioning = embedding.new_zeros(batch_size, config.n_ctx, config.hidden_size, device=device)
         return DecodeState(
-            caches=self.transformer.new_caches(batch_size, device),
+            caches=self.transformer.init_caches(batch_size, device),
             first_input=embedding.new_zeros(batch_size, 1, config.hidden_size, device=device),
             conditioning=conditioning,
             index=torch.arange(embedding.shape[0], device=device)[None],
         )
 
     @torch.no_grad()
-    def begin_window(
+    def prefill(
         self,
         state: DecodeState,
         known: torch.Tensor,
@@ -412,10 +412,10 @@ def _bits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return nats.view_as(targets) / math.log(2)
 
 
-def _stack_heads(taps: Taps, config: JukeboxPriorConfig) -> tuple[torch.Tensor, ...]:
+def _stack_heads(recorded: RecordedOutputs, config: JukeboxPriorConfig) -> tuple[torch.Tensor, ...]:
     heads = range(config.num_attention_heads)
     return tuple(
-        torch.stack([taps.attentions[layer, head] for head in heads], dim=1)
+        torch.stack([recorded.attentions[layer, head] for head in heads], dim=1)
         for layer in range(config.num_hidden_layers)
     )
 

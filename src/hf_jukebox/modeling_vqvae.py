@@ -13,12 +13,12 @@ from transformers.utils import ModelOutput
 
 from .allocator import return_freed_memory
 from .configuration_jukebox import JukeboxVQVAEConfig
-from .layers import reconstruction
+from .layers import losses
 from .layers.autoencoder import Decoder, Encoder
 from .layers.initialization import pytorch_default_
 from .layers.quantizer import VectorQuantizer
 from .layers.resnet import ResidualShape
-from .loading import CompleteModel
+from .loading.strict_model import StrictPreTrainedModel
 
 # Long audio is encoded and decoded in chunks of about this many samples, so that memory does not grow with length.
 _CHUNK_SAMPLES = 2**18
@@ -47,7 +47,7 @@ class JukeboxVQVAEOutput(ModelOutput):
     codes: list[torch.Tensor] | None = None
 
 
-class JukeboxVQVAE(CompleteModel):
+class JukeboxVQVAE(StrictPreTrainedModel):
     """Separate autoencoders, one a level, that share nothing but their input (paper section 3)."""
 
     config: JukeboxVQVAEConfig
@@ -100,8 +100,8 @@ class JukeboxVQVAE(CompleteModel):
         metrics: dict[str, torch.Tensor] = {}
         terms: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
             "reconstruction": self._reconstruction_loss,
-            "spectral": lambda x, y: reconstruction.spectral_distance(x, y) / config.spectral_normalizer,
-            "multispectral": lambda x, y: reconstruction.multispectral_distance(x, y) / config.spectral_normalizer,
+            "spectral": lambda x, y: losses.spectral_distance(x, y) / config.spectral_normalizer,
+            "multispectral": lambda x, y: losses.multispectral_distance(x, y) / config.spectral_normalizer,
         }
         sums = {}
         for name, term in terms.items():
@@ -212,22 +212,22 @@ class JukeboxVQVAE(CompleteModel):
         l1, l2 = config.l1_normalizer, config.l2_normalizer
         match config.reconstruction_loss:
             case "l1":
-                return reconstruction.l1_error(audio, target) / l1
+                return losses.l1_error(audio, target) / l1
             case "l2":
-                return reconstruction.l2_error(audio, target) / l2
+                return losses.l2_error(audio, target) / l2
             case "linf":
-                return reconstruction.linf_error(audio, target, config.linf_top_k) / l2
-        mix = reconstruction.l2_error(audio, target) / l2 * config.l2_weight
-        mix = mix + reconstruction.linf_error(audio, target, config.linf_top_k) / l2 * config.linf_weight
-        return mix + reconstruction.l1_error(audio, target) / l1 * config.l1_weight if config.l1_weight else mix
+                return losses.linf_error(audio, target, config.linf_top_k) / l2
+        mix = losses.l2_error(audio, target) / l2 * config.l2_weight
+        mix = mix + losses.linf_error(audio, target, config.linf_top_k) / l2 * config.linf_weight
+        return mix + losses.l1_error(audio, target) / l1 * config.l1_weight if config.l1_weight else mix
 
     def _finest_errors(self, audio: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
         config = self.config
         return {
-            "spectral_convergence": reconstruction.spectral_convergence(audio, target),
-            "l1": reconstruction.l1_error(audio, target) / config.l1_normalizer,
-            "l2": reconstruction.l2_error(audio, target) / config.l2_normalizer,
-            "linf": reconstruction.linf_error(audio, target, config.linf_top_k) / config.l2_normalizer,
+            "spectral_convergence": losses.spectral_convergence(audio, target),
+            "l1": losses.l1_error(audio, target) / config.l1_normalizer,
+            "l2": losses.l2_error(audio, target) / config.l2_normalizer,
+            "linf": losses.linf_error(audio, target, config.linf_top_k) / config.l2_normalizer,
         }
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -7,27 +7,27 @@ from typing import Literal, Unpack, overload
 
 import torch
 
-from .drawing import Callback, SamplingProgress
-from .files import user_path
+from .audio.prompts import Audio
+from .files.text import user_path
+from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import sampling
 from .pipeline_runs import JukeboxRuns
 from .pipeline_sampling import OutputType, check_no_run, check_output_type
-from .pretrained import PathLike
-from .prompts import Audio
+from .runs.actions import SamplingOptions
 from .runs.folder import JukeboxRun
-from .runs.steps import DrawOptions
+from .sampler import Callback, SamplingProgress
 from .sampling.arguments import Arguments
 from .sampling.known import as_codes
-from .sampling.piece import Piece
-from .sampling.processes import from_first
+from .sampling.processes import on_main_process
 from .sampling.request import DEFAULT_TEMPERATURE, Seeds
+from .sampling.state import SamplingState
 from .sampling.values import PerLevel, PerSong
 
 __all__ = ["JukeboxPipeline", "JukeboxPipelineOutput", "SamplingProgress"]
 
 
-class CallOptions(DrawOptions, total=False):
+class CallOptions(SamplingOptions, total=False):
     """The options of `JukeboxPipeline.__call__`, for type checkers."""
 
     sampling_rate: int | None
@@ -106,7 +106,7 @@ class JukeboxPipeline(JukeboxRuns):
             audio: A prompt, or a list with one a song: a path; bytes or an open file; a decoder of torchcodec; a dict
                 as datasets makes it; `(samples, rate)`; or samples `[T]`. An array on its own may be a batch `[B, T]`
                 or `[B, C, T]`, whose channels are averaged. Two rows `[2, T]` that are alike are refused as stereo:
-                give that as `[1, 2, T]`, and two songs as a list of two. See [`~prompts.read_prompts`].
+                give that as `[1, 2, T]`, and two songs as a list of two. See [`~audio.prompts.read_prompts`].
             sampling_rate: Of samples that come without one, in Hz; by default the model's, with a warning.
             artist, genre, lyrics: Labels, one for all songs or one a song; unknown by default.
             audio_length_in_s: Length of the whole result, prompt included, cut down to whole top-level codes. One
@@ -117,7 +117,7 @@ class JukeboxPipeline(JukeboxRuns):
                 and the shortest song that the model knows.
             offset_in_s: Where in its song the piece begins.
             num_waveforms_per_prompt: Candidates of each song.
-            temperature, top_k, top_p: See [`~sampling.draw.DrawSettings`]; one for all levels, or one a level, finest
+            temperature, top_k, top_p: See [`~sampling.logits.SamplingSettings`]; one for all levels, or one a level, finest
                 first. `temperature=1, top_k=1` is greedy.
             hop_fraction: Codes from one window to the next, as a share of a window; by default 0.125 at the top level
                 and 0.5 under it.
@@ -160,11 +160,11 @@ class JukeboxPipeline(JukeboxRuns):
             upsampling=upsampling,
         )
 
-        def new_piece() -> Piece:
+        def new_piece() -> SamplingState:
             prompts = self._read_prompts(audio, sampling_rate, prompt_length_in_s)
             return self._new_piece(arguments, audio_length_in_s, prompts, as_codes(codes))
 
-        piece = from_first(new_piece)
+        piece = on_main_process(new_piece)
         if folder is None:
             output = self._draw(piece, None, callback, output_type)
         else:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from diffusers.utils import BaseOutput
 
-from .audio import write_audio
-from .files import user_path
-from .pretrained import PathLike
+from .audio.io import write_audio
+from .files.text import user_path
+from .loading.sources import PathLike
 
 Waveforms = np.ndarray | torch.Tensor
 

@@ -11,16 +11,16 @@ import torch
 from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-from .files import user_path
+from .files.text import user_path
+from .hierarchy import Hierarchy, check_tokenizer, fitting_tokenizer
+from .loading.pipeline_index import check_index
+from .loading.precision import dtype_argument
+from .loading.sources import PathLike, check_parts, check_pipeline_source
+from .memory.disk_offload import DiskOffload
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
-from .pipeline_index import check_index
-from .precision import dtype_argument
-from .pretrained import PathLike, check_parts, check_pipeline_source
 from .runs.model_source import recorded_source
 from .runs.record import ModelRecord, fingerprint
-from .runs.resident import PriorsOnDisk
-from .system import System, check_tokenizer, fitting_tokenizer
 from .tokenization_jukebox import JukeboxTokenizer
 
 # With these entries diffusers writes and reads our components under the package's public name; without them it would
@@ -61,7 +61,7 @@ class JukeboxParts(DiffusionPipeline):
 
     vqvae: JukeboxVQVAE
     tokenizer: JukeboxTokenizer | None
-    _on_disk: PriorsOnDisk | None = None
+    _on_disk: DiskOffload | None = None
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class JukeboxParts(DiffusionPipeline):
         for name, config in priors.items():
             if name != f"prior_{config.level}":
                 raise ValueError(f"{name} was trained for level {config.level}; give it as prior_{config.level}.")
-        system = System.of(parts["vqvae"].config, priors.values())
+        hierarchy = Hierarchy.of(parts["vqvae"].config, priors.values())
         if kwargs.get("tokenizer") is not None:
-            check_tokenizer(kwargs["tokenizer"], system)
+            check_tokenizer(kwargs["tokenizer"], hierarchy)
         else:
-            kwargs["tokenizer"] = fitting_tokenizer(parts["tokenizer"], system)
+            kwargs["tokenizer"] = fitting_tokenizer(parts["tokenizer"], hierarchy)
         super().register_modules(**kwargs)
 
     @property
@@ -103,9 +103,9 @@ class JukeboxParts(DiffusionPipeline):
         return self.vqvae.config.sampling_rate
 
     @property
-    def system(self) -> System:
+    def hierarchy(self) -> Hierarchy:
         """The configurations of the parts."""
-        return System.of(self.vqvae.config, [prior.config for prior in self.priors if prior is not None])
+        return Hierarchy.of(self.vqvae.config, [prior.config for prior in self.priors if prior is not None])
 
     @classmethod
     def from_pretrained(
@@ -140,7 +140,7 @@ class JukeboxParts(DiffusionPipeline):
         folder = user_path(source)
         if not folder.is_dir():
             folder = Path(cls.download(source, **kwargs))
-        on_disk = PriorsOnDisk(folder, {name: kwargs[name] for name in ("dtype", "variant") if name in kwargs})
+        on_disk = DiskOffload(folder, {name: kwargs[name] for name in ("dtype", "variant") if name in kwargs})
         names = [name for name in _PRIORS if (folder / name).is_dir() and kwargs.get(name, on_disk) is on_disk]
         pipeline = super().from_pretrained(str(folder), **kwargs | dict.fromkeys(names))
         pipeline._on_disk = on_disk

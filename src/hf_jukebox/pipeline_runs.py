@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Unpack
 
-from .drawing import Callback
-from .files import user_path
+from .audio.prompts import NO_PROMPT
+from .files.text import user_path
+from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput
 from .pipeline_parts import sampling
 from .pipeline_sampling import JukeboxSampling, OutputType, check_no_run, check_output_type
-from .pretrained import PathLike
-from .prompts import NO_PROMPT
+from .runs.actions import SamplingOptions, StepOverrides, continued, upsampled
 from .runs.folder import JukeboxRun
-from .runs.record import ModelRecord, SongFolder, Step, check_model
-from .runs.songs import SongRequest
-from .runs.steps import Changes, DrawOptions, continued, upsampled
+from .runs.record import ModelRecord, RunStep, SongFolder, check_model
+from .runs.song_requests import SongRequest
+from .sampler import Callback
 from .sampling.arguments import Arguments
 from .sampling.known import cut_prompts
-from .sampling.piece import Piece
-from .sampling.processes import from_first
-from .sampling.request import levels_to_draw, top_codes
+from .sampling.processes import on_main_process
+from .sampling.request import levels_to_sample, top_codes
+from .sampling.state import SamplingState
 from .sampling.values import at_least_one
 
 
@@ -52,16 +52,16 @@ class JukeboxRuns(JukeboxSampling):
         folder = user_path(run_dir)
         with JukeboxRun.shared(lambda: JukeboxRun.editing(folder)) as run:
 
-            def piece_so_far() -> Piece:
+            def piece_so_far() -> SamplingState:
                 assert run is not None  # it is the first process's
                 check_model(run.step.model, self._model_record().parts, run.folder)
-                levels_to_draw(self.system, run.request.levels)
-                piece = run.piece(self.system)
+                levels_to_sample(self.hierarchy, run.request.levels)
+                piece = run.piece(self.hierarchy)
                 if max_batch_size is not None:
                     piece.max_batch_size = at_least_one("max_batch_size", max_batch_size)
                 return piece
 
-            return self._draw(from_first(piece_so_far), run, callback, output_type)
+            return self._draw(on_main_process(piece_so_far), run, callback, output_type)
 
     @sampling
     def continue_run(
@@ -73,7 +73,7 @@ class JukeboxRuns(JukeboxSampling):
         num_waveforms_per_prompt: int = 1,
         output_type: OutputType = "np",
         callback: Callback | None = None,
-        **changes: Unpack[Changes],
+        **overrides: Unpack[StepOverrides],
     ) -> JukeboxPipelineOutput:
         """Make a finished run longer, in its own folder; interrupted, it is gone on with by `resume`.
 
@@ -90,12 +90,12 @@ class JukeboxRuns(JukeboxSampling):
         """
         check_output_type(output_type)
 
-        def step(run: JukeboxRun) -> Step:
+        def step(run: JukeboxRun) -> RunStep:
             model = self._model_for(run)
             candidates = at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
-            return continued(run, self.system, model, audio_length_in_s, levels, candidates, changes)
+            return continued(run, self.hierarchy, model, audio_length_in_s, levels, candidates, overrides)
 
-        return self._next_step(run_dir, step, changes, callback, output_type)
+        return self._next_step(run_dir, step, overrides, callback, output_type)
 
     @sampling
     def upsample_run(
@@ -104,7 +104,7 @@ class JukeboxRuns(JukeboxSampling):
         *,
         output_type: OutputType = "np",
         callback: Callback | None = None,
-        **changes: Unpack[Changes],
+        **overrides: Unpack[StepOverrides],
     ) -> JukeboxPipelineOutput:
         """Draw the levels under those of a finished run, in its own folder; see `continue_run` for the arguments.
 
@@ -113,13 +113,13 @@ class JukeboxRuns(JukeboxSampling):
         """
         check_output_type(output_type)
 
-        def step(run: JukeboxRun) -> Step:
-            return upsampled(run, self.system, self._model_for(run), changes)
+        def step(run: JukeboxRun) -> RunStep:
+            return upsampled(run, self.hierarchy, self._model_for(run), overrides)
 
-        return self._next_step(run_dir, step, changes, callback, output_type)
+        return self._next_step(run_dir, step, overrides, callback, output_type)
 
     @sampling
-    def draw_songs(
+    def sample_songs(
         self,
         songs: Sequence[SongRequest],
         output_dir: PathLike,
@@ -127,7 +127,7 @@ class JukeboxRuns(JukeboxSampling):
         num_waveforms_per_prompt: int = 1,
         output_type: OutputType = "np",
         callback: Callback | None = None,
-        **options: Unpack[DrawOptions],
+        **options: Unpack[SamplingOptions],
     ) -> JukeboxPipelineOutput:
         """Draw several songs, each with labels, a prompt, a seed and lengths of its own, as one batch.
 
@@ -135,7 +135,7 @@ class JukeboxRuns(JukeboxSampling):
         are drawn to the length of the longest, and the others cut.
 
         Args:
-            songs: What to draw; [`~runs.songs.read_songs`] reads them from a file.
+            songs: What to draw; [`~runs.song_requests.read_songs`] reads them from a file.
             output_dir: A folder that holds no run.
             num_waveforms_per_prompt: Candidates of each song.
             options: As in `__call__`: `temperature`, `top_k`, `top_p`, `hop_fraction`, `levels`, `max_batch_size`.
@@ -146,11 +146,11 @@ class JukeboxRuns(JukeboxSampling):
         check_output_type(output_type)
         folder = user_path(output_dir)
         check_no_run(folder)
-        system, candidates = self.system, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
-        lengths = [top_codes(system, song.seconds, 0) for song in songs]
+        hierarchy, candidates = self.hierarchy, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
+        lengths = [top_codes(hierarchy, song.seconds, 0) for song in songs]
         prompts = [self._read_prompts(song.prompt, None, song.prompt_seconds) or [NO_PROMPT] for song in songs]
         for prompt, length in zip(prompts, lengths, strict=True):
-            cut_prompts(prompt, system, length)  # to the song's own length, which may be less than the batch's
+            cut_prompts(prompt, hierarchy, length)  # to the song's own length, which may be less than the batch's
         arguments = Arguments(
             artist=[song.artist for song in songs],
             genre=[song.genre for song in songs],
@@ -163,8 +163,8 @@ class JukeboxRuns(JukeboxSampling):
             kept_lengths=lengths,
             **options,
         )
-        longest = max(lengths) * system.top_hop / self.sampling_rate
-        piece = from_first(lambda: self._new_piece(arguments, longest, [prompt for (prompt,) in prompts], None))
+        longest = max(lengths) * hierarchy.top_hop / self.sampling_rate
+        piece = on_main_process(lambda: self._new_piece(arguments, longest, [prompt for (prompt,) in prompts], None))
         folders = [
             SongFolder(song.name, row * candidates, (row + 1) * candidates - 1, length, song.title or "")
             for row, (song, length) in enumerate(zip(songs, lengths, strict=True))
@@ -175,23 +175,23 @@ class JukeboxRuns(JukeboxSampling):
     def _next_step(
         self,
         run_dir: PathLike,
-        step: Callable[[JukeboxRun], Step],
-        changes: Changes,
+        step: Callable[[JukeboxRun], RunStep],
+        overrides: StepOverrides,
         callback: Callback | None,
         output_type: OutputType,
     ) -> JukeboxPipelineOutput:
         folder = user_path(run_dir)
         with JukeboxRun.shared(lambda: JukeboxRun.editing(folder)) as run:
 
-            def begin() -> tuple[list[Step], Piece]:
+            def begin() -> tuple[list[RunStep], SamplingState]:
                 assert run is not None  # it is the first process's
                 run.begin(step(run))
                 self._warn_of_labels(
-                    run.request.levels, {name: changes.get(name) for name in ("artist", "genre", "lyrics")}
+                    run.request.levels, {name: overrides.get(name) for name in ("artist", "genre", "lyrics")}
                 )
-                return run.steps, run.piece(self.system)
+                return run.steps, run.piece(self.hierarchy)
 
-            steps, piece = from_first(begin)
+            steps, piece = on_main_process(begin)
             if run is not None:
                 run.follow(steps)
             return self._draw(piece, run, callback, output_type)

@@ -15,10 +15,9 @@ import torch
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .configuration_jukebox import JukeboxPriorConfig
-from .files import read_json_object
-from .lyrics import NO_CHARACTER, Lyrics, clean_lyrics, unread_stamp
-from .presets import ALPHABET_V2, ALPHABET_V3
-from .vocabulary import (
+from .files.text import read_json_object
+from .labels.lyrics import NO_CHARACTER, Lyrics, clean_lyrics, unread_stamp
+from .labels.vocabulary import (
     UNKNOWN_ID,
     LevelVocabulary,
     load_vocabularies,
@@ -27,6 +26,7 @@ from .vocabulary import (
     read_ids,
     save_vocabularies,
 )
+from .presets import ALPHABET_V2, ALPHABET_V3
 
 __all__ = [
     "ALPHABET_V2",

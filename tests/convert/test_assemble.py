@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import NAMES, tiny_prior, tiny_vqvae
+from helpers.tiny import NAMES, tiny_prior, tiny_vqvae
 
 from hf_jukebox import JukeboxPipeline
 from hf_jukebox.convert import assemble, hub

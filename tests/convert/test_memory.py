@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import torch
-from golden import IDS, ORIGINAL, checkpoint, golden_vqvae
+from helpers.golden import IDS, ORIGINAL, checkpoint, golden_vqvae
 from safetensors.torch import save_file
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.convert import transformers4_settings
 from hf_jukebox.convert.names import Layout, is_transposed, name_in_file
-from hf_jukebox.convert.original_settings import prior_config
+from hf_jukebox.convert.openai_settings import prior_config
 
 WIDTH = 1024
 LAYERS_OF_A_FILE = 9  # 113 MB
@@ -28,7 +28,7 @@ TRANSFORMERS = ORIGINAL.parent / "transformers"
 MEASURE = """
 import sys
 from hf_jukebox.convert import convert_openai, convert_transformers
-from peak import peak_bytes
+from helpers.peak import peak_bytes
 
 imports = peak_bytes()
 for conversion in sys.argv[1:]:

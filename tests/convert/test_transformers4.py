@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from golden import ORIGINAL, checkpoint
+from helpers.golden import ORIGINAL, checkpoint
 from safetensors.torch import load_file, save_file
 
 from hf_jukebox import JukeboxPipeline, JukeboxPriorConfig, JukeboxVQVAEConfig

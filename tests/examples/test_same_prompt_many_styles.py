@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import codes_in_s, noise_audio, tiny_pipeline
+from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
-from hf_jukebox.audio import read_audio, write_audio
+from hf_jukebox.audio.io import read_audio, write_audio
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 

@@ -18,10 +18,10 @@ import numpy as np
 import soundfile
 import torch
 from fuzz.mutations import mutated_bytes, mutated_json, mutated_safetensors, mutated_text
+from helpers.tiny import codes_in_s, tiny_pipeline, tiny_vqvae
+from helpers.tiny_training import loop_arguments, vqvae_trainer
 from hypothesis import strategies as st
 from safetensors.torch import save
-from tiny import codes_in_s, tiny_pipeline, tiny_vqvae
-from tiny_training import loop_arguments, vqvae_trainer
 
 from hf_jukebox import (
     JukeboxPipeline,
@@ -30,18 +30,18 @@ from hf_jukebox import (
     JukeboxVQVAE,
 )
 from hf_jukebox.adapters import load_adapter, unload_adapter
-from hf_jukebox.audio import audio_info, read_audio
+from hf_jukebox.audio.io import audio_info, read_audio
 from hf_jukebox.convert import convert_openai, convert_transformers
-from hf_jukebox.lyrics import Lyrics
+from hf_jukebox.convert.openai_codes import read_published_codes
+from hf_jukebox.labels.lyrics import Lyrics
+from hf_jukebox.labels.vocabulary import load_vocabularies, read_ids
 from hf_jukebox.presets import ALPHABET_V3
 from hf_jukebox.runs.folder import JukeboxRun
-from hf_jukebox.runs.published import read_published_codes
-from hf_jukebox.runs.songs import read_songs
+from hf_jukebox.runs.song_requests import read_songs
 from hf_jukebox.training.arguments import LoopArguments, parse_arguments
 from hf_jukebox.training.checkpoint import load_checkpoint, read_progress
 from hf_jukebox.training.data import CodeCache, encode_songs, songs_of_folder
-from hf_jukebox.training.data.labels import read_alphabet
-from hf_jukebox.vocabulary import load_vocabularies, read_ids
+from hf_jukebox.training.data.label_tables import read_alphabet
 
 RATE = 8000
 LONGEST_MESSAGE = 8000  # characters: some quote what they refuse

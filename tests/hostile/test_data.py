@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from hf_jukebox.adapters import adapters_of, load_adapter
 from hf_jukebox.convert import convert_openai, convert_transformers
-from hf_jukebox.runs.published import read_published_codes
+from hf_jukebox.convert.openai_codes import read_published_codes
+from hf_jukebox.labels.vocabulary import read_ids
 from hf_jukebox.training.checkpoint import load_checkpoint, read_progress
 from hf_jukebox.training.data import CodeCache
-from hf_jukebox.vocabulary import read_ids
 
 
 def refusal(read: Callable[[], object]) -> str:

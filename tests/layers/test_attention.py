@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from random_priors import randomize
+from helpers.random_priors import randomize
 
 from hf_jukebox.layers.attention import (
     ATTENTION_CLASSES,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from random_priors import randomize
+from helpers.random_priors import randomize
 
 from hf_jukebox.layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner
 from hf_jukebox.layers.resnet import ResidualShape

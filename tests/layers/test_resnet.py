@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from random_priors import randomize
+from helpers.random_priors import randomize
 
 from hf_jukebox.layers.resnet import ResidualShape, ResidualStack
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from random_priors import randomize
+from helpers.random_priors import randomize
 
 from hf_jukebox.layers.attention import AttentionShape
-from hf_jukebox.layers.transformer import MLP, LayerNorm, Taps, Transformer, TransformerShape
+from hf_jukebox.layers.transformer import MLP, LayerNorm, RecordedOutputs, Transformer, TransformerShape
 
 SHAPE = AttentionShape(width=10, state=8, heads=2, rows=4, positions=24)
 
@@ -54,20 +54,20 @@ def test_the_blocks_compute_in_their_own_precision_and_give_back_that_of_the_inp
     assert model.dtype == torch.bfloat16
     output = model(x().float())
     assert output.dtype == torch.float32
-    assert {cache.dtype for cache in model.new_caches(1, torch.device("cpu"))} == {torch.bfloat16}
+    assert {cache.dtype for cache in model.init_caches(1, torch.device("cpu"))} == {torch.bfloat16}
 
 
 def test_taps_keep_hidden_states_and_the_attention_of_chosen_heads() -> None:
     model = transformer()
-    taps = Taps(hidden_states=[], heads=[(0, 1), (2, 0)])
-    output = model(x(13), taps=taps)
-    assert taps.hidden_states is not None
-    assert torch.equal(taps.hidden_states[0], x(13))
-    assert torch.equal(taps.hidden_states[-1], output)
-    assert len(taps.hidden_states) == 4
-    assert taps.attentions.keys() == {(0, 1), (2, 0)}
-    assert {weights.shape for weights in taps.attentions.values()} == {(2, 13, 13)}
+    recorded = RecordedOutputs(hidden_states=[], heads=[(0, 1), (2, 0)])
+    output = model(x(13), recorded=recorded)
+    assert recorded.hidden_states is not None
+    assert torch.equal(recorded.hidden_states[0], x(13))
+    assert torch.equal(recorded.hidden_states[-1], output)
+    assert len(recorded.hidden_states) == 4
+    assert recorded.attentions.keys() == {(0, 1), (2, 0)}
+    assert {weights.shape for weights in recorded.attentions.values()} == {(2, 13, 13)}
     padded = torch.nn.functional.pad(x(13), (0, 0, 0, 5))
     block = model.blocks[0]
     expected = block.attn.weights(block.norm1(padded), None, head=1)
-    torch.testing.assert_close(taps.attentions[0, 1], expected[:, :13, :13])
+    torch.testing.assert_close(recorded.attentions[0, 1], expected[:, :13, :13])

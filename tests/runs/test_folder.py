@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from helpers.tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 from safetensors.torch import load_file
-from tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, files
 from hf_jukebox.pipeline_jukebox import SamplingProgress

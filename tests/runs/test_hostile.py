@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.tiny import codes_in_s, tiny_pipeline
 from safetensors.torch import load_file, save_file
-from tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, files
+from hf_jukebox.files.tensors import read_tensors, write_tensors
 from hf_jukebox.runs.record import SongFolder
-from hf_jukebox.runs.songs import SongRequest
-from hf_jukebox.tensor_files import read_tensors, write_tensors
+from hf_jukebox.runs.song_requests import SongRequest
 
 Hostile = Callable[[Path, Path], None]  # changes a run's folder; the other one lies outside of it
 
@@ -36,7 +36,7 @@ def batch(pipe: JukeboxPipeline, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Two songs of a batch, stopped in the middle of level 1."""
     folder = tmp_path_factory.mktemp("batch") / "run"
     songs = [SongRequest(name, "night bus", lyrics="la", seed=1, seconds=codes_in_s(6)) for name in ("a", "b")]
-    pipe.draw_songs(songs, folder, output_type="latent", callback=lambda at: at.level == 2 or at.done < 9)
+    pipe.sample_songs(songs, folder, output_type="latent", callback=lambda at: at.level == 2 or at.done < 9)
     return folder
 
 
@@ -85,26 +85,26 @@ def text(content: str | bytes) -> Hostile:
     return lambda run, outside: (run / "request.json").write_bytes(data) and None
 
 
-def codes(metadata: dict[str, object] | None = None, **changes: Callable[[torch.Tensor], torch.Tensor]) -> Hostile:
+def codes(metadata: dict[str, object] | None = None, **overrides: Callable[[torch.Tensor], torch.Tensor]) -> Hostile:
     """Change the tensors of the codes of level 1."""
 
     def hostile(run: Path, outside: Path) -> None:
         path = run / "codes" / "level_1.safetensors"
         tensors, old = read_tensors(path)
-        for name, change in changes.items():
+        for name, change in overrides.items():
             tensors[name] = change(tensors.get(name, torch.zeros(0)))
         write_tensors(path, tensors, old if metadata is None else metadata)
 
     return hostile
 
 
-def state(rows: str | None = None, **changes: Callable[[torch.Tensor], torch.Tensor]) -> Hostile:
+def state(rows: str | None = None, **overrides: Callable[[torch.Tensor], torch.Tensor]) -> Hostile:
     """Change the window in progress."""
 
     def hostile(run: Path, outside: Path) -> None:
         (path,) = (run / "state").glob("*.safetensors")
         tensors, metadata = read_tensors(path)
-        for name, change in changes.items():
+        for name, change in overrides.items():
             tensors[name] = change(tensors[name])
         write_tensors(path, tensors, metadata if rows is None else metadata | {"rows": rows})
 
@@ -370,16 +370,16 @@ def test_a_batch_is_not_begun_with_such_names(pipe: JukeboxPipeline, tmp_path: P
     with pytest.raises(ValueError, match="no name for a song's folder"):
         SongFolder(name, 0, 0, 1)
     with pytest.raises(ValueError, match="no name for a song's folder"):
-        pipe.draw_songs([SongRequest(name, seconds=codes_in_s(2))], tmp_path / "out", levels=2)
+        pipe.sample_songs([SongRequest(name, seconds=codes_in_s(2))], tmp_path / "out", levels=2)
     assert not (tmp_path / "out").exists()
 
 
 def test_timing_files_of_strangers_are_not_believed(pipe: JukeboxPipeline, tmp_path: Path) -> None:
-    from hf_jukebox.report import SungLyrics
+    from hf_jukebox.report import LyricTiming
 
-    good = SungLyrics("la", torch.tensor([0, 1, -1], dtype=torch.int32), 10.0, torch.zeros(2, 3, dtype=torch.uint8))
+    good = LyricTiming("la", torch.tensor([0, 1, -1], dtype=torch.int32), 10.0, torch.zeros(2, 3, dtype=torch.uint8))
     good.save(tmp_path / "good.safetensors")
-    assert SungLyrics.load(tmp_path / "good.safetensors").text == "la"
+    assert LyricTiming.load(tmp_path / "good.safetensors").text == "la"
     tensors = load_file(tmp_path / "good.safetensors")
     texts = {"text": "la", "codes_per_second": "10"}
     hostile: list[tuple[dict[str, torch.Tensor], dict[str, str]]] = [
@@ -396,4 +396,4 @@ def test_timing_files_of_strangers_are_not_believed(pipe: JukeboxPipeline, tmp_p
     for number, (content, metadata) in enumerate(hostile):
         save_file(content, tmp_path / f"{number}.safetensors", metadata)
         with pytest.raises(ValueError, match="holds no timing of lyrics"):
-            SungLyrics.load(tmp_path / f"{number}.safetensors")
+            LyricTiming.load(tmp_path / f"{number}.safetensors")

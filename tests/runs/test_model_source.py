@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner, Result
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun, files

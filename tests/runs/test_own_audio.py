@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from tiny import RATE, codes_in_s, tiny_pipeline
+from helpers.tiny import RATE, codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, files
-from hf_jukebox.runs.songs import SongRequest
+from hf_jukebox.runs.song_requests import SongRequest
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_what_the_run_wrote_itself_is_replaced_without_a_word(
 
 def test_an_edit_in_the_folder_of_a_song_of_a_batch_is_kept(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     songs = [SongRequest(name, seed=1, seconds=codes_in_s(3 + len(name))) for name in ("a", "bb")]
-    pipe.draw_songs(songs, tmp_path, levels=2, output_type="latent")
+    pipe.sample_songs(songs, tmp_path, levels=2, output_type="latent")
     edit(tmp_path / "a" / "level_2" / "item_0.wav", "louder")
     for name in ("a", "bb"):
         pipe.continue_run(tmp_path / name, codes_in_s(8), output_type="latent")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from power_cut import rebuild, recorded, states
-from tiny import codes_in_s, tiny_pipeline
+from helpers.power_cut import rebuild, recorded, states
+from helpers.tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
-from hf_jukebox.runs import checkpoints
+from hf_jukebox.runs import checkpoint_timer as checkpoints
 
 SAMPLE = 12  # states in the suite
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import codes_in_s, noise_audio, tiny_pipeline
+from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, files
 from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs import checkpoints
+from hf_jukebox.runs import checkpoint_timer as checkpoints
 from hf_jukebox.runs.folder import JukeboxRun
 
 CODES_BETWEEN_CHECKPOINTS = 20
@@ -114,7 +114,7 @@ def draw_and_kill(draw: Draw, folder: Path, after: int, pause: float, whole: lis
     codes = count(1)
 
     def tell(progress: SamplingProgress) -> None:
-        place = (next(codes), progress.level, progress.level_to_draw - progress.level_drawn)
+        place = (next(codes), progress.level, progress.level_to_sample - progress.level_sampled)
         shared[:] = struct.pack("3q", *place)
 
     child = os.fork()
@@ -147,7 +147,7 @@ def kill_and_resume(pipe: JukeboxPipeline, mode: str, moment: random.Random, tmp
     check_equal(tmp_path / "run", whole)
     assert not list((tmp_path / "run" / "state").glob("*.safetensors"))
     if resumed and resumed[0].level == level:
-        assert resumed[0].level_to_draw - left <= ROWS * (CODES_BETWEEN_CHECKPOINTS + 1)
+        assert resumed[0].level_to_sample - left <= ROWS * (CODES_BETWEEN_CHECKPOINTS + 1)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_a_run_that_is_stopped_loses_nothing(pipe: JukeboxPipeline, codes: int, 
     resumed: list[SamplingProgress] = []
     out = pipe.resume(tmp_path / "run", callback=resumed.append)
     assert (resumed[0].level, resumed[0].done) == (seen[-1].level, seen[-1].done + 1)
-    assert resumed[-1].drawn == resumed[-1].to_draw == len(resumed)
+    assert resumed[-1].drawn == resumed[-1].to_sample == len(resumed)
     assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True))
     assert (out.audios == whole.audios).all()
 

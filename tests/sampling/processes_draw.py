@@ -4,24 +4,24 @@ import os
 import sys
 
 import torch
-from tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s, tiny_pipeline
 
-from hf_jukebox.sampling.processes import this_process
+from hf_jukebox.sampling.processes import process_rank
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    assert this_process()[1] == int(os.environ.get("WORLD_SIZE", "1"))
+    assert process_rank()[1] == int(os.environ.get("WORLD_SIZE", "1"))
     results = {}
     for upsampling, songs in (("parallel", 1), ("sequential", 3)):
         out = tiny_pipeline()(
             audio_length_in_s=codes_in_s(24),
             num_waveforms_per_prompt=songs,
-            generator=torch.Generator().manual_seed(this_process()[0]),  # the first one's counts
+            generator=torch.Generator().manual_seed(process_rank()[0]),  # the first one's counts
             upsampling=upsampling,
         )
         results[upsampling] = out.codes
-    if this_process()[0] == 0:
+    if process_rank()[0] == 0:
         torch.save(results, sys.argv[1])
 
 

@@ -6,22 +6,22 @@ import sys
 import pytest
 import torch
 import torch._inductor.config
-from tiny import tiny_prior
+from helpers.tiny import tiny_prior
 
+from hf_jukebox.sampling.batch import BatchSampler, BatchTask, SampleCode, sample_code
 from hf_jukebox.sampling.compiled import StepCompiler, check_compiler
-from hf_jukebox.sampling.draw import DrawSettings
-from hf_jukebox.sampling.level import DrawCode, LevelSampler, LevelTask, draw_code
+from hf_jukebox.sampling.logits import SamplingSettings
 
 
-def drawn(step: DrawCode, batch: int, total: int) -> torch.Tensor:
+def drawn(step: SampleCode, batch: int, total: int) -> torch.Tensor:
     prior = tiny_prior("tiny_upsampler")
     generator = torch.Generator().manual_seed(0)
     upper = torch.randint(64, (batch, total // 4), generator=generator)
     noise = torch.rand(batch, total, generator=generator)
-    task = LevelTask(
-        torch.zeros(batch, total, dtype=torch.long), [0] * batch, 32, noise, DrawSettings(1.0, top_k=1), upper
+    task = BatchTask(
+        torch.zeros(batch, total, dtype=torch.long), [0] * batch, 32, noise, SamplingSettings(1.0, top_k=1), upper
     )
-    for _ in LevelSampler(prior, task, draw_code=step):
+    for _ in BatchSampler(prior, task, sample_code=step):
         pass
     return task.codes
 
@@ -30,10 +30,10 @@ def drawn(step: DrawCode, batch: int, total: int) -> torch.Tensor:
 def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(caplog):
     step = StepCompiler()
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(drawn(step, 1, 80), drawn(draw_code, 1, 80))
+        assert torch.equal(drawn(step, 1, 80), drawn(sample_code, 1, 80))
     assert "Compiling the decode step of level 0 for 1 song" in caplog.text and " s." in caplog.text
-    assert torch.equal(drawn(step, 2, 80), drawn(draw_code, 2, 80))
-    assert torch.equal(drawn(step, 2, 72), drawn(draw_code, 2, 72))
+    assert torch.equal(drawn(step, 2, 80), drawn(sample_code, 2, 80))
+    assert torch.equal(drawn(step, 2, 72), drawn(sample_code, 2, 72))
 
 
 def test_without_a_compiler_one_sentence_says_so_before_anything_is_drawn(monkeypatch, tmp_path):

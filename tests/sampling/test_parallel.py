@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
+from helpers.tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, tensor_files
 from hf_jukebox.pipeline_jukebox import SamplingProgress
@@ -80,8 +80,8 @@ def test_a_level_goes_on_in_the_middle_of_its_segments(pipe, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.level_audios, out.level_audios, strict=True))
     # Nothing is drawn twice, and every code counts.
     assert len(resumed) == 4 * 64 - 100  # four groups of two segments
-    left = before.level_to_draw - before.level_drawn
-    assert resumed[-1].drawn == resumed[-1].to_draw == left
+    left = before.level_to_sample - before.level_sampled
+    assert resumed[-1].drawn == resumed[-1].to_sample == left
     assert [each.done for each in resumed] == sorted(each.done for each in resumed)
     assert resumed[-1].done == resumed[-1].total == 384
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
 from hf_jukebox.pipeline_jukebox import SamplingProgress
 from hf_jukebox.runs import checkpoints, memory
 from hf_jukebox.runs.folder import JukeboxRun
-from hf_jukebox.sampling.level import LevelSampler
+from hf_jukebox.sampling.batch import BatchSampler
 
 SONGS: dict[str, Any] = {"audio_length_in_s": codes_in_s(18), "num_waveforms_per_prompt": 4, "levels": (2, 1)}
 
@@ -43,7 +43,7 @@ def run_out_of_memory(
 
 @pytest.mark.parametrize(
     ("method", "songs", "after", "sizes"),
-    [("step", 2, 25, [4, 2]), ("step", 1, 25, [4, 1]), ("begin_window", 2, 0, [2]), ("begin_window", 2, 1, [4, 2])],
+    [("step", 2, 25, [4, 2]), ("step", 1, 25, [4, 1]), ("prefill", 2, 0, [2]), ("prefill", 2, 1, [4, 2])],
 )
 def test_memory_that_runs_out_halves_the_batch(
     pipe: JukeboxPipeline,
@@ -110,14 +110,14 @@ def test_a_batch_that_is_not_likely_to_fit_is_split_before_it_is_drawn(
 
 def fail_to_snapshot(monkeypatch: pytest.MonkeyPatch, after: int, songs: int = 0) -> None:
     """Let copies of the windows in progress of more than so many songs fail as the CPU's allocator does."""
-    original, calls = LevelSampler.snapshot, count()
+    original, calls = BatchSampler.snapshot, count()
 
-    def limited(sampler: LevelSampler) -> Any:
+    def limited(sampler: BatchSampler) -> Any:
         if sampler.task.codes.shape[0] > songs and next(calls) >= after:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000 bytes.")
         return original(sampler)
 
-    monkeypatch.setattr(LevelSampler, "snapshot", limited)
+    monkeypatch.setattr(BatchSampler, "snapshot", limited)
 
 
 def test_codes_are_kept_when_the_windows_in_progress_do_not_fit_into_memory(

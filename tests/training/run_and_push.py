@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_training import loop_arguments, prior_trainer, tiny_prior, vqvae_trainer
+from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior, vqvae_trainer
 
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.training.lora import add_adapter

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from accelerate.utils import gather_object
-from tiny_training import NotingTrainer, loop_arguments, prior_trainer, vqvae_trainer
+from helpers.tiny_training import NotingTrainer, loop_arguments, prior_trainer, vqvae_trainer
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 

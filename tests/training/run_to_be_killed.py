@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tiny_training import loop_arguments, vqvae_trainer
+from helpers.tiny_training import loop_arguments, vqvae_trainer
 
 folder, slow = Path(sys.argv[1]), "--slow" in sys.argv
 folder.mkdir(exist_ok=True)

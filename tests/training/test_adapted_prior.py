@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_training import loop_arguments, prior_trainer, tiny_prior
+from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior
 
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.training.lora import add_adapter
@@ -37,8 +37,8 @@ def test_steps_give_what_whole_passes_give(trained, tmp_path):
     labels = torch.cat([timing, torch.randint(1, config.lyrics_vocab_size, (1, config.n_lyrics))], dim=1)
     whole = prior(codes, labels=labels).logits
 
-    state, known = prior.new_state(1), 20
-    prior.begin_window(state, codes[:, :known], labels=labels)
+    state, known = prior.init_state(1), 20
+    prior.prefill(state, codes[:, :known], labels=labels)
     for position in range(known, known + 12):
         logits = prior.step(state, codes[:, position - 1], torch.tensor([position]))
         torch.testing.assert_close(logits, whole[:, position], atol=1e-4, rtol=1e-4)

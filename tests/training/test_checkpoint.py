@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import loop_arguments, prior_trainer, tiny_prior, vqvae_trainer
+from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior, vqvae_trainer
 
 from hf_jukebox import JukeboxPrior, JukeboxVQVAE
 from hf_jukebox.training.checkpoint import list_checkpoints

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import loop_arguments, prior_trainer, tiny_prior, tiny_vqvae
+from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior, tiny_vqvae
 
 from hf_jukebox import JukeboxPrior, JukeboxVQVAE
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_jukebox.training.ema import WeightAverage, published_decay
+from hf_jukebox.training.ema import EMA, published_decay
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def model():
 
 
 def test_the_average_follows_the_formula(model):
-    average, expected = WeightAverage(model, 0.9), model.weight.detach().clone()
+    average, expected = EMA(model, 0.9), model.weight.detach().clone()
     for step in range(5):
         with torch.no_grad():
             model.weight.fill_(step)
@@ -24,7 +24,7 @@ def test_the_average_follows_the_formula(model):
 
 
 def test_applied_weights_are_put_back_exactly(model):
-    average, before = WeightAverage(model, 0.5), model.weight.detach().clone()
+    average, before = EMA(model, 0.5), model.weight.detach().clone()
     with torch.no_grad():
         model.weight.add_(1)
     trained = model.weight.detach().clone()
@@ -36,7 +36,7 @@ def test_applied_weights_are_put_back_exactly(model):
 
 def test_neither_buffers_nor_frozen_parameters_are_averaged(model):
     model.bias.requires_grad_(False)
-    assert list(WeightAverage(model, 0.5).state_dict()) == ["weight"]
+    assert list(EMA(model, 0.5).state_dict()) == ["weight"]
 
 
 def test_the_published_decay():

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from tiny_training import tiny_prior
+from helpers.tiny_training import tiny_prior
 
 from hf_jukebox import JukeboxPrior
-from hf_jukebox.training.alignment import find_alignment
+from hf_jukebox.training.alignment_head import find_alignment
 
 JOINT = {"lyrics_scheme": "joint", "num_hidden_layers": 17, "attention_order": 12}
 DENSE = JOINT | {"num_hidden_layers": 48}  # the last layer is the first that is dense

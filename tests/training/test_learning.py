@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import loop_arguments, tiny_prior, tiny_vqvae
+from helpers.tiny_training import loop_arguments, tiny_prior, tiny_vqvae
 from torch.utils.data import Dataset
 
 from hf_jukebox import JukeboxPrior

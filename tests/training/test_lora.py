@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny_training import loop_arguments, prior_trainer, tiny_prior
+from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior
 
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.adapters import load_adapter

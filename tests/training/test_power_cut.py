@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from power_cut import rebuild, recorded, states
-from tiny_training import loop_arguments, vqvae_trainer
+from helpers.power_cut import rebuild, recorded, states
+from helpers.tiny_training import loop_arguments, vqvae_trainer
 
 from hf_jukebox.training.checkpoint import find_checkpoint
 

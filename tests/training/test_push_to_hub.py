@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.loopback_hub import USER, LoopbackHub, loopback_hub
+from helpers.tiny_training import loop_arguments, vqvae_trainer
 from huggingface_hub import ModelCard
-from loopback_hub import USER, LoopbackHub, loopback_hub
 from peft import LoraConfig
 from safetensors.torch import load_file
-from tiny_training import loop_arguments, vqvae_trainer
 
 from hf_jukebox.training.lora import merged_weights
 

@@ -10,10 +10,10 @@ from typing import TypeVar
 from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
-from ..files import read_json_object
-from ..system import System
+from ..files.text import read_json_object
+from ..hierarchy import Hierarchy
 from .cards import assembled_card
-from .hub import from_hub, public_name
+from .model_sources import from_hub, public_name
 from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
 
 # What a model needs; training leaves more in its folder.
@@ -43,10 +43,10 @@ def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike) -> N
         configs = [_config(part, JukeboxPriorConfig) for part in parts[1:]]
         for level, (source, config) in enumerate(zip(priors, configs, strict=True)):
             _check_place(source, config, level)
-        system = System.of(vqvae_config, configs)
+        hierarchy = Hierarchy.of(vqvae_config, configs)
         for part, name in zip(parts, names, strict=True):
             _copy(part, folder / name)
-        write_pipeline(folder, system, assembled_card([public_name(source) for source in (vqvae, *priors)]))
+        write_pipeline(folder, hierarchy, assembled_card([public_name(source) for source in (vqvae, *priors)]))
 
 
 def _part(source: PathLike, name: str) -> Path:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
-from ..files import listed
+from ..files.text import listed
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
 from .names import Layout, is_transposed, name_in_file

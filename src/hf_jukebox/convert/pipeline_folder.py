@@ -13,7 +13,7 @@ from pathlib import Path
 import diffusers
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
-from ..system import System, fitting_tokenizer
+from ..hierarchy import Hierarchy, fitting_tokenizer
 
 PathLike = str | os.PathLike[str]
 
@@ -57,18 +57,18 @@ def check_one_a_level(vqvae: JukeboxVQVAEConfig, num_priors: int) -> None:
         )
 
 
-def write_pipeline(folder: Path, system: System, card: str) -> None:
+def write_pipeline(folder: Path, hierarchy: Hierarchy, card: str) -> None:
     """Add to the folders `vqvae` and `prior_0`, `prior_1` ... what makes them a pipeline.
 
     Args:
         card: Text of README.md.
     """
-    tokenizer = fitting_tokenizer(None, system)
+    tokenizer = fitting_tokenizer(None, hierarchy)
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder / "tokenizer"))
     parts = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer" if tokenizer is not None else None}
     for level in range(_MOST_LEVELS):
-        parts[f"prior_{level}"] = "JukeboxPrior" if level < system.num_levels else None
+        parts[f"prior_{level}"] = "JukeboxPrior" if level < hierarchy.num_levels else None
     index = {"_class_name": "JukeboxPipeline", "_diffusers_version": diffusers.__version__} | {
         name: [class_name and "hf_jukebox", class_name] for name, class_name in parts.items()
     }

@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
-from ..files import read_json_object
-from ..system import System
-from ..weight_files import shard_paths
+from ..files.text import read_json_object
+from ..hierarchy import Hierarchy
+from ..loading.weight_files import shard_paths
 from .cards import converted_card
-from .checkpoint import read_torch_file, tensors_of
-from .hub import from_hub, public_name
 from .model_folder import Mismatch, ModelFolder
+from .model_sources import from_hub, public_name
+from .openai_files import read_torch_file, tensors_of
 from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
 from .settings import check_ids
 from .transformers4_settings import prior_config, prior_settings, vqvae_config
@@ -54,7 +54,7 @@ def convert_transformers(source: PathLike, output: PathLike) -> None:
             ) from error
         _add_tables(local, configs)
         _convert_weights(_weight_files(local), folder, vqvae, configs)
-        write_pipeline(folder, System.of(vqvae, configs), converted_card([public_name(source)]))
+        write_pipeline(folder, Hierarchy.of(vqvae, configs), converted_card([public_name(source)]))
 
 
 def _convert_weights(

@@ -127,9 +127,9 @@ class Attention(nn.Module):
     def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
         """Attend from one position, `x` `[B, 1, width]`, over the cache, and add the position to it."""
         qkv = self._stack_heads(step_linear(self.qkv_proj, x), 3)
-        cache.index_copy_(3, self.slot(at), qkv[1:])
-        keys, values = self.visible(cache, at).unbind(0)
-        attended = step_attention(qkv[0], keys, values, self.visible_mask(at))
+        cache.index_copy_(3, self.cache_slot(at), qkv[1:])
+        keys, values = self.keys_for(cache, at).unbind(0)
+        attended = step_attention(qkv[0], keys, values, self.keys_mask(at))
         return step_linear(self.out_proj, attended.transpose(1, 2).flatten(2))
 
     def weights(self, x: torch.Tensor, lyrics: torch.Tensor | None, head: int) -> torch.Tensor:
@@ -177,15 +177,15 @@ class Attention(nn.Module):
         """Keep the keys and values of a whole pass in the cache."""
         cache[:, :, :, : kv.shape[3]] = kv
 
-    def slot(self, at: StepPosition) -> torch.Tensor:
+    def cache_slot(self, at: StepPosition) -> torch.Tensor:
         """The slot of the cache for this position, `[1]`."""
         return at.position
 
-    def visible(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
+    def keys_for(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
         """The part of the cache that this position may look at."""
         return cache
 
-    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+    def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         """Which of the visible slots hold a position that it sees, `[1, slots]`, or None for all."""
         return at.index <= at.position
 
@@ -213,10 +213,10 @@ class RowAttention(Attention):
     def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         cache.copy_(kv[:, :, :, -self.shape.columns :])
 
-    def slot(self, at: StepPosition) -> torch.Tensor:
+    def cache_slot(self, at: StepPosition) -> torch.Tensor:
         return at.column
 
-    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+    def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return at.row_mask
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
@@ -243,13 +243,13 @@ class ColumnAttention(Attention):
         rows = kv.shape[3] // self.shape.columns
         by_column[:, :, :, :, :rows] = kv.unflatten(3, (rows, self.shape.columns)).transpose(3, 4)
 
-    def slot(self, at: StepPosition) -> torch.Tensor:
+    def cache_slot(self, at: StepPosition) -> torch.Tensor:
         return at.column * self.shape.rows + at.row
 
-    def visible(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
+    def keys_for(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
         return self._by_column(cache).index_select(3, at.column).squeeze(3)
 
-    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+    def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return at.column_mask
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
@@ -284,16 +284,16 @@ class PreviousRowAttention(Attention):
         columns = self.shape.columns
         rows = kv.shape[3] // columns
         for row in range(max(0, rows - 2), rows):
-            slot = (row % 2) * columns
-            cache[:, :, :, slot : slot + columns] = kv[:, :, :, row * columns : (row + 1) * columns]
+            cache_slot = (row % 2) * columns
+            cache[:, :, :, cache_slot : cache_slot + columns] = kv[:, :, :, row * columns : (row + 1) * columns]
 
-    def slot(self, at: StepPosition) -> torch.Tensor:
+    def cache_slot(self, at: StepPosition) -> torch.Tensor:
         return (at.row % 2) * self.shape.columns + at.column
 
-    def visible(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
+    def keys_for(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
         return cache.unflatten(3, (2, self.shape.columns)).index_select(3, (at.row + 1) % 2).squeeze(3)
 
-    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+    def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return None
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
@@ -358,10 +358,10 @@ class JointLyricsAttention(Attention):
         keys = min(self.shape.joint_keys, kv.shape[3])
         cache[:, :, :, :keys] = kv[:, :, :, :keys]
 
-    def slot(self, at: StepPosition) -> torch.Tensor:
+    def cache_slot(self, at: StepPosition) -> torch.Tensor:
         return at.position.clamp_max(self.shape.joint_keys)
 
-    def visible_mask(self, at: StepPosition) -> torch.Tensor | None:
+    def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return at.index[:, : self.cache_slots] <= at.position.clamp_max(self.shape.joint_keys - 1)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:

@@ -113,7 +113,7 @@ class Transformer(nn.Module):
         x: torch.Tensor,
         lyrics: torch.Tensor | None = None,
         caches: Sequence[torch.Tensor] | None = None,
-        taps: Taps | None = None,
+        recorded: RecordedOutputs | None = None,
     ) -> torch.Tensor:
         """Run over `x` `[B, T, width]`, T positions from the window's start.
 
@@ -127,11 +127,11 @@ class Transformer(nn.Module):
         x = F.pad(x, (0, 0, 0, -length % self.shape.attention.columns)).to(self.dtype)
         lyrics = None if lyrics is None else lyrics.to(self.dtype)
         for layer, block in enumerate(self.blocks):
-            if taps is not None:
-                taps.read(layer, block, x, lyrics, length)
+            if recorded is not None:
+                recorded.read(layer, block, x, lyrics, length)
             x = block(x, lyrics, None if caches is None else caches[layer])
-        if taps is not None and taps.hidden_states is not None:
-            taps.hidden_states.append(x[:, :length])
+        if recorded is not None and recorded.hidden_states is not None:
+            recorded.hidden_states.append(x[:, :length])
         return x[:, :length].to(dtype)
 
     def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -148,12 +148,12 @@ class Transformer(nn.Module):
             if isinstance(block.attn, LyricsAttention):
                 block.attn.read_lyrics(lyrics.to(self.dtype), cache)
 
-    def new_caches(self, batch_size: int, device: torch.device) -> list[torch.Tensor]:
+    def init_caches(self, batch_size: int, device: torch.device) -> list[torch.Tensor]:
         return [block.attn.new_cache(batch_size, self.dtype, device) for block in self.blocks]
 
 
 @dataclass
-class Taps:
+class RecordedOutputs:
     """What a pass should keep on its way through the blocks: all hidden states, the attention of some heads."""
 
     hidden_states: list[torch.Tensor] | None = None  # the input of each block and the output of the last, [B, T, width]

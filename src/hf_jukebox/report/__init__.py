@@ -1,6 +1,6 @@
 """The listening page: one HTML file beside a run's audio, to listen, compare and read along."""
 
-from .page import Candidate, Grid, ListeningPage, write_listening_page
-from .sung import SungLyrics
+from .listening_page import Candidate, Grid, ListeningPage, write_listening_page
+from .lyric_timing import LyricTiming
 
-__all__ = ["Candidate", "Grid", "ListeningPage", "SungLyrics", "write_listening_page"]
+__all__ = ["Candidate", "Grid", "ListeningPage", "LyricTiming", "write_listening_page"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..audio import audio_info, write_wav
-from ..files import replacing
+from ..audio.io import audio_info, write_wav
+from ..files.atomic import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Self
 
 import torch
 
+from ..memory.batch_size import free_bytes
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
 from .audio_files import wav_frames
-from .codes import read_codes
-from .memory import free_bytes
-from .record import Step
+from .level_codes import read_codes
+from .record import RunStep
 from .schema import read_steps
 
 REQUEST = "request.json"
@@ -21,7 +21,7 @@ _BYTES_PER_CODE = 16  # in memory, copies included; a file has 4
 _SMALL = 2**28  # bytes that need not be compared with what is free
 
 
-class RunContents:
+class RunReader:
     """A run as it can be read at any time.
 
     Attributes:
@@ -29,7 +29,7 @@ class RunContents:
         steps: Every step so far; the last one is the current.
     """
 
-    def __init__(self, folder: Path, steps: list[Step]) -> None:
+    def __init__(self, folder: Path, steps: list[RunStep]) -> None:
         self.folder = folder
         self.steps = steps
 
@@ -45,7 +45,7 @@ class RunContents:
         return cls(Path(folder), read_steps(Path(folder) / REQUEST))
 
     @property
-    def step(self) -> Step:
+    def step(self) -> RunStep:
         return self.steps[-1]
 
     @property

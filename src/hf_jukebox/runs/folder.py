@@ -21,25 +21,25 @@ from typing import Self
 
 import numpy as np
 
-from ..files import locked
-from ..sampling.level import Snapshot
-from ..sampling.piece import LevelCodes, Piece
-from ..sampling.processes import from_first
+from ..files.atomic import locked
+from ..hierarchy import Hierarchy
+from ..sampling.batch import Snapshot
+from ..sampling.processes import on_main_process
 from ..sampling.request import SamplingRequest, check_song_spans
 from ..sampling.scheduler import Rows
-from ..system import System
+from ..sampling.state import LevelCodes, SamplingState
 from .audio_files import WrittenAudio
-from .codes import write_codes
-from .contents import REQUEST, RunContents
-from .page import update_page
-from .record import SongFolder, Step, write_steps
+from .contents import REQUEST, RunReader
+from .level_codes import write_codes
+from .record import RunStep, SongFolder, write_steps
+from .run_page import update_page
 from .schema import read_steps
-from .states import States
+from .snapshots import SnapshotStore
 
 _BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
 
-class JukeboxRun(RunContents):
+class JukeboxRun(RunReader):
     """What a folder holds of a run, and how it is gone on with.
 
     Attributes:
@@ -51,9 +51,9 @@ class JukeboxRun(RunContents):
 
     is_owner: bool = True
 
-    def __init__(self, folder: Path, steps: list[Step]) -> None:
+    def __init__(self, folder: Path, steps: list[RunStep]) -> None:
         super().__init__(folder, steps)
-        self._states = States(folder / "state", len(steps) - 1)
+        self._states = SnapshotStore(folder / "state", len(steps) - 1)
 
     @classmethod
     @contextmanager
@@ -66,11 +66,11 @@ class JukeboxRun(RunContents):
         with ExitStack() as stack:
             runs: list[JukeboxRun] = []
 
-            def enter() -> tuple[Path, list[Step]]:
+            def enter() -> tuple[Path, list[RunStep]]:
                 runs.append(stack.enter_context(first()))
                 return runs[0].folder, runs[0].steps
 
-            folder, steps = from_first(enter)
+            folder, steps = on_main_process(enter)
             if runs:
                 yield runs[0]
             else:
@@ -94,7 +94,7 @@ class JukeboxRun(RunContents):
 
     @classmethod
     @contextmanager
-    def beginning(cls, folder: str | os.PathLike[str], step: Step, piece: Piece) -> Iterator[Self]:
+    def beginning(cls, folder: str | os.PathLike[str], step: RunStep, piece: SamplingState) -> Iterator[Self]:
         """A new run, kept to this process.
 
         Raises:
@@ -113,17 +113,17 @@ class JukeboxRun(RunContents):
 
     # Going on ------------------------------------------------------------------------------------------------------
 
-    def piece(self, system: System) -> Piece:
+    def piece(self, hierarchy: Hierarchy) -> SamplingState:
         """Everything drawn so far, ready to be gone on with.
 
         Raises:
             ValueError: the codes are damaged, do not belong to the request, or either asks for what the models or the
                 memory do not have.
         """
-        self.check_system(system)
-        check_song_spans(system, self.request)
+        self.check_system(hierarchy)
+        check_song_spans(hierarchy, self.request)
         for level in self.request.levels:
-            prior, hop = system.priors[level], self.request.hops[level]
+            prior, hop = hierarchy.priors[level], self.request.hops[level]
             if prior is not None and (hop > prior.n_ctx or hop % prior.upsampling_ratio):
                 raise ValueError(
                     f"{self.folder / REQUEST} has windows {hop} codes apart at level {level}, which its prior cannot "
@@ -131,21 +131,21 @@ class JukeboxRun(RunContents):
                 )
             self._check_memory(len(self.request.songs) * self._total(level), _BYTES_SAMPLED, self.folder / REQUEST)
         known = [self._read_level(level) for level in range(len(self.step.known))]
-        piece = Piece.begin(self.request, known, system)
+        piece = SamplingState.begin(self.request, known, hierarchy)
         for of_level, lengths in zip(piece.levels, self.step.known, strict=True):
             of_level.known = list(lengths)
         return piece
 
-    def check_system(self, system: System) -> None:
+    def check_system(self, hierarchy: Hierarchy) -> None:
         """Refuse models to which the codes of the run mean nothing.
 
         Raises:
             ValueError: the VQ-VAE has other levels, or fewer codes.
         """
-        model, vqvae = self.step.model, system.vqvae
+        model, vqvae = self.step.model, hierarchy.vqvae
         if (model.sampling_rate, model.hop_lengths) != (vqvae.sampling_rate, list(vqvae.hop_lengths)):
             raise ValueError(f"{self.folder} was drawn with another model: its levels are others; load that model.")
-        for level in range(system.num_levels):
+        for level in range(hierarchy.num_levels):
             read = self._read_level(level)
             warm_ups = [codes for of_song in read.seams for codes in of_song.values()]
             if max((int(codes.max()) for codes in [read.codes, *warm_ups] if codes.numel()), default=0) >= (
@@ -156,15 +156,15 @@ class JukeboxRun(RunContents):
                     "copy of it."
                 )
 
-    def begin(self, step: Step) -> None:
+    def begin(self, step: RunStep) -> None:
         """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
         write_steps(self.folder / REQUEST, [*self.steps, step])
         self.follow([*self.steps, step])
 
-    def follow(self, steps: list[Step]) -> None:
+    def follow(self, steps: list[RunStep]) -> None:
         """Take note of steps that have been written."""
         self.steps = steps
-        self._states = States(self.folder / "state", len(steps) - 1)
+        self._states = SnapshotStore(self.folder / "state", len(steps) - 1)
 
     def pick(self, song: int) -> None:
         """Go on with one song alone; the others are put aside in `earlier`, which is a run of its own.
@@ -181,7 +181,7 @@ class JukeboxRun(RunContents):
             known = [[of_level[song]] for of_level in self.filled]
             request = replace(self.request, songs=[self.request.songs[song]])
             aside = self._put_aside()
-            self.begin(Step.now("pick", request, known, [song], self.step.model))
+            self.begin(RunStep.now("pick", request, known, [song], self.step.model))
             for level in range(len(known)):
                 kept = aside / f"level_{level}" / f"item_{song}.wav"
                 if kept.is_file():
@@ -229,12 +229,12 @@ class JukeboxRun(RunContents):
         lengths = {self.song_length(song) * hop, *(step.request.top_codes * hop for step in self.steps)}
         WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, lengths)
 
-    def write_song_folders(self, piece: Piece) -> None:
+    def write_song_folders(self, piece: SamplingState) -> None:
         """Make what is finished of a batch a run of its own in every song's folder."""
         for place in self.step.folders:
             request, levels = _part(piece, place, self.step.model.hop_lengths)
             known = [of_level.known for of_level in levels]
-            step = Step.now(self.step.action, request, known, range(len(request.songs)), self.step.model)
+            step = RunStep.now(self.step.action, request, known, range(len(request.songs)), self.step.model)
             run = JukeboxRun(self.folder / place.name, [step])
             for level, of_level in enumerate(levels):
                 run._write_level(level, of_level)
@@ -292,7 +292,7 @@ def check_free(folder: str | os.PathLike[str]) -> None:
     raise FileExistsError(f"{folder} holds {what}, or give another folder for the new one.")
 
 
-def _part(piece: Piece, place: SongFolder, hops: Sequence[int]) -> tuple[SamplingRequest, list[LevelCodes]]:
+def _part(piece: SamplingState, place: SongFolder, hops: Sequence[int]) -> tuple[SamplingRequest, list[LevelCodes]]:
     """Some songs of a piece as a piece of their own, cut to their length; levels in progress as they were before."""
     rows = slice(place.first, place.last + 1)
     levels = []

@@ -19,7 +19,7 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
-from .contents import RunContents
+from .contents import RunReader
 from .record import fingerprint
 
 _DEMO = Path(__file__).parents[1] / "demo" / "model"
@@ -57,7 +57,7 @@ def model_name(source: str | None) -> str:
     return PureWindowsPath(source).name if "\\" in source else PurePosixPath(source).name
 
 
-def model_of_run(run: RunContents) -> str:
+def model_of_run(run: RunReader) -> str:
     """Return the folder of the model that a run was sampled with.
 
     Raises:

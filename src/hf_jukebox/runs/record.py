@@ -18,7 +18,7 @@ from pydantic import Field
 from safetensors import safe_open
 from torch import nn
 
-from ..files import replacing
+from ..files.atomic import replacing
 from ..sampling.request import MOST_CODES, MOST_LEVELS, MOST_SONGS, SamplingRequest
 from .names import check_song_folder
 
@@ -67,7 +67,7 @@ class SongFolder:
 
 
 @dataclass(frozen=True)
-class Step:
+class RunStep:
     """One command of a run: its first draw, a continuation, a choice, the upsampling.
 
     Args:
@@ -97,7 +97,7 @@ class Step:
         rows: Sequence[int],
         model: ModelRecord,
         folders: Sequence[SongFolder] = (),
-    ) -> Step:
+    ) -> RunStep:
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(action, request, [list(level) for level in known], list(rows), model, begun, list(folders))
 
@@ -145,7 +145,7 @@ def check_model(recorded: ModelRecord, parts: Mapping[str, str], folder: Path) -
         raise ValueError(f"{folder} was drawn with another model: {', '.join(others)} differ{where}.")
 
 
-def write_steps(path: Path, steps: Sequence[Step]) -> None:
+def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
     """Write all steps of a run, the current one last."""
     content = {"format_version": FORMAT_VERSION, "steps": [asdict(step) for step in steps]}
     text = json.dumps(content, indent=2, ensure_ascii=False)

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from .record import FORMAT_VERSION, Step
+from .record import FORMAT_VERSION, RunStep
 
 _MOST_BYTES = 2**26
 _MOST_STEPS = 10_000
@@ -27,10 +27,10 @@ class _RequestFile(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
     format_version: int
-    steps: list[Step] = Field(min_length=1, max_length=_MOST_STEPS)
+    steps: list[RunStep] = Field(min_length=1, max_length=_MOST_STEPS)
 
 
-def read_steps(path: Path) -> list[Step]:
+def read_steps(path: Path) -> list[RunStep]:
     """Read the steps of a run, the last one being the current.
 
     Raises:
@@ -84,13 +84,13 @@ def _upgraded(content: Any, path: Path) -> Any:
     return content
 
 
-def _check(step: Step, before: Step | None, name: str) -> None:
+def _check(step: RunStep, before: RunStep | None, name: str) -> None:
     for field, holds, wanted in _relations(step, before):
         if not holds:
             raise _WrongValue(f"{name}.{field}: {wanted}")
 
 
-def _relations(step: Step, before: Step | None) -> Iterator[tuple[str, bool, str]]:
+def _relations(step: RunStep, before: RunStep | None) -> Iterator[tuple[str, bool, str]]:
     """What must hold between the values of a step, as field, whether it does, and what it should be.
 
     Each is worked out only when all before it hold.
@@ -124,7 +124,7 @@ def _relations(step: Step, before: Step | None) -> Iterator[tuple[str, bool, str
         yield "folders", not step.folders, "a batch of songs has one step"
 
 
-def _divide(step: Step, songs: int) -> bool:
+def _divide(step: RunStep, songs: int) -> bool:
     """Whether the folders, if there are any, hold each song once."""
     if not step.folders:
         return True

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..files import listed
-from ..prompts import Prompt
-from ..system import System
+from ..audio.prompts import Prompt
+from ..files.text import listed
+from ..hierarchy import Hierarchy
 from .known import KnownCodes
 from .request import (
     DEFAULT_TEMPERATURE,
@@ -15,9 +15,9 @@ from .request import (
     Seeds,
     check_size,
     check_upsampling,
-    draw_settings,
-    levels_to_draw,
+    levels_to_sample,
     make_songs,
+    sampling_settings,
     song_keys,
     song_span,
     window_hops,
@@ -50,7 +50,7 @@ class Arguments:
     kept_lengths: Sequence[int] | None = None
 
     def request(
-        self, system: System, length: int, prompts: Sequence[Prompt] | None, known: Sequence[KnownCodes] | None
+        self, hierarchy: Hierarchy, length: int, prompts: Sequence[Prompt] | None, known: Sequence[KnownCodes] | None
     ) -> SamplingRequest:
         """Decide everything for a piece of `length` top-level codes.
 
@@ -71,13 +71,13 @@ class Arguments:
             offset_in_s=self.offset_in_s,
         )
         num_songs = num_prompts * at_least_one("num_waveforms_per_prompt", self.num_waveforms_per_prompt)
-        check_size(system, num_songs, length)
-        levels = levels_to_draw(system, self.levels)
+        check_size(hierarchy, num_songs, length)
+        levels = levels_to_sample(hierarchy, self.levels)
         totals = per_song("total_length_in_s", self.total_length_in_s, num_prompts)
         offsets = per_song("offset_in_s", self.offset_in_s, num_prompts)
         kept = [length] * num_prompts if self.kept_lengths is None else self.kept_lengths
         spans = [
-            song_span(system, length, total, offset, levels, own)
+            song_span(hierarchy, length, total, offset, levels, own)
             for total, offset, own in zip(totals, offsets, kept, strict=True)
         ]
         names: list[str | None] = [None] * num_prompts
@@ -94,15 +94,15 @@ class Arguments:
             ),
             top_codes=length,
             levels=levels,
-            hops=window_hops(system, self.hop_fraction),
-            settings=draw_settings(self.temperature, self.top_k, self.top_p, system.num_levels),
+            hops=window_hops(hierarchy, self.hop_fraction),
+            settings=sampling_settings(self.temperature, self.top_k, self.top_p, hierarchy.num_levels),
             max_batch_size=None if self.max_batch_size is None else at_least_one("max_batch_size", self.max_batch_size),
             upsampling=check_upsampling(self.upsampling),
         )
 
 
 def label_remark(
-    system: System,
+    hierarchy: Hierarchy,
     levels: Sequence[int],
     *,
     artist: PerSong[str | None] = None,
@@ -115,7 +115,7 @@ def label_remark(
     """
     given = {"artist": artist, "genre": genre, "lyrics": lyrics}
     names = [name for name, value in given.items() if any(value if is_list(value) else [value])]  # type: ignore[arg-type]
-    priors = [prior for level in levels if (prior := system.priors[level]) is not None]
+    priors = [prior for level in levels if (prior := hierarchy.priors[level]) is not None]
     labelled = [prior.level for prior in priors if prior.has_labels]
     if names and not labelled:
         verb = "is" if names in (["artist"], ["genre"]) else "are"
@@ -126,7 +126,7 @@ def label_remark(
         others = [str(prior.level) for prior in priors if not prior.has_labels]
         which = "level" if len(others) == 1 else "levels"
         remarks.append(f"{listed(by_name)} cannot be used at {which} {listed(others)}, for want of labels there")
-    is_read = any(prior is not None and prior.n_lyrics for prior in system.priors)
+    is_read = any(prior is not None and prior.n_lyrics for prior in hierarchy.priors)
     if "lyrics" in names and is_read and not any(prior.n_lyrics for prior in priors):
         remarks.append("lyrics are ignored, as no prior that is sampled from reads them")
     return f"{'; '.join(remarks)}." if remarks else None

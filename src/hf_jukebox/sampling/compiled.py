@@ -14,8 +14,8 @@ import torch
 
 from ..layers.decoding import has_plain_weights
 from ..modeling_prior import DecodeState, JukeboxPrior
-from .draw import DrawSettings
-from .level import DrawCode, draw_code
+from .batch import SampleCode, sample_code
+from .logits import SamplingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _CUDA_OPTIONS = {"triton.cudagraphs": True}
 
 @dataclass
 class StepCompiler:
-    """Compiles `draw_code` when it first meets a prior, a batch size or settings, and says how long that took.
+    """Compiles `sample_code` when it first meets a prior, a batch size or settings, and says how long that took.
 
     The compiled step may hold a copy of the weights: a prior whose weights change needs a new StepCompiler.
 
@@ -34,7 +34,7 @@ class StepCompiler:
         OSError: there is nothing but a CPU, and no C++ compiler, which it needs there.
     """
 
-    _compiled: dict[tuple[Any, ...], DrawCode] = field(default_factory=dict)
+    _compiled: dict[tuple[Any, ...], SampleCode] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not torch.accelerator.is_available():
@@ -47,9 +47,9 @@ class StepCompiler:
         previous: torch.Tensor,
         position: torch.Tensor,
         noise: torch.Tensor,
-        settings: DrawSettings,
+        settings: SamplingSettings,
     ) -> torch.Tensor:
-        """See `draw_code`.
+        """See `sample_code`.
 
         Raises:
             OSError: the step is to be compiled for a CPU, and there is no C++ compiler.
@@ -91,13 +91,13 @@ def check_compiler() -> None:
         )
 
 
-def _compile(name: str, on_gpu: bool) -> DrawCode:
-    """A compiled `draw_code` for one case.
+def _compile(name: str, on_gpu: bool) -> SampleCode:
+    """A compiled `sample_code` for one case.
 
     torch.compile tells cases apart by guards, which on a CPU take a tenth of a step. They go: each case has a function
     with a code object of its own, under which torch.compile keeps what it compiled.
     """
-    of_case = FunctionType(draw_code.__code__.replace(co_name=name), draw_code.__globals__, name)
+    of_case = FunctionType(sample_code.__code__.replace(co_name=name), sample_code.__globals__, name)
     options: dict[str, Any] = dict(_CUDA_OPTIONS if on_gpu else _CPU_OPTIONS)
     options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-    return cast(DrawCode, torch.compile(of_case, fullgraph=True, dynamic=False, options=options))
+    return cast(SampleCode, torch.compile(of_case, fullgraph=True, dynamic=False, options=options))

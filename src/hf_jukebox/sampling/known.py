@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..audio.prompts import Prompt
+from ..hierarchy import Hierarchy
 from ..modeling_vqvae import JukeboxVQVAE
-from ..prompts import Prompt
-from ..system import System
 
 _INTEGERS = {torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.int64}
 
@@ -58,13 +58,13 @@ def encode_prompts(vqvae: JukeboxVQVAE, prompts: Sequence[Prompt], device: torch
     return [KnownCodes(*pair) for pair in zip(codes, lengths, strict=True)]
 
 
-def cut_prompts(prompts: Sequence[Prompt], system: System, top_codes: int) -> list[Prompt]:
+def cut_prompts(prompts: Sequence[Prompt], hierarchy: Hierarchy, top_codes: int) -> list[Prompt]:
     """Cut prompts down to whole top-level codes; an empty one, of a song that is made up, stays so.
 
     Raises:
         ValueError: a prompt is longer than the piece, or shorter than one top-level code.
     """
-    rate, hop = system.vqvae.sampling_rate, system.top_hop
+    rate, hop = hierarchy.vqvae.sampling_rate, hierarchy.top_hop
     cut = [replace(prompt, samples=prompt.samples[: len(prompt) // hop * hop]) for prompt in prompts]
     for prompt, original in zip(cut, prompts, strict=True):
         if len(prompt) == 0 and len(original) > 0:
@@ -102,20 +102,20 @@ def as_codes(codes: Any) -> list[torch.Tensor | None] | None:
     return tensors
 
 
-def check_codes(codes: Sequence[torch.Tensor | None], system: System, top_codes: int) -> list[KnownCodes]:
+def check_codes(codes: Sequence[torch.Tensor | None], hierarchy: Hierarchy, top_codes: int) -> list[KnownCodes]:
     """Codes of an earlier run, one entry a level, as known codes; `top_codes` is the length of the piece.
 
     Raises:
         ValueError: wrong number of levels or songs, shape, range, or longer than the piece.
     """
-    config = system.vqvae
+    config = hierarchy.vqvae
     if len(codes) != config.num_levels:
         raise ValueError(f"codes needs one entry for each of the {config.num_levels} levels, not {len(codes)}.")
     num_songs = max((of_level.shape[0] for of_level in codes if of_level is not None), default=1)
     known = []
     for level, of_level in enumerate(codes):
         of_level = torch.zeros(num_songs, 0, dtype=torch.long) if of_level is None else of_level
-        limit = system.codes(level, top_codes)
+        limit = hierarchy.codes(level, top_codes)
         if of_level.dtype not in _INTEGERS or of_level.shape[0] != num_songs:
             raise ValueError(
                 f"The codes of level {level} must be integers [{num_songs}, T], not "

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .windows import Stretch, plan_windows, round_hop
+from .windows import Span, plan_windows, round_hop
 
 WARM_UP = 1 / 8  # of a window
 
@@ -26,11 +26,11 @@ class Seam:
     warm_up: torch.Tensor
 
 
-def plan_segments(total: int, n_ctx: int, upsampling_ratio: int, known: Sequence[int]) -> list[Stretch]:
+def plan_segments(total: int, n_ctx: int, upsampling_ratio: int, known: Sequence[int]) -> list[Span]:
     """The segments that draw `total` codes of every song, of which the first `known[song]` exist, in their order."""
     hop = round_hop(n_ctx, 1 - WARM_UP, upsampling_ratio)
     return [
-        Stretch(song, window, warms_up=window.start + window.known > of_song)
+        Span(song, window, warms_up=window.start + window.known > of_song)
         for song, of_song in enumerate(known)
         for window in plan_windows(total, n_ctx, hop, of_song)
     ]

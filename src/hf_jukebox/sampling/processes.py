@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object, parse_flag_fr
 T = TypeVar("T")
 
 
-def this_process() -> tuple[int, int]:
+def process_rank() -> tuple[int, int]:
     """The number of this process, and how many there are."""
     if not PartialState._shared_state:
         # A process that has drawn its share waits for the others, and a level may take hours.
@@ -33,15 +33,15 @@ def is_launched_on_cpu() -> bool:
 
 def device_of_process() -> str | None:
     """The device of this process where there are several; None where it is alone and may choose."""
-    if this_process()[1] == 1:
+    if process_rank()[1] == 1:
         return None
     device = PartialState().device
     return "cpu" if device.type == "cpu" else str(device)
 
 
-def from_first(make: Callable[[], T]) -> T:
+def on_main_process(make: Callable[[], T]) -> T:
     """What the first process makes; an error that it meets is raised in all of them."""
-    number, count = this_process()
+    number, count = process_rank()
     if count == 1:
         return make()
     made: list[Any] = [None, None]
@@ -56,6 +56,6 @@ def from_first(make: Callable[[], T]) -> T:
     return value
 
 
-def from_all(value: T) -> list[T]:
+def all_gather_objects(value: T) -> list[T]:
     """The values that the processes have, in their order."""
-    return [value] if this_process()[1] == 1 else gather_object([value])
+    return [value] if process_rank()[1] == 1 else gather_object([value])

@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 
 from ..configuration_jukebox import JukeboxPriorConfig
-from ..system import System
-from .draw import DrawSettings, SongKey
+from ..hierarchy import Hierarchy
+from .logits import SamplingSettings, SongKey
 from .values import PerLevel, is_list, number, per_level, per_song, whole_number
 from .windows import round_hop
 
@@ -25,7 +25,7 @@ _UPSAMPLER_HOP_FRACTION, _TOP_HOP_FRACTION = 0.5, 0.125
 
 
 @dataclass(frozen=True)
-class Song:
+class SongConditioning:
     """Labels of one song, lengths in raw samples, where its random numbers come from, and its prompt's name."""
 
     artist: str | None
@@ -51,24 +51,24 @@ class SamplingRequest:
         upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
     """
 
-    songs: Annotated[list[Song], Field(min_length=1, max_length=MOST_SONGS)]
+    songs: Annotated[list[SongConditioning], Field(min_length=1, max_length=MOST_SONGS)]
     top_codes: Annotated[int, Field(ge=1, le=MOST_CODES)]
     levels: Annotated[list[int], Field(min_length=1, max_length=MOST_LEVELS)]
     hops: list[Annotated[int, Field(ge=0, le=2**31)]]
-    settings: list[DrawSettings]
+    settings: list[SamplingSettings]
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
     upsampling: Annotated[str, Field(pattern="^(sequential|parallel)$")] = "sequential"
 
 
-def check_size(system: System, num_songs: int, top_codes: int) -> None:
+def check_size(hierarchy: Hierarchy, num_songs: int, top_codes: int) -> None:
     """Refuse what no memory holds.
 
     Raises:
         ValueError: it is too long, or there are too many songs.
     """
-    if num_songs * system.codes(0, top_codes) > _MOST_SAMPLED:
-        seconds = top_codes * system.top_hop / system.vqvae.sampling_rate
-        most = _MOST_SAMPLED * system.vqvae.hop_lengths[0] / system.vqvae.sampling_rate
+    if num_songs * hierarchy.codes(0, top_codes) > _MOST_SAMPLED:
+        seconds = top_codes * hierarchy.top_hop / hierarchy.vqvae.sampling_rate
+        most = _MOST_SAMPLED * hierarchy.vqvae.hop_lengths[0] / hierarchy.vqvae.sampling_rate
         raise ValueError(
             f"{num_songs} x {seconds:.0f} s of music are more than the {most:.0f} s that one run can hold; ask for a "
             "smaller audio_length_in_s or fewer songs."
@@ -102,33 +102,35 @@ def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
     return [(shared, song) for song in range(num_songs)]
 
 
-def draw_settings(
+def sampling_settings(
     temperature: PerLevel[float], top_k: PerLevel[int], top_p: PerLevel[float], num_levels: int
-) -> list[DrawSettings]:
+) -> list[SamplingSettings]:
     """How each level is drawn, finest first."""
     columns = (
         per_level("temperature", temperature, num_levels),
         per_level("top_k", top_k, num_levels),
         per_level("top_p", top_p, num_levels),
     )
-    return [DrawSettings(*values) for values in zip(*columns, strict=True)]
+    return [SamplingSettings(*values) for values in zip(*columns, strict=True)]
 
 
-def window_hops(system: System, hop_fraction: PerLevel[float] | None) -> list[int]:
+def window_hops(hierarchy: Hierarchy, hop_fraction: PerLevel[float] | None) -> list[int]:
     """Codes from one window to the next at every level."""
     if hop_fraction is None:
-        hop_fraction = [_UPSAMPLER_HOP_FRACTION] * (system.num_levels - 1) + [_TOP_HOP_FRACTION]
+        hop_fraction = [_UPSAMPLER_HOP_FRACTION] * (hierarchy.num_levels - 1) + [_TOP_HOP_FRACTION]
     hops = []
-    for fraction, prior in zip(per_level("hop_fraction", hop_fraction, system.num_levels), system.priors, strict=True):
+    for fraction, prior in zip(
+        per_level("hop_fraction", hop_fraction, hierarchy.num_levels), hierarchy.priors, strict=True
+    ):
         if not 0 < number("hop_fraction", fraction) <= 1:
             raise ValueError(f"hop_fraction must be above 0 and at most 1, not {fraction}.")
         hops.append(0 if prior is None else round_hop(prior.n_ctx, fraction, prior.upsampling_ratio))
     return hops
 
 
-def levels_to_draw(system: System, levels: int | Sequence[int] | None) -> list[int]:
+def levels_to_sample(hierarchy: Hierarchy, levels: int | Sequence[int] | None) -> list[int]:
     """Levels, the highest first; all that have a prior by default."""
-    present = [level for level, prior in enumerate(system.priors) if prior is not None]
+    present = [level for level, prior in enumerate(hierarchy.priors) if prior is not None]
     wanted = present if levels is None else list(levels) if is_list(levels) else [levels]  # type: ignore[arg-type]
     wanted = [whole_number("levels", level) for level in wanted]
     for level in wanted:
@@ -139,15 +141,15 @@ def levels_to_draw(system: System, levels: int | Sequence[int] | None) -> list[i
     return sorted(set(wanted), reverse=True)
 
 
-def top_codes(system: System, audio_length_in_s: float | None, known: int) -> int:
+def top_codes(hierarchy: Hierarchy, audio_length_in_s: float | None, known: int) -> int:
     """Length of the piece; by default that of the `known` top-level codes, or one top window where there are none."""
     if audio_length_in_s is None:
-        return known or system.top_window // system.top_hop
-    count = system.samples("audio_length_in_s", audio_length_in_s) // system.top_hop
+        return known or hierarchy.top_window // hierarchy.top_hop
+    count = hierarchy.samples("audio_length_in_s", audio_length_in_s) // hierarchy.top_hop
     if count == 0:
-        shortest = system.top_hop / system.vqvae.sampling_rate
+        shortest = hierarchy.top_hop / hierarchy.vqvae.sampling_rate
         raise ValueError(f"audio_length_in_s is {audio_length_in_s}, but the shortest piece takes {shortest:.4f} s.")
-    check_size(system, 1, count)
+    check_size(hierarchy, 1, count)
     return count
 
 
@@ -158,18 +160,20 @@ def make_songs(
     spans: Sequence[tuple[int, int]],
     keys: Sequence[SongKey],
     prompts: Sequence[str | None],
-) -> list[Song]:
+) -> list[SongConditioning]:
     """One song a key: each prompt's labels, (length, offset) and name as many times as there are candidates of it."""
     candidates = len(keys) // len(spans)
     songs = []
     for row, key in enumerate(keys):
         prompt = row // candidates
-        songs.append(Song(artists[prompt], genres[prompt], lyrics[prompt], *spans[prompt], key, prompts[prompt]))
+        songs.append(
+            SongConditioning(artists[prompt], genres[prompt], lyrics[prompt], *spans[prompt], key, prompts[prompt])
+        )
     return songs
 
 
 def song_span(
-    system: System,
+    hierarchy: Hierarchy,
     count: int,
     total_length_in_s: float | None,
     offset_in_s: float,
@@ -185,19 +189,19 @@ def song_span(
     Raises:
         ValueError: the piece does not lie within the song, or the timing tables of a prior in `levels` do not cover it.
     """
-    offset = system.samples("offset_in_s", offset_in_s)
-    kept = (count if own_count is None else own_count) * system.top_hop
-    timed = [system.priors[level] for level in levels]
+    offset = hierarchy.samples("offset_in_s", offset_in_s)
+    kept = (count if own_count is None else own_count) * hierarchy.top_hop
+    timed = [hierarchy.priors[level] for level in levels]
     configs = [config for config in timed if config is not None and config.has_timing]
     if total_length_in_s is not None:
-        total_length = system.samples("total_length_in_s", total_length_in_s)
+        total_length = hierarchy.samples("total_length_in_s", total_length_in_s)
     else:
         shortest = [-(-config.min_duration * config.sampling_rate // 1) for config in configs]
-        total_length = int(max([offset + count * system.top_hop, *shortest]))
+        total_length = int(max([offset + count * hierarchy.top_hop, *shortest]))
     for config in configs:
         _check_timing(config, total_length, offset, count)
     if offset + kept > total_length:
-        rate = system.vqvae.sampling_rate
+        rate = hierarchy.vqvae.sampling_rate
         raise ValueError(
             f"A piece of {kept / rate:.2f} s at offset_in_s={offset / rate:g} ends after the song, whose "
             f"total_length_in_s is {total_length / rate:.2f}; ask for a shorter piece, or give the whole song's length."
@@ -205,13 +209,13 @@ def song_span(
     return total_length, offset
 
 
-def check_song_spans(system: System, request: SamplingRequest) -> None:
+def check_song_spans(hierarchy: Hierarchy, request: SamplingRequest) -> None:
     """Refuse songs that the timing tables of the priors to sample with do not cover.
 
     Raises:
         ValueError: which length or offset does not fit.
     """
-    timed = [system.priors[level] for level in request.levels]
+    timed = [hierarchy.priors[level] for level in request.levels]
     for config in timed:
         for total_length, offset in {(song.total_length, song.offset) for song in request.songs}:
             if config is not None and config.has_timing:

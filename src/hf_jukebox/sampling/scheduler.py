@@ -12,17 +12,17 @@ from accelerate.utils.memory import clear_device_cache
 
 from ..allocator import is_out_of_memory
 from ..modeling_prior import JukeboxPrior
-from .draw import uniform_noise
-from .level import DrawCode, LevelSampler, LevelTask, Snapshot, draw_code
-from .piece import Piece
-from .request import Song
-from .windows import Stretch, plan_windows
+from .batch import BatchSampler, BatchTask, SampleCode, Snapshot, sample_code
+from .logits import uniform_noise
+from .request import SongConditioning
+from .state import SamplingState
+from .windows import Span, plan_windows
 
 logger = logging.getLogger(__name__)
 
-Rows = tuple[Stretch, ...]
+Rows = tuple[Span, ...]
 # Makes the label rows of a window from the code of each row at which it starts.
-LabelsOf = Callable[[Sequence[Song], Sequence[int]], torch.Tensor]
+LabelsOf = Callable[[Sequence[SongConditioning], Sequence[int]], torch.Tensor]
 
 
 @dataclass
@@ -33,7 +33,7 @@ class _Group:
     snapshot: Snapshot | None = None
 
 
-class LevelDrawing:
+class LevelScheduler:
     """Draws one level of a piece, a group of rows at a time. Iterating yields the songs of each code drawn.
 
     A row is a song or, in parallel upsampling, a segment of one. The rows that take longest come first. When the
@@ -44,38 +44,38 @@ class LevelDrawing:
         batch_size: How many rows a group has at most.
         labels_of: Gives label rows by songs and the codes at which their windows start; None without labels.
         started: Groups that an earlier run left in the middle; one without tensors goes on from its window's start.
-        draw_code: Draws one code; a compiled one may be given.
+        sample_code: Draws one code; a compiled one may be given.
         share: Which groups to draw, as (number of this process, number of processes).
     """
 
     def __init__(
         self,
         prior: JukeboxPrior,
-        piece: Piece,
+        piece: SamplingState,
         level: int,
         device: torch.device,
         batch_size: int,
         labels_of: LabelsOf | None = None,
         started: Mapping[Rows, Snapshot] | None = None,
-        draw_code: DrawCode = draw_code,
+        sample_code: SampleCode = sample_code,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.prior, self.piece, self.level, self.device = prior, piece, level, device
-        self.batch_size, self.labels_of, self.draw_code, self.share = batch_size, labels_of, draw_code, share
-        self.stretches = piece.stretches(level, prior.config)
-        whole = all(row.length == piece.levels[level].total for row in self.stretches)
+        self.batch_size, self.labels_of, self.sample_code, self.share = batch_size, labels_of, sample_code, share
+        self.spans = piece.spans(level, prior.config)
+        whole = all(row.length == piece.levels[level].total for row in self.spans)
         self.kind = "songs" if whole else "segments"
-        started = {rows: snapshot for rows, snapshot in (started or {}).items() if set(rows) <= set(self.stretches)}
+        started = {rows: snapshot for rows, snapshot in (started or {}).items() if set(rows) <= set(self.spans)}
         for rows, snapshot in started.items():
             self._take(rows, snapshot.codes)
         self._waiting: deque[_Group] = deque(self._groups(started)[share[0] :: share[1]])
         self.has_let_go = False
         self._finished: dict[Rows, Snapshot] = {}
         self._group: _Group | None = None
-        self._sampler: LevelSampler | None = None
+        self._sampler: BatchSampler | None = None
         self._weights: dict[int, float] = {}
         self._left_waiting = self._sum_of_waiting()
-        self.to_draw = round(self.left)
+        self.to_sample = round(self.left)
 
     def __iter__(self) -> Iterator[range]:
         while self._waiting:
@@ -86,7 +86,7 @@ class LevelDrawing:
             self._begin(group)
             songs = range(min(row.song for row in group.rows), max(row.song for row in group.rows) + 1)
             try:
-                self._sampler = LevelSampler(self.prior, self._task(group.rows), self._start(group), self.draw_code)
+                self._sampler = BatchSampler(self.prior, self._task(group.rows), self._start(group), self.sample_code)
                 for _ in self._sampler:
                     yield songs
                 self._end()
@@ -110,7 +110,7 @@ class LevelDrawing:
     @property
     def drawn(self) -> int:
         """Codes that have been drawn."""
-        return self.to_draw - round(self.left)
+        return self.to_sample - round(self.left)
 
     @property
     def done(self) -> int:
@@ -125,10 +125,10 @@ class LevelDrawing:
         if self._sampler is not None and self._group is not None:
             self._take(self._group.rows, self._sampler.task.codes[:, : self._sampler.filled].cpu())
 
-    def results(self) -> dict[Stretch, torch.Tensor]:
+    def results(self) -> dict[Span, torch.Tensor]:
         """What there is of each stretch, `[n]` codes from its start, for `add` in other processes."""
         of_level, found = self.piece.levels[self.level], {}
-        for row in self.stretches:
+        for row in self.spans:
             codes = of_level.codes[row.song, row.window.start : min(of_level.filled[row.song], row.end)]
             if row.warms_up:
                 if row.begin not in of_level.seams[row.song]:
@@ -138,7 +138,7 @@ class LevelDrawing:
             found[row] = codes
         return found
 
-    def add(self, results: Mapping[Stretch, torch.Tensor]) -> None:
+    def add(self, results: Mapping[Span, torch.Tensor]) -> None:
         """Take over what another process has drawn."""
         for row, codes in results.items():
             self._take((row,), codes[None])
@@ -170,7 +170,7 @@ class LevelDrawing:
     def _groups(self, started: Mapping[Rows, Snapshot]) -> list[_Group]:
         """What is left to draw: what was in the middle first, then what takes longest."""
         of_level = self.piece.levels[self.level]
-        left = [row for row in self.stretches if not of_level.has(row)]
+        left = [row for row in self.spans if not of_level.has(row)]
         groups = []
         # A process that ended while it halved a group has left the whole beside a part, which is as good.
         for rows in sorted(started, key=len):
@@ -200,7 +200,7 @@ class LevelDrawing:
         rows = [codes[row.song, row.window.start : row.window.start + place] for row in group.rows]
         return Snapshot(torch.stack(rows))
 
-    def _task(self, rows: Rows) -> LevelTask:
+    def _task(self, rows: Rows) -> BatchTask:
         request, level, of_level = self.piece.request, self.level, self.piece.levels[self.level]
         songs, starts = [request.songs[row.song] for row in rows], [row.window.start for row in rows]
         noise = {n: uniform_noise([request.songs[n].key], level, of_level.total)[0] for n in {row.song for row in rows}}
@@ -208,7 +208,7 @@ class LevelDrawing:
         if self.prior.config.is_upsampler:
             codes, ratio = self.piece.levels[level + 1].codes, self.prior.config.upsampling_ratio
             upper = torch.stack([codes[row.song, row.window.start // ratio : -(-row.end // ratio)] for row in rows])
-        return LevelTask(
+        return BatchTask(
             codes=torch.stack([of_level.codes[row.song, row.window.start : row.end] for row in rows]).to(self.device),
             known=[of_level.existing_in(row) for row in rows],
             hop=request.hops[level],
@@ -224,7 +224,7 @@ class LevelDrawing:
         of_level = self.piece.levels[self.level]
         for row, of_row in zip(rows, codes, strict=True):
             of_level.take(row, of_row)
-        for row in self.stretches:  # what was finished beyond a gap counts when the gap is closed
+        for row in self.spans:  # what was finished beyond a gap counts when the gap is closed
             if row.begin <= of_level.filled[row.song] < row.end and of_level.has(row):
                 of_level.filled[row.song] = row.end
 
@@ -257,7 +257,7 @@ class LevelDrawing:
             self.batch_size,
         )
 
-    def _split(self, group: _Group, sampler: LevelSampler | None = None) -> None:
+    def _split(self, group: _Group, sampler: BatchSampler | None = None) -> None:
         """Have parts of a group sampled next, each from where the whole stands.
 
         Where a copy of that does not fit into memory either, they begin at their window's start, with the same codes.

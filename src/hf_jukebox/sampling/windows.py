@@ -15,7 +15,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Span:
     """What one row of a batch draws: a song from end to end, or a segment of it.
 
     Args:

@@ -14,12 +14,12 @@ from accelerate import PartialState
 from transformers import HfArgumentParser
 from transformers.hf_argparser import string_to_bool
 
-from ..errors import errors_as_one_line, stop
-from ..files import listed, user_path
-from ..interrupts import handle_signals, work_to_keep
-from ..quiet import hush_libraries
+from ..console.errors import errors_as_one_line, stop
+from ..console.quiet import hush_libraries
+from ..console.signals import handle_signals, work_to_keep
+from ..files.text import listed, user_path
+from ..files.yaml_files import read_yaml
 from ..sampling.processes import is_launched_on_cpu
-from ..yaml_files import read_yaml
 
 _SWITCH = {"on": "true", "off": "false"}  # as YAML has it, and the command line does not
 

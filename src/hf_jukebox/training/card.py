@@ -84,7 +84,7 @@ def write_card(
     model: PreTrainedModel,
     arguments: LoopArguments,
     data: str,
-    figures: dict[str, float],
+    metrics: dict[str, float],
     repository: str | None = None,
 ) -> None:
     """Write README.md: what the model is, what it was trained on and how, and its validation figures.
@@ -115,7 +115,7 @@ def write_card(
             if adapter_of(model) is None
             else _ADAPTER.format(title=title, base=Path(base).name if local else base),
             data=data,
-            results="\n".join(f"- validation {name}: {value:.4g}" for name, value in figures.items())
+            results="\n".join(f"- validation {name}: {value:.4g}" for name, value in metrics.items())
             or "Not validated.",
             options="\n".join(f"| {name} | {value} |" for name, value in chosen.items()),
         )

@@ -27,7 +27,8 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from ..files import listed, read_json_object, sync_folder
+from ..files.atomic import sync_folder
+from ..files.text import listed, read_json_object
 
 STATE_FOLDER = "training_state"
 _PROGRESS = "progress.json"

@@ -15,7 +15,7 @@ def published_decay(global_batch_size: int) -> float:
     return max(0.0, 1 - global_batch_size / 8 / 1000)
 
 
-class WeightAverage:
+class EMA:
     """An exponential moving average of the trained parameters; buffers, such as codebooks, are none of its business.
 
     It begins as a copy of the weights. Sharded parameters are averaged shard by shard.
@@ -38,8 +38,8 @@ class WeightAverage:
     def update(self) -> None:
         """Take in the weights as they are after a step."""
         for name, parameter in self._parameters.items():
-            average = self._averages[name]
-            average.lerp_(_local(parameter).to(average), 1 - self.decay)
+            ema = self._averages[name]
+            ema.lerp_(_local(parameter).to(ema), 1 - self.decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -52,28 +52,28 @@ class WeightAverage:
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """The averages by parameter, sharded as the parameters are."""
-        return {name: self._as_parameter(name, average) for name, average in self._averages.items()}
+        return {name: self._as_parameter(name, ema) for name, ema in self._averages.items()}
 
     @torch.no_grad()
     def load_state_dict(self, averages: dict[str, torch.Tensor]) -> None:
         """Take over averages of the same parameters."""
-        for name, average in self._averages.items():
-            average.copy_(_local(averages[name]))
+        for name, ema in self._averages.items():
+            ema.copy_(_local(averages[name]))
 
     @torch.no_grad()
     def _exchange(self) -> None:
         for name, parameter in self._parameters.items():
-            local, average = _local(parameter), self._averages[name]
+            local, ema = _local(parameter), self._averages[name]
             trained = local.detach().clone()
-            local.copy_(average)
-            average.copy_(trained)
+            local.copy_(ema)
+            ema.copy_(trained)
 
-    def _as_parameter(self, name: str, average: torch.Tensor) -> torch.Tensor:
+    def _as_parameter(self, name: str, ema: torch.Tensor) -> torch.Tensor:
         parameter = self._parameters[name]
         if not isinstance(parameter, DTensor):
-            return average
+            return ema
         return DTensor.from_local(
-            average,
+            ema,
             parameter.device_mesh,
             parameter.placements,
             run_check=False,

@@ -25,9 +25,9 @@ from .arguments import LoopArguments
 from .card import make_repository, push, write_card
 from .checkpoint import checkpoint_folder, find_checkpoint, remove_checkpoints, remove_old_checkpoints
 from .data import TrainingData, training_loader, validation_loader
-from .ema import WeightAverage, published_decay
-from .memory import estimate_memory, recompute_activations
-from .run_state import RunState, random_numbers_kept
+from .ema import EMA, published_decay
+from .memory_estimate import estimate_memory, recompute_activations
+from .run_state import RunState, preserve_rng_state
 from .saving import save_finished
 from .tracking import Tracker
 
@@ -47,13 +47,13 @@ class Task(Protocol):
     def inputs(self, batch: Batch, training: bool) -> Batch:
         """What the model is called with, of a batch of the data, on the model's device."""
 
-    def figures(self, output: Any) -> dict[str, torch.Tensor]:
+    def metrics(self, output: Any) -> dict[str, torch.Tensor]:
         """What to log of the model's output besides `loss`: scalars."""
 
     def samples(self, model: PreTrainedModel, batch: Batch) -> dict[str, np.ndarray]:
         """Audio `[T]` by name, to hear how far training has come; `batch` is of the held-out data."""
 
-    def conclude(self, model: PreTrainedModel, batches: Iterable[Batch]) -> None:
+    def finalize(self, model: PreTrainedModel, batches: Iterable[Batch]) -> None:
         """Note in the config of the trained model what is to be found out about it, on held-out batches."""
 
 
@@ -120,12 +120,12 @@ class Trainer:
             recompute_activations(model)
         self.model, self.optimizer = self._prepare(model)
         self.bare_model: PreTrainedModel = accelerator.unwrap_model(self.model)
-        self.average: WeightAverage | None = None
+        self.ema: EMA | None = None
         if arguments.use_ema:
             decay = published_decay(self.global_batch_size) if arguments.ema_decay is None else arguments.ema_decay
-            self.average = WeightAverage(self.bare_model, decay, arguments.offload_ema)
+            self.ema = EMA(self.bare_model, decay, arguments.offload_ema)
         bare_optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
-        self.state = RunState(self.bare_model, bare_optimizer, self.average, accelerator)
+        self.state = RunState(self.bare_model, bare_optimizer, self.ema, accelerator)
         self.tracker = Tracker(accelerator, arguments)
 
     @property
@@ -149,10 +149,10 @@ class Trainer:
         self.model.train()
         with self._progress_bar() as bar:
             while self.step < arguments.max_train_steps:
-                figures = self.train_step(batches)
+                metrics = self.train_step(batches)
                 bar.update()
                 if self.step % arguments.logging_steps == 0:
-                    bar.set_postfix(loss=f"{self._log(figures)['loss']:.4g}")
+                    bar.set_postfix(loss=f"{self._log(metrics)['loss']:.4g}")
                 if self.step % arguments.validation_steps == 0:
                     self.validate()
                 if arguments.sample_steps and self.step % arguments.sample_steps == 0:
@@ -173,42 +173,42 @@ class Trainer:
             with accelerator.accumulate(self.model):
                 output = self.model(**inputs)
                 accelerator.backward(output.loss)
-                collected.append({"loss": output.loss.detach(), **self.task.figures(output)})
+                collected.append({"loss": output.loss.detach(), **self.task.metrics(output)})
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm)
                 self.optimizer.step()
                 self.optimizer.zero_grad()
         self._limit_loss_scale()
-        if self.average is not None:
-            self.average.update()
+        if self.ema is not None:
+            self.ema.update()
         self.step += 1
         self.examples += self.global_batch_size
-        figures = {name: torch.stack([each[name] for each in collected]).mean() for name in collected[0]}
-        return figures | {"gradient_norm": _whole(norm).detach()}
+        metrics = {name: torch.stack([each[name] for each in collected]).mean() for name in collected[0]}
+        return metrics | {"gradient_norm": _whole(norm).detach()}
 
     def validate(self) -> dict[str, float]:
         """Loss and figures over held-out batches, with the averaged weights; also logged."""
         totals: dict[str, torch.Tensor] = {}
-        with self._judging():
+        with self._evaluation_mode():
             for batch in islice(self._validation_batches(), self.arguments.max_validation_batches):
                 output = self.model(**self.task.inputs(batch, training=False))
-                for name, figure in {"loss": output.loss, **self.task.figures(output)}.items():
+                for name, figure in {"loss": output.loss, **self.task.metrics(output)}.items():
                     totals[name] = totals.get(name, torch.zeros_like(figure)) + figure
                 totals["batches"] = totals.get("batches", torch.zeros_like(output.loss)) + 1
         if not totals:
             return {}
         summed = {name: self.accelerator.reduce(total, "sum").item() for name, total in totals.items()}
         batches = summed.pop("batches")
-        figures = {name: total / batches for name, total in summed.items()}
-        self.tracker.log({f"validation/{name}": figure for name, figure in figures.items()}, self.step)
-        return figures
+        metrics = {name: total / batches for name, total in summed.items()}
+        self.tracker.log({f"validation/{name}": figure for name, figure in metrics.items()}, self.step)
+        return metrics
 
     def sample(self) -> None:
         """Audio with the averaged weights, written to samples/step-STEP and to the trackers."""
         loader = validation_loader(self.data.validation, self.arguments.num_samples)
-        with self._judging():
+        with self._evaluation_mode():
             batch = next(iter(loader), None)
-            with _gathered(self.bare_model):
+            with _unsharded(self.bare_model):
                 audio = {} if batch is None else self.task.samples(self.bare_model, batch)
         self.tracker.log_audio(audio, self.task.sampling_rate, self.step)
 
@@ -270,7 +270,7 @@ class Trainer:
             num_processes=self.accelerator.num_processes,
             num_workers=self.num_workers,
         )
-        with random_numbers_kept():  # a loader draws one when it begins
+        with preserve_rng_state():  # a loader draws one when it begins
             return iter(loader)
 
     def _validation_batches(self) -> Iterable[Batch]:
@@ -283,24 +283,24 @@ class Trainer:
         )
 
     @contextmanager
-    def _judging(self) -> Iterator[None]:
+    def _evaluation_mode(self) -> Iterator[None]:
         """Within, the model has its averaged weights and does not learn; training goes on as if nothing had been."""
         self.model.eval()
-        with self._averaged_weights(), random_numbers_kept(), torch.no_grad():
+        with self._averaged_weights(), preserve_rng_state(), torch.no_grad():
             yield
         self.model.train()
 
     def _averaged_weights(self) -> Any:
-        return nullcontext() if self.average is None else self.average.applied()
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     def _limit_loss_scale(self) -> None:
         scaler = self.accelerator.scaler
         if scaler is not None and scaler.get_scale() > _LARGEST_LOSS_SCALE:
             scaler.update(_LARGEST_LOSS_SCALE)
 
-    def _log(self, figures: dict[str, torch.Tensor]) -> dict[str, float]:
-        names = list(figures)
-        mean = self.accelerator.reduce(torch.stack([figures[name].float() for name in names]), "mean")
+    def _log(self, metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+        names = list(metrics)
+        mean = self.accelerator.reduce(torch.stack([metrics[name].float() for name in names]), "mean")
         values = dict(zip(names, mean.tolist(), strict=True))
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(
@@ -323,16 +323,16 @@ class Trainer:
         )
 
     def _finish(self, repository: str | None) -> Path:
-        figures, arguments = self.validate(), self.arguments
-        with self._judging():
-            with _gathered(self.bare_model):
-                self.task.conclude(
+        metrics, arguments = self.validate(), self.arguments
+        with self._evaluation_mode():
+            with _unsharded(self.bare_model):
+                self.task.finalize(
                     self.bare_model, islice(self._validation_batches(), arguments.max_validation_batches)
                 )
             save_finished(self.bare_model, self.accelerator, self.output_dir)
         self.tracker.finish()
         if self.accelerator.is_main_process:
-            write_card(self.output_dir, self.bare_model, arguments, self.data.summary, figures, repository)
+            write_card(self.output_dir, self.bare_model, arguments, self.data.summary, metrics, repository)
             if repository is not None:
                 logger.info("Sent to %s.", push(self.output_dir, repository))
         logger.info("The finished model is in %s.", self.output_dir)
@@ -340,7 +340,7 @@ class Trainer:
 
 
 @contextmanager
-def _gathered(model: PreTrainedModel) -> Iterator[None]:
+def _unsharded(model: PreTrainedModel) -> Iterator[None]:
     """Within, every process has the whole of a sharded model, so that methods other than `forward` work."""
     shards: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
     for module in shards:

@@ -11,13 +11,13 @@ import torch
 from transformers import PreTrainedModel
 
 from ..configuration_jukebox import JukeboxPriorConfig
+from ..labels.vocabulary import UNKNOWN_ID
 from ..modeling_prior import JukeboxPrior, JukeboxPriorOutput
 from ..modeling_vqvae import JukeboxVQVAE
-from ..sampling.draw import DrawSettings, uniform_noise
-from ..sampling.level import LevelSampler, LevelTask
+from ..sampling.batch import BatchSampler, BatchTask
+from ..sampling.logits import SamplingSettings, uniform_noise
 from ..tokenization_jukebox import NO_GENRE
-from ..vocabulary import UNKNOWN_ID
-from .alignment import find_alignment
+from .alignment_head import find_alignment
 from .data import ChunkEncoder
 
 logger = logging.getLogger(__name__)
@@ -66,13 +66,13 @@ class PriorTask:
             inputs["labels"] = drop_labels(inputs["labels"], self.label_dropout, self.config.genre_words)
         return inputs
 
-    def figures(self, output: JukeboxPriorOutput) -> dict[str, torch.Tensor]:
+    def metrics(self, output: JukeboxPriorOutput) -> dict[str, torch.Tensor]:
         """Bits per code, and bits per character where there are lyrics."""
         assert output.code_loss is not None
-        figures = {"bits_per_code": output.code_loss.detach()}
+        metrics = {"bits_per_code": output.code_loss.detach()}
         if output.lyrics_loss is not None:
-            figures["bits_per_character"] = output.lyrics_loss.detach()
-        return figures
+            metrics["bits_per_character"] = output.lyrics_loss.detach()
+        return metrics
 
     def samples(self, model: PreTrainedModel, batch: dict[str, Any]) -> dict[str, np.ndarray]:
         """Windows drawn with the labels and the upper codes of held-out ones, beside what these sound like."""
@@ -80,16 +80,16 @@ class PriorTask:
         inputs, length, level = self.inputs(batch, training=False), self._sample_codes, self.config.level
         held_out = inputs["codes"][:, :length]
         songs, labels = held_out.shape[0], inputs.get("labels")
-        task = LevelTask(
+        task = BatchTask(
             codes=torch.zeros_like(held_out),
             known=[0] * songs,
             hop=self.config.n_ctx,
             noise=uniform_noise([(self.seed, song) for song in range(songs)], level, length).to(held_out.device),
-            settings=DrawSettings(),
+            settings=SamplingSettings(),
             upper_codes=inputs.get("upper_codes"),
             labels_at=None if labels is None else lambda start: labels,
         )
-        for _ in LevelSampler(model, task):
+        for _ in BatchSampler(model, task):
             pass
         audio: dict[str, np.ndarray] = {}
         for name, codes in (("held-out", held_out), ("drawn", task.codes)):
@@ -97,7 +97,7 @@ class PriorTask:
             audio |= {f"{song}-{name}": samples for song, samples in enumerate(decoded)}
         return audio
 
-    def conclude(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
+    def finalize(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
         """Note which layer and head follow the lyrics, where there are lyrics."""
         assert isinstance(model, JukeboxPrior)
         if self.config.lyrics_scheme is None:

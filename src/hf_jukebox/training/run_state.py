@@ -11,7 +11,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from transformers import PreTrainedModel
 
 from .checkpoint import Progress, Tensors, load_checkpoint, read_progress, save_checkpoint
-from .ema import WeightAverage
+from .ema import EMA
 from .saving import save_model
 
 _AVERAGE = "average."
@@ -31,12 +31,12 @@ class RunState:
         self,
         model: PreTrainedModel,
         optimizer: torch.optim.Optimizer,
-        average: WeightAverage | None,
+        ema: EMA | None,
         accelerator: Accelerator,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
-        self.average = average
+        self.ema = ema
         self.accelerator = accelerator
 
     def save(self, folder: Path, step: int, examples: int, songs: dict[str, Any] | None = None) -> None:
@@ -58,10 +58,10 @@ class RunState:
         )
 
         def write_model(folder: Path) -> None:
-            if self.average is None:
+            if self.ema is None:
                 save_model(self.model, self.accelerator, folder)
                 return
-            with self.average.applied():
+            with self.ema.applied():
                 save_model(self.model, self.accelerator, folder)
 
         save_checkpoint(folder, self.tensors(), _random_states(), progress, write_model)
@@ -76,9 +76,9 @@ class RunState:
         _check_config(folder, progress.config, self.model.config.to_diff_dict())
         tensors = self.tensors()
         random_states = load_checkpoint(folder, tensors)
-        if self.average is not None:
+        if self.ema is not None:
             averages = {name: each for name, each in tensors.items() if name.startswith(_AVERAGE)}
-            self.average.load_state_dict({name.removeprefix(_AVERAGE): each for name, each in averages.items()})
+            self.ema.load_state_dict({name.removeprefix(_AVERAGE): each for name, each in averages.items()})
         if progress.loss_scale and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(progress.loss_scale)
         _restore_random_states(random_states)
@@ -93,12 +93,12 @@ class RunState:
         tensors = {f"model.{name}": each for name, each in model.items() if name not in tied}
         for name, moments in optimizer["state"].items():
             tensors |= {f"optimizer.{name}.{key}": each for key, each in moments.items()}
-        if self.average is not None:
-            tensors |= {f"{_AVERAGE}{name}": each for name, each in self.average.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"{_AVERAGE}{name}": each for name, each in self.ema.state_dict().items()}
         return tensors
 
 
-def random_numbers_kept() -> Any:
+def preserve_rng_state() -> Any:
     """Random numbers drawn within do not count: those that come after are as if nothing had been drawn."""
     return torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else [])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from ..audio import write_audio
+from ..audio.io import write_audio
 from .arguments import LoopArguments
 
 
@@ -22,9 +22,9 @@ class Tracker:
         settings = {name: "" if value is None else value for name, value in asdict(arguments).items()}
         accelerator.init_trackers("jukebox", config=settings)
 
-    def log(self, figures: dict[str, float], step: int) -> None:
+    def log(self, metrics: dict[str, float], step: int) -> None:
         """One point of each curve."""
-        self._accelerator.log(figures, step=step)
+        self._accelerator.log(metrics, step=step)
 
     def log_audio(self, audio: dict[str, np.ndarray], sampling_rate: int, step: int) -> None:
         """Write `[T]` float arrays to samples/step-STEP/NAME.wav, and show them in TensorBoard, W&B or Trackio.

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..hierarchy import Hierarchy
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
 from ..presets import PRIOR_PRESETS
-from ..system import System
 from .arguments import LoopArguments
 from .checkpoint import check_output_dir
 from .data import (
@@ -194,7 +194,7 @@ def _make_prior(
     """The prior before training: of a preset that is fitted to VQ-VAE and data, or one to be fine-tuned."""
     if model_arguments.prior is not None:
         prior = JukeboxPrior.from_pretrained(model_arguments.prior)
-        System.of(vqvae, [prior.config])
+        Hierarchy.of(vqvae, [prior.config])
         if prior.config.has_labels:
             tables = tables_for_fine_tuning(songs, prior.config)
             for kind, name, old in tables.replaced:

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
-from ..files import read_json_object, user_path
+from ..files.text import read_json_object, user_path
 from ..modeling_vqvae import JukeboxVQVAE
 from .arguments import LoopArguments
 from .checkpoint import check_output_dir, find_checkpoint

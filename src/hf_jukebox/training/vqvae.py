@@ -29,7 +29,7 @@ class VQVAETask:
     def inputs(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
         return {"audio": batch["audio"].to(self.device, non_blocking=True)}
 
-    def figures(self, output: JukeboxVQVAEOutput) -> dict[str, torch.Tensor]:
+    def metrics(self, output: JukeboxVQVAEOutput) -> dict[str, torch.Tensor]:
         """The terms of the loss, and what the model measures: usage and entropy of the codebooks, and errors."""
         terms = ("reconstruction_loss", "spectral_loss", "multispectral_loss", "commit_loss")
         return {name: getattr(output, name).detach() for name in terms} | (output.metrics or {})
@@ -43,5 +43,5 @@ class VQVAETask:
             audio |= {f"{i}-level-{level}": samples for i, samples in enumerate(clipped)}
         return audio
 
-    def conclude(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
+    def finalize(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
         """There is nothing to find out about a VQ-VAE."""

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import soxr
 
-from hf_jukebox.audio import read_audio
+from hf_jukebox.audio.io import read_audio
 from hf_jukebox.training.data import open_recordings, songs_of_folder
 from hf_jukebox.training.data.recordings import is_held_out, mix_to_mono
 

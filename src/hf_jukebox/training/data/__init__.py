@@ -1,14 +1,14 @@
 """Training data: from recordings, or codes of them, to batches. docs/training-data.md tells how to use it."""
 
+from .audio_folder import songs_of_folder
 from .chunks import ChunkPlan, ChunkSettings, NoSongsError
-from .codes import CodeCache
+from .code_cache import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks
 from .encode_songs import encode_songs
 from .encoding import ChunkEncoder, fingerprint
-from .folder import songs_of_folder
-from .hub import SongStream
-from .labels import LabelTables, read_alphabet, report_unknown, tables_for_fine_tuning, tables_from_songs
-from .loading import training_loader, validation_loader
+from .hf_datasets import SongStream
+from .label_tables import LabelTables, read_alphabet, report_unknown, tables_for_fine_tuning, tables_from_songs
+from .loaders import training_loader, validation_loader
 from .recordings import Recording, open_recordings
 from .songs import Song, SongMetadata
 from .sources import (

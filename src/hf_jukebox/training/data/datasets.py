@@ -11,11 +11,11 @@ import torch
 from torch.utils.data import Dataset
 
 from ...configuration_jukebox import JukeboxPriorConfig
-from ...system import System
+from ...hierarchy import Hierarchy
 from .chunks import ChunkPlan, ChunkSettings
-from .codes import CodeCache, CodedSong
+from .code_cache import CodeCache, CodedSong
 from .encoding import BlockGrid
-from .labels import WindowLabels
+from .label_tables import WindowLabels
 from .recordings import READING_ERRORS, Recording
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class ChunkReader:
     """Reads a chunk of a recording as an example.
 
     An example holds `audio` `[T]`, mono at the model's rate. With `blocks` that is all that the codes of the chunk
-    depend on, and `lead` and `skipped` `()` say where the chunk is in it: see [`Stretch`] and [`ChunkEncoder`]. With
+    depend on, and `lead` and `skipped` `()` say where the chunk is in it: see [`Span`] and [`ChunkEncoder`]. With
     `labels` it holds those of the chunk, `[label_length]`.
     """
 
@@ -47,7 +47,7 @@ class ChunkReader:
         if self.blocks is None:
             example["audio"] = torch.from_numpy(recording.read_mono(start, length, left))
         else:
-            place = self.blocks.stretch(start, length, self.settings.usable(recording.num_samples))
+            place = self.blocks.span(start, length, self.settings.usable(recording.num_samples))
             example["audio"] = torch.from_numpy(recording.read_mono(place.first, place.last - place.first, left))
             example["lead"], example["skipped"] = torch.tensor(place.lead), torch.tensor(place.skipped)
         if self.labels is not None:
@@ -113,7 +113,7 @@ class CodeChunks(Dataset[Example]):
     def __init__(
         self, cache: CodeCache, songs: Sequence[CodedSong], plan: ChunkPlan, config: JukeboxPriorConfig
     ) -> None:
-        System.of(cache.config, [config])
+        Hierarchy.of(cache.config, [config])
         self.cache = cache
         self.songs = songs
         self.plan = plan

@@ -17,8 +17,7 @@ from accelerate.utils import parse_flag_from_env
 
 from ...configuration_jukebox import JukeboxVQVAEConfig
 from ...modeling_vqvae import JukeboxVQVAE
-from .ahead import work_ahead
-from .codes import (
+from .code_cache import (
     INDEX,
     CodeCache,
     ShardEntry,
@@ -31,6 +30,7 @@ from .codes import (
     write_shard,
 )
 from .encoding import encode_blocks, fingerprint
+from .prefetch import prefetch
 from .recordings import READING_ERRORS, Recording, open_recording
 from .songs import Song, SongMetadata
 
@@ -121,7 +121,7 @@ def _encode_shard(
         path.with_name(INDEX).unlink(missing_ok=True)  # it no longer tells what is there, until the end of the run
         header, tensors = ShardHeader(mark, []), {}
         tasks = [partial(_read_song, song, vqvae.config) for song in songs]
-        for place, (name, reading) in enumerate(zip(names, work_ahead(tasks, num_threads), strict=True)):
+        for place, (name, reading) in enumerate(zip(names, prefetch(tasks, num_threads), strict=True)):
             try:
                 recording, audio = reading.result()
             except READING_ERRORS as error:

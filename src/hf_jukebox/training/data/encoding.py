@@ -11,8 +11,8 @@ from typing import Any, Self
 import torch
 
 from ...configuration_jukebox import JukeboxPriorConfig
+from ...hierarchy import Hierarchy
 from ...modeling_vqvae import JukeboxVQVAE
-from ...system import System
 
 _BLOCK = 2**16  # samples that are encoded at a time, about
 
@@ -45,7 +45,7 @@ def fingerprint(vqvae: JukeboxVQVAE) -> str:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Span:
     """What to read of a song for the codes of a chunk.
 
     Attributes:
@@ -81,12 +81,12 @@ class BlockGrid:
         reach = max(vqvae._encoder_context(level) * hop for level, hop in enumerate(hops))
         return cls(*(-(-samples // hops[-1]) * hops[-1] for samples in (_BLOCK, reach)))
 
-    def stretch(self, start: int, length: int, usable: int) -> Stretch:
+    def span(self, start: int, length: int, usable: int) -> Span:
         """The blocks that a chunk touches, of a song of `usable` samples, a multiple of the top hop."""
         block_start = start // self.block * self.block
         block_end = -(-(start + length) // self.block) * self.block
         first = max(block_start - self.context, 0)
-        return Stretch(first, min(block_end + self.context, usable), block_start - first, start - block_start)
+        return Span(first, min(block_end + self.context, usable), block_start - first, start - block_start)
 
 
 def encode_blocks(
@@ -124,7 +124,7 @@ class ChunkEncoder:
     """
 
     def __init__(self, vqvae: JukeboxVQVAE, config: JukeboxPriorConfig) -> None:
-        System.of(vqvae.config, [config])
+        Hierarchy.of(vqvae.config, [config])
         self.vqvae = vqvae
         self.window_length = config.window_length
         self.levels = [config.level, config.level + 1] if config.is_upsampler else [config.level]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...audio import AudioInfo, audio_info, prepare_audio, read_audio, resampled_length
+from ...audio.io import AudioInfo, audio_info, prepare_audio, read_audio, resampled_length
 from .songs import Song
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...audio import AudioSource
+from ...audio.io import AudioSource
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from torch.utils.data import Dataset
 
 from ...configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ...modeling_vqvae import JukeboxVQVAE
+from .audio_folder import songs_of_folder
 from .chunks import ChunkPlan, ChunkSettings, Selection, select_songs
-from .codes import CodeCache
+from .code_cache import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks, Example
 from .encoding import BlockGrid
-from .folder import songs_of_folder
-from .hub import SongStream, is_saved_dataset, songs_on_disk, songs_on_hub
-from .labels import WindowLabels, report_unknown
+from .hf_datasets import SongStream, is_saved_dataset, songs_on_disk, songs_on_hub
+from .label_tables import WindowLabels, report_unknown
 from .recordings import is_held_out, open_recordings
 from .songs import Song, SongMetadata
 from .streams import StreamedChunks

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...configuration_jukebox import JukeboxVQVAEConfig
-from ...layers.reconstruction import SPECTRAL_STFT, item_norms
+from ...layers.losses import SPECTRAL_STFT, item_norms
 
 
 @dataclass(frozen=True)

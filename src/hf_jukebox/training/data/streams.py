@@ -14,10 +14,10 @@ from typing import NamedTuple, Self
 import numpy as np
 from torch.utils.data import IterableDataset
 
-from .ahead import work_ahead
 from .chunks import augmentation, place_chunk
 from .datasets import ChunkReader, Example
-from .hub import SongStream
+from .hf_datasets import SongStream
+from .prefetch import prefetch
 from .recordings import READING_ERRORS, Recording, open_recording
 from .songs import AudioBytes, AudioFile, Song
 
@@ -67,7 +67,7 @@ class StreamedChunks(IterableDataset[Example]):
             ValueError: no song of the stream is of the right length.
         """
         reads = (partial(self.reader.read, *place) for place in islice(self._places(), self.first, None))
-        for reading in work_ahead(reads, _THREADS):
+        for reading in prefetch(reads, _THREADS):
             try:
                 yield reading.result()
             except READING_ERRORS as error:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...files import listed, read_text
+from ...files.text import listed, read_text
 
 logger = logging.getLogger(__name__)
 

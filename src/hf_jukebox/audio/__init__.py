@@ -1,0 +1,1 @@
+"""Sound files and prompts to arrays, and back."""

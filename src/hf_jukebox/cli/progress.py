@@ -1,0 +1,147 @@
+"""The progress of a run: bars on a terminal, lines in a log file, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from ..console.lines import write_error, write_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..sampler import SamplingProgress
+
+_SECONDS_BETWEEN_OBJECTS = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0  # seconds between two lines of a log file; each pause is twice the last
+
+
+class ProgressStyle(StrEnum):
+    """How a run shows how far it is."""
+
+    BAR = "bar"
+    JSON = "json"
+    NONE = "none"
+
+
+@contextmanager
+def show_progress(style: ProgressStyle, errors: Console) -> Iterator[Callable[[SamplingProgress], None]]:
+    """Make a callback for the pipeline that shows each level.
+
+    Args:
+        style: JSON lines go to stdout; bars to stderr, as lines where that is no terminal.
+        errors: Console of stderr.
+    """
+    if style is ProgressStyle.NONE:
+        yield lambda progress: None
+    elif style is ProgressStyle.JSON:
+        yield _JsonLines()
+    elif not errors.is_terminal:
+        yield _LogLines()
+    else:
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}")]
+        with Progress(*columns, console=errors, refresh_per_second=4) as bars:
+            yield _Bars(bars)
+
+
+@dataclass
+class _Speed:
+    """Codes a second at a level, measured from its first code on."""
+
+    level: int = -1
+    first: int = 0
+    since: float = 0.0
+
+    def update(self, progress: SamplingProgress) -> float:
+        now = time.monotonic()
+        if progress.level != self.level:
+            # The code that begins a level also reads its context: it is no measure of the others.
+            self.level, self.first, self.since = progress.level, progress.drawn, now
+        return (progress.drawn - self.first) / (now - self.since) if progress.drawn > self.first else 0.0
+
+
+@dataclass
+class _JsonLines:
+    """One JSON object a line, about once a second and at the end of a level."""
+
+    speed: _Speed = field(default_factory=_Speed)
+    last: float = 0.0
+
+    def __call__(self, progress: SamplingProgress) -> None:
+        speed, now = self.speed.update(progress), time.monotonic()
+        if now - self.last < _SECONDS_BETWEEN_OBJECTS and progress.done < progress.total:
+            return
+        self.last = now
+        line = {
+            "level": progress.level,
+            "songs": [progress.songs.start, progress.songs.stop - 1],
+            "seconds_done": round(progress.done / progress.codes_per_second, 3),
+            "seconds_total": round(progress.total / progress.codes_per_second, 3),
+            "codes_per_second": round(speed, 1),
+            "music_per_second": round(speed / progress.codes_per_second, 4),
+            "level_seconds_left": _left(progress.level_to_sample - progress.level_sampled, speed),
+            "run_seconds_left": _left(progress.to_sample - progress.drawn, speed),
+        }
+        write_line(json.dumps(line))
+
+
+@dataclass
+class _LogLines:
+    """Plain lines: soon after the beginning of a level, ever less often then, and at its end."""
+
+    speed: _Speed = field(default_factory=_Speed)
+    level: int = -1
+    last: float = 0.0
+    pause: float = _FIRST_PAUSE
+
+    def __call__(self, progress: SamplingProgress) -> None:
+        speed, now = self.speed.update(progress), time.monotonic()
+        if progress.level != self.level:
+            self.level, self.last, self.pause = progress.level, now, _FIRST_PAUSE
+        if progress.level_sampled >= progress.level_to_sample or now - self.last >= self.pause:
+            self.last, self.pause = now, min(2 * self.pause, _LONGEST_PAUSE)
+            write_error(f"level {progress.level}: {_figures(progress, speed)}")
+
+
+@dataclass
+class _Bars:
+    """One bar a level; the levels to come are as fast as the one that is drawn, as far as one can know."""
+
+    bars: Progress
+    speed: _Speed = field(default_factory=_Speed)
+    tasks: dict[int, TaskID] = field(default_factory=dict)
+
+    def __call__(self, progress: SamplingProgress) -> None:
+        speed = self.speed.update(progress)
+        if progress.level not in self.tasks:
+            name = f"level {progress.level}"
+            self.tasks[progress.level] = self.bars.add_task(name, total=progress.level_to_sample, figures="")
+        figures = _figures(progress, speed)
+        self.bars.update(self.tasks[progress.level], completed=progress.level_sampled, figures=figures)
+
+
+def _figures(progress: SamplingProgress, speed: float) -> str:
+    done, total = (codes / progress.codes_per_second for codes in (progress.done, progress.total))
+    songs = f", songs {progress.songs.start}-{progress.songs.stop - 1}" if len(progress.songs) > 1 else ""
+    left = _clock(_left(progress.level_to_sample - progress.level_sampled, speed))
+    whole = _clock(_left(progress.to_sample - progress.drawn, speed))
+    music = speed / progress.codes_per_second
+    return f"{done:.1f} of {total:.1f} s{songs}, {music:.3g} s a second, {left} left, {whole} for all levels"
+
+
+def _left(codes: int, speed: float) -> float | None:
+    return round(codes / speed, 1) if speed else None
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return "--:--"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"

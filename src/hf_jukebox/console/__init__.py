@@ -1,0 +1,1 @@
+"""Lines, errors and signals of programs that people start."""

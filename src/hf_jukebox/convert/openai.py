@@ -1,0 +1,117 @@
+"""Checkpoints in the layout of the original code: one `.pth.tar` file a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..hierarchy import Hierarchy
+from ..labels.vocabulary import read_ids
+from .cards import converted_card
+from .model_folder import ModelFolder
+from .openai_files import read_torch_file, tensors_of
+from .openai_settings import SettingsSource
+from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
+from .settings import check_ids
+
+
+def convert_openai(
+    vqvae: PathLike,
+    priors: Sequence[PathLike],
+    output: PathLike,
+    *,
+    preset: str | None = None,
+    hparams: PathLike | None = None,
+    ids: PathLike | None = None,
+) -> None:
+    """Turn checkpoints of the original code into a pipeline folder, one at a time.
+
+    By default a model's settings are those that its checkpoint holds.
+
+    Args:
+        vqvae: The VQ-VAE's file.
+        priors: The priors' files, one a level, finest level first.
+        output: The folder to write; it must not exist, or be empty.
+        preset: The files are those of a released model, `"1b_lyrics"`, `"5b"` or `"5b_lyrics"`.
+        hparams: A JSON file with settings by the name of the checkpoint without its ending (the VQ-VAE's may be
+            under `"vqvae"`, the priors' inside `"priors"`), or with those of one model. Others use their own.
+        ids: The folder of the artist and genre tables (v2_artist_ids.txt ...), needed if a prior has labels.
+
+    Raises:
+        OSError: a file cannot be read, or the folder cannot be written.
+        ValueError: a file is no checkpoint, its tensors do not fit its settings, or the parts do not belong together.
+    """
+    paths = [Path(vqvae), *map(Path, priors)]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no file {path}.")
+    settings = SettingsSource(preset, hparams)
+    with new_folder(output) as folder:
+        vqvae_config = convert_vqvae(paths[0], folder / "vqvae", settings)
+        check_one_a_level(vqvae_config, len(priors))
+        configs = [
+            convert_prior(path, folder / f"prior_{level}", level, vqvae_config, settings, ids)
+            for level, path in enumerate(paths[1:])
+        ]
+        write_pipeline(folder, Hierarchy.of(vqvae_config, configs), converted_card([path.name for path in paths]))
+
+
+def convert_vqvae(path: Path, folder: Path, settings: SettingsSource) -> JukeboxVQVAEConfig:
+    """Turn the checkpoint of a VQ-VAE into a model's folder; returns its configuration."""
+    content = _read(path)
+    config = settings.vqvae(path, content)
+    _write(path, content, folder, config)
+    return config
+
+
+def convert_prior(
+    path: Path,
+    folder: Path,
+    level: int,
+    vqvae: JukeboxVQVAEConfig,
+    settings: SettingsSource,
+    ids: PathLike | None = None,
+) -> JukeboxPriorConfig:
+    """Turn the checkpoint of the prior of a level into a model's folder; returns its configuration.
+
+    Args:
+        ids: The folder of the artist and genre tables.
+    """
+    content = _read(path)
+    config = settings.prior(path, content, level, vqvae)
+    if config.has_labels:
+        if ids is None:
+            raise ValueError(
+                f"{path} has labels, so its tables of artists and genres are needed: give ids, the folder with "
+                f"{config.label_rules}_artist_ids.txt and {config.label_rules}_genre_ids.txt."
+            )
+        config.artists = _table(Path(ids) / f"{config.label_rules}_artist_ids.txt", config.num_artists)
+        config.genres = _table(Path(ids) / f"{config.label_rules}_genre_ids.txt", config.num_genres)
+    _write(path, content, folder, config)
+    return config
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A checkpoint without what only its training needs."""
+    content = read_torch_file(path)
+    if not isinstance(content.get("model"), dict):
+        raise ValueError(f"{path} is no checkpoint in the original layout: it holds no 'model'.")
+    settings = content.get("hps")
+    return {"model": tensors_of(content["model"], path), "hps": settings if isinstance(settings, dict) else None}
+
+
+def _write(path: Path, content: dict[str, Any], folder: Path, config: JukeboxVQVAEConfig | JukeboxPriorConfig) -> None:
+    model = ModelFolder(folder, config, "original")
+    tensors = content["model"]
+    model.take(tensors)
+    model.finish()
+    model.mismatch.unexpected += tensors
+    model.mismatch.check(path)
+
+
+def _table(path: Path, rows: int) -> dict[str, int]:
+    ids = read_ids(path)
+    check_ids(ids, path, rows)
+    return ids

@@ -1,0 +1,1 @@
+"""Files that users and this library write."""

@@ -1,0 +1,121 @@
+"""Atomic file writes, and a lock that gives one process exclusive use of a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_LOCK, _PID = ".lock", ".lock.pid"
+_CANNOT_SYNC_FOLDERS = {
+    errno.EINVAL,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EBADF,
+    errno.EISDIR,
+    errno.ENOTTY,
+}
+_CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name to write under; at the end the file takes the place of `path` in one step, and is on the disk.
+
+    Raises:
+        OSError: the file cannot be written; an older one is as it was.
+    """
+    unfinished = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.unlink(missing_ok=True)  # a link that lies there in its place would be written through
+        yield unfinished
+        _sync(unfinished)
+        os.replace(unfinished, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):  # what was wrong with it has been said
+            unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process; the system frees it when the process ends, however it ends.
+
+    Raises:
+        OSError: another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / _LOCK).is_symlink():
+        raise OSError(f"{folder / _LOCK} is a link; remove it, since the lock of a folder must lie in it.")
+    lock = FileLock(folder / _LOCK)
+    _acquire(lock, folder)
+    try:
+        _write_holder(folder)
+        yield
+    finally:
+        (folder / _PID).unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Take a lock; on a file system that has none, warn and go on without it."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OSError(f"{folder} is being worked on by {_holder(folder)}; wait until it is done.") from error
+    except (OSError, NotImplementedError) as error:  # older releases of filelock raise the latter for ENOSYS
+        if isinstance(error, OSError) and error.errno not in _CANNOT_LOCK:
+            raise OSError(f"{folder} cannot be locked: {error.strerror or error}.") from error
+        warnings.warn(
+            f"The file system of {folder} has no locks, so nothing keeps a second command from working there; run one "
+            "at a time.",
+            stacklevel=1,
+        )
+
+
+def _write_holder(folder: Path) -> None:
+    path = folder / _PID
+    path.unlink(missing_ok=True)
+    with path.open("x") as file:  # never through a link
+        file.write(str(os.getpid()))
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return f"process {int((folder / _PID).read_text())}"
+    except (OSError, ValueError):  # it has just begun, or just ended
+        return "another process"
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in a folder onto the disk, where the system and the file system can do that.
+
+    Raises:
+        OSError: the disk fails.
+    """
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open a folder
+        return
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC_FOLDERS:
+            raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

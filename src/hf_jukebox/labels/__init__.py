@@ -1,0 +1,1 @@
+"""Names, characters and lyrics that label a window."""

@@ -1,0 +1,194 @@
+"""Checks on the place that a model is to be loaded from, before any weights are downloaded or read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ..files.text import listed, read_json_object, user_path
+
+PathLike = str | os.PathLike[str]
+
+_CLASSES = {"jukebox_prior": "JukeboxPrior", "jukebox_vqvae": "JukeboxVQVAE"}  # by model_type
+_HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+_CHECKPOINTS = (".tar", ".pth", ".pt", ".ckpt", ".bin")
+_CONVERT_OPENAI = "hf-jukebox convert openai --vqvae FILE --prior FILE --output DIR"
+
+
+def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
+    """Refuse a folder or Hub repository that holds no pipeline of ours; return it with a leading `~` expanded.
+
+    Args:
+        source: A folder, or the name of a repository.
+        options: Arguments of `from_pretrained`, such as `revision`, `cache_dir`, `token` and `local_files_only`.
+
+    Raises:
+        OSError: there is no pipeline at that place; the message says what there is, and how to go on.
+    """
+    place = _Place.of(source, options)
+    index = place.read("model_index.json")
+    if index is None:
+        model_type = (place.read("config.json") or {}).get("model_type")
+        place.refuse_other_layouts(model_type)
+        if isinstance(model_type, str) and model_type in _CLASSES:
+            raise OSError(
+                f"{source} holds a single part; load it with {_CLASSES[model_type]}.from_pretrained, or put a VQ-VAE "
+                "and priors together with: hf-jukebox assemble --vqvae VQVAE --prior PRIOR --output DIR"
+            )
+        raise OSError(f"{source} holds no model_index.json; give the folder or repository that save_pretrained wrote.")
+    if index.get("_class_name", "JukeboxPipeline") != "JukeboxPipeline":
+        raise OSError(f"{source} holds a {index['_class_name']}; give the folder or repository of a JukeboxPipeline.")
+    if place.folder is not None:
+        check_parts(place.folder, options)
+    return place.name
+
+
+def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
+    """Refuse a pipeline's folder that lacks the subfolder of a part, unless that is given otherwise in `options`.
+
+    Raises:
+        OSError: which parts are missing.
+    """
+    index = _Place.of(folder, {}).read("model_index.json") or {}
+    parts = {name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]}
+    missing = sorted(name for name in parts - set(options) if not (folder / name).is_dir())
+    if missing:
+        raise OSError(f"{folder} is incomplete: {listed(missing)} missing; copy or download it again.")
+
+
+def check_model_source(source: PathLike, model_type: str, options: Mapping[str, Any]) -> str:
+    """Refuse a folder or Hub repository that holds no model of a type; return it with a leading `~` expanded.
+
+    Args:
+        source: A folder, or the name of a repository.
+        model_type: `"jukebox_prior"` or `"jukebox_vqvae"`.
+        options: Arguments of `from_pretrained`; see `check_pipeline_source`. Their `subfolder` counts too.
+
+    Raises:
+        OSError: there is no such model at that place; the message says what there is, and how to go on.
+    """
+    place = _Place.of(source, options)
+    if options.get("config") is not None or options.get("state_dict") is not None:
+        return place.name
+    subfolder = options.get("subfolder") or ""
+    config = place.read("config.json", subfolder)
+    if config is not None:
+        found = config.get("model_type")
+        found = found if found is None else str(found)[:80]  # a stranger may write a list
+        place.refuse_other_layouts(found)
+        if found in _CLASSES and found != model_type:
+            raise OSError(f"{source} holds a {_CLASSES[found]}, not a {_CLASSES[model_type]}; load it with that class.")
+        if found is not None and found != model_type:
+            raise OSError(f"{source} holds a model of type {found!r}; give the place of a {_CLASSES[model_type]}.")
+    elif place.read("adapter_config.json", subfolder) is None:
+        place.refuse_other_layouts(None)
+        if not subfolder and place.read("model_index.json") is not None:
+            part = "vqvae" if model_type == "jukebox_vqvae" else "prior_2"
+            raise OSError(f"{source} holds a whole pipeline; name the part to load, such as subfolder={part!r}.")
+        where = f"The subfolder {subfolder} of {source}" if subfolder else source
+        raise OSError(f"{where} holds no config.json; give the place that save_pretrained wrote.")
+    return place.name
+
+
+class _Place:
+    """A folder or a Hub repository.
+
+    Args:
+        name: Its path or name, as `from_pretrained` takes it.
+        folder: The folder, or None for a repository.
+        options: For downloads.
+    """
+
+    def __init__(self, name: str, folder: Path | None, options: Mapping[str, Any]) -> None:
+        self.name = name
+        self.folder = folder
+        self.options = {option: options[option] for option in _HUB_OPTIONS if options.get(option) is not None}
+        self._unreachable: Exception | None = None
+
+    @classmethod
+    def of(cls, source: PathLike, options: Mapping[str, Any]) -> _Place:
+        path = user_path(source)
+        if path.is_dir():
+            return cls(str(path), path, options)
+        if path.is_file():
+            if path.suffix.lower() in _CHECKPOINTS:
+                raise OSError(f"{source} is a checkpoint file; convert it once with: {_CONVERT_OPENAI}")
+            raise OSError(f"{source} is a file; give the folder that save_pretrained wrote.")
+        if not isinstance(source, str) or path.is_absolute() or re.match(r"[.~]|.*[\\]|.*/.*/", source):
+            raise OSError(f"There is no folder {source}; check its name.")
+        return cls(source, None, options)
+
+    def read(self, name: str, subfolder: str = "") -> dict[str, Any] | None:
+        """Read a JSON object; None where there is no such file.
+
+        Raises:
+            OSError: there is no such repository or revision, or the file is damaged.
+        """
+        path = self._path(name, subfolder)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return read_json_object(path)
+        except ValueError as error:
+            raise OSError(f"{str(error).rstrip('.')}; copy or download it again.") from error
+
+    def refuse_other_layouts(self, model_type: Any) -> None:
+        """Refuse what has to be converted, and what cannot be looked into.
+
+        Raises:
+            OSError: the model is in the layout of transformers 4 or in the original one, or the Hub cannot be reached.
+        """
+        if model_type == "jukebox":
+            raise OSError(
+                f"{self.name} is in the layout of transformers 4; convert it once with: hf-jukebox convert "
+                f"transformers {self.name} --output DIR"
+            )
+        if self.folder is not None and any(self.folder.glob("*.pth.tar")):
+            raise OSError(f"{self.name} holds checkpoints in the original layout; convert them: {_CONVERT_OPENAI}")
+        if model_type is None and self._unreachable is not None:
+            raise OSError(
+                f"{self.name} is no folder here and not in the cache, and the Hub cannot be reached; check the name "
+                "and the network, HF_HUB_OFFLINE and local_files_only."
+            ) from self._unreachable
+
+    def _path(self, name: str, subfolder: str) -> Path | None:
+        if self.folder is not None:
+            return self.folder / subfolder / name
+        options = self.options
+        if self._unreachable is not None:  # each try of a Hub that does not answer takes half a minute
+            options = options | {"local_files_only": True}
+        try:
+            return Path(hf_hub_download(self.name, name, subfolder=subfolder or None, **options))
+        except GatedRepoError as error:
+            raise OSError(f"{self.name} is open to some only; ask for access on its page at the Hub.") from error
+        except RepositoryNotFoundError as error:
+            raise OSError(
+                f"There is neither a folder nor a Hub repository {self.name}, or it is private; check the name, or log "
+                "in with: hf auth login"
+            ) from error
+        except RevisionNotFoundError as error:
+            revision = self.options.get("revision")
+            raise OSError(f"{self.name} has no revision {revision!r}; name a branch, tag or commit of it.") from error
+        except LocalEntryNotFoundError as error:
+            self._unreachable = error
+            return None
+        except EntryNotFoundError:
+            return None
+        except HFValidationError as error:
+            raise OSError(f"{self.name} is neither a folder nor the name of a Hub repository.") from error
+        except OSError as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            raise OSError(f"{self.name} cannot be read from the Hub ({reason}).") from error

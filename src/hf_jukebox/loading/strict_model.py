@@ -1,0 +1,195 @@
+"""Loading weights that must all be there: transformers warns about missing ones and goes on with random numbers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+from transformers.utils.quantization_config import QuantizationMethod
+
+from ..files.text import listed
+from .sources import check_model_source
+from .weight_files import check_folder, check_size
+
+_REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
+
+
+class StrictPreTrainedModel(PreTrainedModel):
+    """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit it, and says which.
+
+    In half precision the parts in `_keep_in_fp32_modules_strict` stay in float32, whether the model is loaded in it or
+    cast to it later.
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None,
+        *model_args: Any,
+        output_loading_info: bool = False,
+        ignore_mismatched_sizes: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model as transformers does, with all its arguments.
+
+        Args:
+            output_loading_info: Return `(model, loading_info)`, as transformers does.
+            ignore_mismatched_sizes: Give tensors of another shape their initial weights, for instance to train new
+                label tables.
+
+        Raises:
+            OSError: there is no such model, its layout is another one, or its weights are missing or damaged.
+            ValueError: tensors are missing, unknown or of the wrong shape; the message names them. Or the folder is not
+                one of ours: its config asks for more than its files hold, or an index names files elsewhere.
+        """
+        if pretrained_model_name_or_path is not None:
+            pretrained_model_name_or_path = check_model_source(pretrained_model_name_or_path, cls._model_type(), kwargs)
+        _check_before(cls, pretrained_model_name_or_path, kwargs)
+        kwargs.setdefault("use_safetensors", True)
+        try:
+            with nullcontext() if ignore_mismatched_sizes else _report_held_back():
+                loaded: Any = super().from_pretrained(
+                    pretrained_model_name_or_path,
+                    *model_args,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # else transformers stops at the first fault it finds
+                    **kwargs,
+                )
+        except SafetensorError as error:
+            raise OSError(
+                f"The weights in {pretrained_model_name_or_path} are damaged or cut short ({error}); copy, download or "
+                "convert them again."
+            ) from error
+        model, info = loaded
+        faults = _faults(info, ignore_mismatched_sizes)
+        if faults:
+            raise ValueError(
+                f"The weights in {pretrained_model_name_or_path} do not fit {cls.__name__} with their config: {faults}."
+            )
+        return loaded if output_loading_info else model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the parts that may be halved; it is saved with the config, and loaded again."""
+        halved = (each.dtype for name, each in self.named_parameters() if not self._stays_in_float32(name))
+        return next((dtype for dtype in halved if dtype.is_floating_point), super().dtype)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+        """Move the model, or cast it; half precision is for the parts that may be halved.
+
+        Raises:
+            ValueError: a quantised model is to be cast.
+        """
+        device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype not in (torch.float16, torch.bfloat16):
+            return super().to(*args, **kwargs)
+        is_quantised = any(type(weight).__module__.startswith("torchao") for weight in self.parameters())
+        if is_quantised or getattr(self, "quantization_method", None) is not None:
+            raise ValueError("A quantised model is not cast; give from_pretrained the dtype and quantization_config.")
+        for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(torch.float32 if self._stays_in_float32(name) else dtype)
+        base: Any = super()
+        return base.to(device=device, non_blocking=non_blocking, memory_format=memory_format)
+
+    def half(self, *args: Any) -> Self:
+        """Cast to float16, as `to` does."""
+        return self.to(torch.float16)
+
+    def bfloat16(self) -> Self:
+        """Cast to bfloat16, as `to` does."""
+        return self.to(torch.bfloat16)
+
+    @classmethod
+    def _model_type(cls) -> str:
+        assert cls.config_class is not None
+        return cls.config_class.model_type
+
+    def _stays_in_float32(self, name: str) -> bool:
+        kept = getattr(self, "_keep_in_fp32_modules_strict", None) or ()
+        return re.search(rf"(^|\.)({'|'.join(map(re.escape, kept))})($|\.)", name) is not None
+
+    @wraps(PreTrainedModel.save_pretrained)  # diffusers reads in the signature which arguments it may pass on
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        self.check_can_be_loaded_again()
+        super().save_pretrained(*args, **kwargs)
+
+    def check_can_be_loaded_again(self) -> None:
+        """Refuse models that could be written but not be read again: a prior with adapters on it, whose weights have
+        other names, and a model quantised by torchao, whose reading is ended by parameters that lie in no submodule,
+        such as a prior's `position_embedding`.
+
+        Raises:
+            ValueError: this is one.
+        """
+        if getattr(self, "adapters", None) is not None:
+            raise ValueError(
+                f"A {type(self).__name__} with adapters on it is not saved; fold them into its weights first by "
+                "hf_jukebox.adapters.merge_adapters, or take them off by unload_adapter."
+            )
+        if getattr(self, "quantization_method", None) == QuantizationMethod.TORCHAO:
+            raise ValueError(
+                f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "
+                "and give from_pretrained the quantization_config each time."
+            )
+
+
+def _check_before(cls: Any, source: str | os.PathLike[str] | None, options: dict[str, Any]) -> None:
+    """Refuse a folder that is not what it seems, before its model is built."""
+    if source is None or not Path(source).is_dir():
+        return
+    folder = Path(source) / (options.get("subfolder") or "")
+    config = options.get("config")
+    if config is None:
+        if not (folder / "config.json").is_file():  # transformers would take the default settings
+            raise OSError(f"There is no file config.json in {folder}; give what save_pretrained wrote.")
+        config = cls.config_class.from_pretrained(folder)
+    stored = check_folder(folder, options.get("variant"))
+    if isinstance(config, cls.config_class):
+        elsewhere = any(options.get(name) is not None for name in ("device_map", "quantization_config"))
+        check_size(cls, config, stored, folder, fits=elsewhere)
+
+
+def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:
+    """What is wrong with loaded weights, or nothing."""
+    shapes = [
+        f"{name} ({list(found)} instead of {list(expected)})" for name, found, expected in info["mismatched_keys"]
+    ]
+    kinds = {
+        "missing": info["missing_keys"],
+        "unknown": info["unexpected_keys"],
+        "of the wrong shape": [] if ignore_mismatched_sizes else shapes,
+    }
+    return "; ".join(f"{len(names)} {kind}: {listed(sorted(names))}" for kind, names in kinds.items() if names)
+
+
+@contextmanager
+def _report_held_back() -> Iterator[None]:
+    """Hold back what transformers logs about weights that do not fit: our error says it. Other errors refer to it."""
+    logger, held = logging.getLogger("transformers.modeling_utils"), []
+
+    def hold_back(record: logging.LogRecord) -> bool:
+        about_weights = any(words in record.getMessage() for words in _REPORT_WORDS)
+        if about_weights:
+            held.append(record)
+        return not about_weights
+
+    logger.addFilter(hold_back)
+    try:
+        yield
+    except RuntimeError:
+        logger.removeFilter(hold_back)
+        for record in held:
+            logger.handle(record)
+        raise
+    finally:
+        logger.removeFilter(hold_back)

@@ -1,0 +1,1 @@
+"""Memory that sampling takes, and priors left on disk."""

@@ -1,0 +1,173 @@
+"""The listening page as data, and the file that shows it."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import numpy as np
+
+from ..files.atomic import replacing
+from .lyric_timing import LyricTiming
+from .thumbnails import AudioPicture, data_uri, render_audio
+
+FILE_NAME = "index.html"
+_NO_CHARACTER = 0xFFFF  # among the characters of a page
+_PARTS = ("page.css", "page.js")
+_BARS, _BARS_IN_GRID = 240, 80
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One piece, at every level that there is to hear of it.
+
+    Args:
+        title: Its heading.
+        audio: The sound file of each level, relative to the page's folder, such as `level_0/item_2.wav`.
+        labels: Name to value, such as artist and genre; empty values are not shown.
+        lyrics: Shown where it is not known when they are sung.
+        sung: Lyrics that light up in time with the music.
+        note: One sentence below the lyrics, such as why they do not light up.
+    """
+
+    title: str
+    audio: Mapping[int, str | os.PathLike[str]]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    lyrics: str = ""
+    sung: LyricTiming | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Headings of a page that compares: its candidates stand row by row, one for each row and column."""
+
+    rows: Sequence[str]
+    columns: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ListeningPage:
+    """What a page shows. All texts are shown as text, whatever markup is in them.
+
+    Args:
+        title: Of the page.
+        candidates: The pieces.
+        settings: Name to value, in the head of the page.
+        note: One sentence on the state of the run.
+        grid: Sets the candidates side by side; playing another one then goes on from the same place.
+    """
+
+    title: str
+    candidates: Sequence[Candidate]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+    grid: Grid | None = None
+
+    def __post_init__(self) -> None:
+        if not self.candidates:
+            raise ValueError("A listening page needs at least one candidate.")
+        for candidate in self.candidates:
+            if not candidate.audio:
+                raise ValueError(
+                    f"The candidate {candidate.title!r} has no audio; give the file of at least one level."
+                )
+        if self.grid is not None and len(self.grid.rows) * len(self.grid.columns) != len(self.candidates):
+            raise ValueError(
+                f"A grid of {len(self.grid.rows)} rows and {len(self.grid.columns)} columns does not hold "
+                f"{len(self.candidates)} candidates."
+            )
+
+
+def write_listening_page(folder: str | os.PathLike[str], page: ListeningPage) -> Path:
+    """Write `folder/index.html`, which plays the audio beside it and needs nothing else: no server, no network.
+
+    Returns:
+        The path of the page. It appears when it is complete; an older one is replaced.
+
+    Raises:
+        ValueError: a sound file lies outside the folder, or is not audio.
+        OSError: a sound file is missing, or the page cannot be written.
+    """
+    folder = Path(folder)
+    html = _render(folder, page)
+    path = folder / FILE_NAME
+    with replacing(path) as unfinished:
+        unfinished.write_text(html, encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class _Track:
+    """A level of a candidate, as the template shows it."""
+
+    level: int
+    url: str
+    picture: AudioPicture
+
+
+def _render(folder: Path, page: ListeningPage) -> str:
+    bars = _BARS if page.grid is None else _BARS_IN_GRID
+    return _template().render(
+        page=page,
+        cards=[_card(folder, candidate, bars) for candidate in page.candidates],
+        data=[_timing(candidate.sung) for candidate in page.candidates],
+        **{name.replace(".", "_"): _source(name) for name in _PARTS},
+    )
+
+
+def _card(folder: Path, candidate: Candidate, bars: int) -> dict[str, Any]:
+    """What the template shows of a candidate; the coarsest level comes first, as it was drawn."""
+    tracks = [
+        _Track(level, _url(path), render_audio(folder / path, bars))
+        for level, path in sorted(candidate.audio.items(), reverse=True)
+    ]
+    sung = candidate.sung if candidate.sung is not None and candidate.sung.text else None
+    return {
+        "candidate": candidate,
+        "tracks": tracks,
+        "duration": max(track.picture.duration for track in tracks),
+        "lyrics": candidate.lyrics if sung is None else sung.text,
+        "map": None if sung is None else data_uri(sung.overview.numpy()),
+    }
+
+
+def _timing(sung: LyricTiming | None) -> dict[str, Any] | None:
+    """When which character is sung: base64 of one little-endian uint16 a code."""
+    if sung is None or not sung.text:
+        return None
+    characters = np.where(sung.characters < 0, _NO_CHARACTER, sung.characters).astype("<u2")
+    packed = base64.b64encode(characters.tobytes()).decode("ascii")
+    return {"codesPerSecond": sung.codes_per_second, "characters": packed}
+
+
+def _url(path: str | os.PathLike[str]) -> str:
+    relative = PurePosixPath(Path(path).as_posix())
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ValueError(f"{path} must lie in the page's folder; give it relative to that.")
+    return quote(os.fsencode(str(relative)))
+
+
+def _clock(seconds: float) -> str:
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}"
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text("utf-8")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["clock"] = _clock
+    return environment.from_string(_source("page.html"))

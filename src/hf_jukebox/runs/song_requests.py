@@ -1,0 +1,180 @@
+"""Several songs in one file, to be drawn as one batch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..files.text import listed, read_text, user_path
+from ..files.yaml_files import read_yaml
+from .names import check_song_folder
+
+if TYPE_CHECKING:
+    import torch
+
+_NOT_IN_FOLDER_NAMES = re.compile(r"[^\w.-]+")
+_LONGEST_FOLDER_NAME = 60  # characters; a file system has room for 255 bytes
+_MOST_SONGS = 1000
+_MOST_VALUES = _MOST_SONGS * 40  # in a YAML file: names and values of all fields of all songs, and some to spare
+_LONGEST = 24 * 3600  # seconds
+_SEEDS = 2**64  # what a torch.Generator takes
+
+
+@dataclass(frozen=True)
+class SongRequest:
+    """One song of a batch.
+
+    Args:
+        name: Its folder, within that of the batch.
+        artist, genre, lyrics: Labels, unknown by default.
+        prompt: A recording to continue; a song without one is made up.
+        prompt_seconds: How much of the prompt's start to use.
+        seed: Makes the song repeatable, whatever else is in the batch.
+        seconds: Length of the result, prompt included; one window of the top prior by default.
+        total_seconds: Length of the song of which this is a part.
+        offset_seconds: Where in its song the piece begins.
+        title: The song's name as people write it; `name` by default.
+
+    Raises:
+        ValueError: the name is no folder's, or a number is none that a song can have.
+    """
+
+    name: str
+    artist: str | None = None
+    genre: str | None = None
+    lyrics: str | None = None
+    prompt: str | None = None
+    prompt_seconds: float | None = None
+    seed: int | None = None
+    seconds: float | None = None
+    total_seconds: float | None = None
+    offset_seconds: float = 0.0
+    title: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what would fail, or leave the batch's folder, only after the music has been drawn."""
+        check_song_folder(self.name)
+        if not _is_folder_name(self.name):
+            raise ValueError(f"name must be letters, digits, '-', '_' and '.', as of a folder, not {self.name!r:.80}.")
+        for name in ("prompt_seconds", "seconds", "total_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= _LONGEST:
+                raise ValueError(f"{name} must be above 0 and at most {_LONGEST}, not {value}.")
+        if not 0 <= self.offset_seconds <= _LONGEST:
+            raise ValueError(f"offset_seconds must be between 0 and {_LONGEST}, not {self.offset_seconds}.")
+        if self.seed is not None and not 0 <= self.seed < _SEEDS:
+            raise ValueError(f"seed must be between 0 and {_SEEDS - 1}, not {self.seed}.")
+
+    def generator(self) -> torch.Generator:
+        import torch  # not before it is needed: a file of songs is checked at once
+
+        generator = torch.Generator()
+        if self.seed is None:
+            generator.seed()
+        return generator if self.seed is None else generator.manual_seed(self.seed)
+
+
+def folder_name(title: str) -> str:
+    """A folder's name for a title: "My Song!" becomes "My-Song"; empty where neither letters nor digits are left."""
+    name = _NOT_IN_FOLDER_NAMES.sub("-", title).strip("-.")[:_LONGEST_FOLDER_NAME].strip("-.")
+    return name if any(character.isalnum() for character in name) else ""
+
+
+def read_songs(path: str | os.PathLike[str]) -> list[SongRequest]:
+    """The songs of a .yaml file (a list) or a .jsonl file (one object a line); prompts are relative to the file.
+
+    A song without a `name` is called by its number, from `song-1` on. A name that is no folder's is kept as the title.
+    Artists, genres and names may be written without quotes in YAML: `808` and `Yes` are names.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: which song or field of it is wrong, or there are more than 1000.
+    """
+    path = user_path(path)
+    entries = _entries(path)
+    if not entries:
+        raise ValueError(f"{path} holds no songs; give a list with one entry a song.")
+    if len(entries) > _MOST_SONGS:
+        raise ValueError(f"{path} holds {len(entries)} songs; give at most {_MOST_SONGS} at a time.")
+    songs = [_song(entry, number, path) for number, entry in enumerate(entries, start=1)]
+    counts = Counter(song.name.casefold() for song in songs)  # folders of one name on many systems
+    twice = dict.fromkeys(song.name for song in songs if counts[song.name.casefold()] > 1)
+    if twice:
+        raise ValueError(f"{path}: {listed(twice)} is the name of more than one song; names are folders.")
+    return songs
+
+
+def _entries(path: Path) -> Sequence[Any]:
+    if path.suffix.lower() == ".jsonl":
+        lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+        # Of more than are allowed only the number is of interest.
+        return lines if len(lines) > _MOST_SONGS else [_json_line(line, number, path) for number, line in lines]
+    if path.suffix.lower() in (".yaml", ".yml"):
+        entries = read_yaml(path, _MOST_VALUES)
+        if not isinstance(entries, list | None):
+            raise ValueError(f"{path} holds no songs: each must be an entry of one list, such as '- name: first'.")
+        return entries or []
+    raise ValueError(f"{path} must end in .yaml or .jsonl.")
+
+
+def _json_line(line: str, number: int, path: Path) -> Any:
+    try:
+        return json.loads(line, parse_int=str, parse_float=str, parse_constant=str)  # `808` may be a name
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}, line {number} cannot be read as JSON: {error}.") from error
+
+
+def _song(entry: Any, number: int, path: Path) -> SongRequest:
+    where = f"{path}, song {number}"
+    if not isinstance(entry, dict):
+        raise ValueError(f"{where}: expected fields such as artist and genre, not {entry!r:.80}.")
+    types = {field.name: str(field.type) for field in fields(SongRequest)}
+    given: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in types:
+            raise ValueError(f"{where}: there is no field {name!r}; there are {', '.join(types)}.")
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise ValueError(f"{where}: {name} must be text or a number, not {value!r:.80}.")
+        if not types[name].startswith("str"):
+            given[name] = _number(value, types[name].startswith("int"), f"{where}: {name}")
+        elif value.strip():
+            given[name] = value
+    if "name" in given and not _is_folder_name(given["name"]):
+        given = {"title": given["name"].strip()} | given | {"name": _folder_of(given["name"], where)}
+    if "prompt" in given:
+        given["prompt"] = str(path.parent / user_path(given["prompt"]))
+    try:
+        return SongRequest(**{"name": f"song-{number}"} | given)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _is_folder_name(name: str) -> bool:
+    is_short = len(name.encode(errors="replace")) <= _LONGEST_FOLDER_NAME * 4
+    return bool(name) and is_short and not name.startswith(".") and not _NOT_IN_FOLDER_NAMES.search(name)
+
+
+def _folder_of(title: str, where: str) -> str:
+    name = folder_name(title)
+    if not name or ".." in re.split(r"[/\\]", title.strip()):
+        raise ValueError(f"{where}: the name {title!r:.80} must hold letters or digits, as of a folder.")
+    return name
+
+
+def _number(text: str, is_whole: bool, what: str) -> float | int:
+    try:
+        value = int(text) if is_whole else float(text)
+    except ValueError:
+        raise ValueError(f"{what} must be a {'whole number' if is_whole else 'number'}, not {text!r:.80}.") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{what} must be a finite number, not {text!r:.80}.")
+    return value

@@ -1,0 +1,26 @@
+"""Work done ahead of its use, in threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def prefetch(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[Future[T]]:
+    """The tasks' results in their order; at most `num_threads` tasks are begun before the result in front is used."""
+    with ThreadPoolExecutor(num_threads) as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for task in tasks:
+                waiting.append(pool.submit(task))
+                if len(waiting) > num_threads:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,166 @@
+"""The command line, with real files; the errors a newcomer meets end in one line and exit status 2."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
+from typer.testing import CliRunner, Result
+
+from hf_jukebox.cli import app
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    tiny_pipeline("tiny_labelled_prior").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Path:
+    path = tmp_path / "prompt.wav"
+    soundfile.write(path, noise_audio(codes_in_s(6)).numpy(), RATE)
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.wav"))
+
+
+def test_sample_writes_every_level(model: Path, prompt: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run("sample", prompt, "--output", out, "--model", model, "--seconds", codes_in_s(10), "--seed", 1)
+    assert result.exit_code == 0, result.output
+    assert files(out) == [f"level_{level}/item_0.wav" for level in range(3)]
+    assert str(out / "level_0" / "item_0.wav") in result.stdout.replace("\n", "")
+    for level in range(3):
+        samples, rate = soundfile.read(out / f"level_{level}" / "item_0.wav")
+        assert rate == RATE and len(samples) == 10 * TOP_HOP
+        assert np.abs(samples).max() > 0
+
+
+def test_without_a_prompt_songs_are_made_up(model: Path, tmp_path: Path) -> None:
+    arguments = ["--model", model, "--seconds", codes_in_s(4), "--num-samples", 2, "--seed", 3, "--levels", "2,1"]
+    arguments += ["--artist", "night bus", "--genre", "rock", "--temperature", "0.9,0.9,0.98", "--top-k", 5]
+    for name in ("a", "b"):
+        assert run("sample", "--output", tmp_path / name, *arguments).exit_code == 0
+    assert files(tmp_path / "a") == [f"level_{level}/item_{item}.wav" for level in (1, 2) for item in (0, 1)]
+    for name in files(tmp_path / "a"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_prompts_are_repeated_to_the_number_of_samples(model: Path, prompt: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.wav"
+    soundfile.write(other, noise_audio(codes_in_s(6), seed=1).numpy(), RATE)
+    out = tmp_path / "out"
+    arguments = ["--model", model, "--seconds", codes_in_s(7), "--num-samples", 4]
+    assert run("sample", prompt, other, "--output", out, *arguments).exit_code == 0
+    first, second, third, fourth = (soundfile.read(out / "level_0" / f"item_{item}.wav")[0] for item in range(4))
+    known = 100  # samples that the decoder makes from the prompt's codes alone
+    assert np.array_equal(first[:known], third[:known]) and np.array_equal(second[:known], fourth[:known])
+    assert not np.array_equal(first[:known], second[:known])
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_no_prompt_is_dropped_or_used_more_often_than_the_others(
+    model: Path, prompt: Path, tmp_path: Path, count: int
+) -> None:
+    result = run("sample", *[prompt] * 3, "--output", tmp_path / "out", "--model", model, "--num-samples", count)
+    assert result.exit_code == 2 and not (tmp_path / "out").exists()
+    assert result.stderr == (
+        f"hf-jukebox: --num-samples {count} cannot be shared evenly by 3 prompts; give a multiple of 3, such as 3 or 6."
+        "\n"
+    )
+
+
+def test_an_unknown_genre_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
+    arguments = ["--model", model, "--seconds", codes_in_s(4), "--levels", "2", "--genre", "polka"]
+    result = run("sample", "--output", tmp_path / "out", *arguments)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "polka" in line]
+    assert line.startswith("hf-jukebox: Level 2 does not know the genre 'polka'")
+    assert "UserWarning" not in result.stderr
+
+
+def test_a_real_process_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "hf_jukebox.cli",
+        "sample",
+        str(tmp_path / "none.wav"),
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hf-jukebox:")]
+    assert done.returncode == 2
+    assert len(lines) == 1 and "none.wav" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seconds", "0.0001"], "--seconds is 0.0001, but the shortest piece"),
+        (["--seconds", "700"], "longest song"),
+        (["--total-seconds", "0.5"], "at least 1"),
+        (["--temperature", "1,1"], "--temperature needs one value"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_said_in_the_words_of_the_options(
+    model: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = run("sample", "--output", tmp_path / "out", "--model", model, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("hf-jukebox:") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])
+def test_a_prompt_that_is_no_audio(model: Path, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "bad.wav"
+    path.write_bytes(content)
+    result = run("sample", path, "--output", tmp_path / "out", "--model", model)
+    assert result.exit_code == 2 and "bad.wav" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_a_file(model: Path, prompt: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("precious")
+    result = run("sample", prompt, "--output", tmp_path / "out", "--model", model)
+    assert result.exit_code == 2 and "is a file" in result.stderr
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_a_damaged_weight_file(model: Path, tmp_path: Path) -> None:
+    tiny_pipeline("tiny_labelled_prior").save_pretrained(tmp_path / "model")
+    weights = tmp_path / "model" / "prior_1" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    result = run("sample", "--output", tmp_path / "out", "--model", tmp_path / "model", "--seconds", 1)
+    assert result.exit_code == 2, result.output
+    assert result.stderr.count("hf-jukebox:") == 1 and "prior_1" in result.stderr
+
+
+def test_assemble_puts_own_parts_together(model: Path, tmp_path: Path) -> None:
+    parts = ["--vqvae", model / "vqvae"]
+    for level in range(3):
+        parts += ["--prior", model / f"prior_{level}"]
+    result = run("assemble", *parts, "--output", tmp_path / "mine")
+    assert result.exit_code == 0, result.output
+    sampled = run("sample", "--model", tmp_path / "mine", "--output", tmp_path / "out", "--seconds", codes_in_s(2))
+    assert sampled.exit_code == 0, sampled.output
+    wrong = run("assemble", "--vqvae", model / "vqvae", "--prior", model / "prior_0", "--output", tmp_path / "wrong")
+    assert wrong.exit_code == 2 and wrong.stderr.count("hf-jukebox:") == 1
+    assert not (tmp_path / "wrong").exists()

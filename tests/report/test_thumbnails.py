@@ -1,0 +1,62 @@
+"""Pictures of a recording: loud where it is loud, bright where it sounds, whatever its length."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hf_jukebox.audio.io import write_audio
+from hf_jukebox.report.thumbnails import AudioPicture, render_audio
+
+RATE = 22050
+
+
+def picture(folder: Path, audio: np.ndarray, bars: int = 40) -> AudioPicture:
+    write_audio(folder / "audio.wav", audio, RATE)
+    return render_audio(folder / "audio.wav", bars)
+
+
+def pixels(shown: AudioPicture) -> np.ndarray:
+    encoded = base64.b64decode(shown.spectrogram.removeprefix("data:image/webp;base64,"))
+    return np.asarray(Image.open(io.BytesIO(encoded)).convert("L")).astype(int)  # [rows, columns]
+
+
+def heights(shown: AudioPicture) -> list[int]:
+    return [int(height) for height in re.findall(r"v(\d+)", shown.waveform)]
+
+
+def tone(hertz: float, seconds: float) -> np.ndarray:
+    return np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE).astype(np.float32)
+
+
+def test_the_waveform_is_as_tall_as_the_sound_is_loud(tmp_path: Path) -> None:
+    shown = picture(tmp_path, np.concatenate([0.2 * tone(220, 2), 0.8 * tone(220, 2), 0 * tone(220, 1)]))
+    assert (shown.duration, shown.bars, len(heights(shown))) == (5.0, 40, 40)
+    assert heights(shown)[2:14] == [24] * 12
+    assert heights(shown)[18:30] == [96] * 12
+    assert heights(shown)[34:] == [2] * 6
+
+
+def test_the_spectrogram_shows_when_and_how_high(tmp_path: Path) -> None:
+    brightness = pixels(picture(tmp_path, np.concatenate([0.5 * tone(220, 2), 0.5 * tone(3520, 2)])))
+    low, high = brightness[:, 5:55].mean(axis=1).argmax(), brightness[:, 65:115].mean(axis=1).argmax()
+    assert high < low  # higher up in the picture
+    for hertz, row in ((220, low), (3520, high)):
+        mel = [1127 * np.log1p(each / 700) for each in (40, hertz, RATE / 2)]
+        expected = (1 - (mel[1] - mel[0]) / (mel[2] - mel[0])) * len(brightness)
+        assert abs(row + 0.5 - expected) <= 1.5
+
+
+@pytest.mark.parametrize("samples", [1, 50, 700])
+def test_the_shortest_sound_has_a_picture(tmp_path: Path, samples: int) -> None:
+    shown = picture(tmp_path, np.full(samples, 0.5, dtype=np.float32))
+    assert pixels(shown).shape[1] == 120
+    assert max(heights(shown)) == 96
+
+
+def test_silence_is_a_line(tmp_path: Path) -> None:
+    assert set(heights(picture(tmp_path, np.zeros(RATE, dtype=np.float32)))) == {2}
