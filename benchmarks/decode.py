@@ -1,9 +1,9 @@
-"""How many codes a second does a prior draw? In several precisions and batch sizes, beside other implementations.
+"""Measure how many codes per second a prior samples, by precision and batch size, beside other implementations.
 
     python benchmarks/decode.py --peer PEER/bin/python
 
-draws the same greedy codes from the same random weights with all of them in turn. By default the prior is an upsampler
-of width 512, depth 24, n_ctx 2048 and 64 blocks; `--gpu` draws with the published shapes on a CUDA GPU instead.
+samples the same codes greedily from the same random weights with each of them in turn. By default the prior is an
+upsampler of width 512, depth 24, n_ctx 2048 and 64 blocks; `--gpu` uses the published shapes on a CUDA GPU instead.
 """
 
 import argparse
@@ -19,9 +19,11 @@ from measuring import median
 from random_models import NARROW, SHAPE, halve_blocks, quantize_blocks, upsampler
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
+from hf_jukebox.layers.conditioning import LabelColumns
 from hf_jukebox.sampling.batch import BatchSampler, BatchTask, SampleCode, sample_code
 from hf_jukebox.sampling.compiled import StepCompiler
-from hf_jukebox.sampling.logits import SamplingSettings
+from hf_jukebox.sampling.options import SamplingSettings
+from hf_jukebox.sampling.single_prior import sample_codes
 
 GREEDY = SamplingSettings(temperature=1, top_k=1)
 GPU_PLAN = ("upsampler_level_0", "prior_1b_lyrics", "prior_5b_lyrics")
@@ -53,7 +55,7 @@ def peer_config(config: JukeboxPriorConfig) -> dict[str, Any]:
 
 
 def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
-    """A copy of a prior whose blocks hold their weights in another precision."""
+    """Copy a prior with the weights of its blocks in another precision."""
     if precision == "float32":
         return prior
     with tempfile.TemporaryDirectory() as folder:
@@ -65,46 +67,35 @@ def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
         return JukeboxPrior.from_pretrained(folder, dtype=getattr(torch, precision)).eval()
 
 
-class Drawing:
-    """Draws the codes of one window, greedily."""
+class Sampling:
+    """Greedy sampling of the codes of one window."""
 
-    def __init__(self, prior: JukeboxPrior, inputs: dict[str, torch.Tensor], codes: int, step: SampleCode) -> None:
-        self.prior, self.inputs, self.codes, self.step = prior, inputs, codes, step
-        self.drawn = torch.empty(0)
+    def __init__(self, prior: JukeboxPrior, inputs: dict[str, Any], length: int, sample_code: SampleCode) -> None:
+        self.prior, self.inputs, self.length, self.sample_code = prior, inputs, length, sample_code
+        self.codes = torch.empty(0)
 
     def __call__(self) -> torch.Tensor:
-        device, batch = self.prior.device, self.inputs["batch"]
-        labels = self.inputs.get("labels")
-        task = BatchTask(
-            codes=torch.zeros(batch, self.codes, dtype=torch.long, device=device),
-            known=[0] * batch,
-            hop=self.codes,
-            noise=torch.zeros(batch, self.codes, device=device),
-            settings=GREEDY,
-            upper_codes=self.inputs.get("upper"),
-            labels_at=None if labels is None else lambda start: labels,
+        self.codes = sample_codes(
+            self.prior, self.length, hop=self.length, settings=GREEDY, sample_code=self.sample_code, **self.inputs
         )
-        for _ in BatchSampler(self.prior, task, sample_code=self.step):
-            pass
-        self.drawn = task.codes
-        return task.codes
+        return self.codes
 
 
-class Asking:
-    """Has another implementation draw the same."""
+class PeerSampling:
+    """The same in another implementation."""
 
-    def __init__(self, other: measuring.Other, batch: int, codes: int) -> None:
-        self.other, self.batch, self.codes = other, batch, codes
-        self.drawn = torch.empty(0)
+    def __init__(self, peer: measuring.Other, batch: int, length: int) -> None:
+        self.peer, self.batch, self.length = peer, batch, length
+        self.codes = torch.empty(0)
 
     def __call__(self) -> float:
-        answer = self.other.ask(task="decode", batch=self.batch, codes=self.codes)
-        self.drawn = torch.tensor(answer["codes"])
+        answer = self.peer.request(task="decode", batch=self.batch, codes=self.length)
+        self.codes = torch.tensor(answer["codes"])
         return float(answer["seconds"])
 
 
 def weight_bytes(prior: JukeboxPrior) -> int:
-    """What a step reads of the weights: the blocks and the output matrix."""
+    """Return the bytes of weights that a step reads: those of the blocks and the output matrix."""
     state = [*prior.transformer.state_dict().values(), prior.head.weight]
     return sum(getattr(t, "qdata", t).numel() * getattr(t, "qdata", t).element_size() for t in state)
 
@@ -122,26 +113,26 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         priors = {precision: in_precision(prior, precision) for precision in options.precision}
         step = StepCompiler()
         for batch in options.batch:
-            inputs: dict[str, Any] = {"batch": batch, "upper": upper[:batch]}
-            drawings = {"float32 eager": Drawing(prior, inputs, options.codes, sample_code)}
-            drawings |= {name: Drawing(each, inputs, options.codes, step) for name, each in priors.items()}
-            for drawing in drawings.values():
-                drawing()  # compiles, and warms up
+            inputs = {"batch_size": batch, "upper_codes": upper[:batch]}
+            ours = {"float32 eager": Sampling(prior, inputs, options.codes, sample_code)}
+            ours |= {name: Sampling(each, inputs, options.codes, step) for name, each in priors.items()}
+            for sampling in ours.values():
+                sampling()  # compile and warm up
 
             measures: dict[str, Callable[[], float]] = {
-                name: (lambda drawing=drawing: measuring.seconds(drawing)) for name, drawing in drawings.items()
+                name: (lambda sampling=sampling: measuring.seconds(sampling)) for name, sampling in ours.items()
             }
-            asking = {name: Asking(rival, batch, options.codes) for name, rival in rivals.items()}
-            measures |= asking
+            peers = {name: PeerSampling(rival, batch, options.codes) for name, rival in rivals.items()}
+            measures |= peers
             taken = measuring.in_turn(options.rounds, measures)
-            reference = drawings["float32 eager"].drawn.tolist()
+            reference = ours["float32 eager"].codes.tolist()
             for name, times in taken.items():
                 rate = batch * options.codes / median(times)
-                read = weight_bytes(drawings[name].prior) if name in drawings else None
-                drawn = (drawings[name] if name in drawings else asking[name]).drawn.tolist()
-                row = {"batch": batch, "what": name, "codes/s": round(rate), "same codes": drawn == reference}
+                read = weight_bytes(ours[name].prior) if name in ours else None
+                codes = (ours[name] if name in ours else peers[name]).codes.tolist()
+                row = {"batch": batch, "what": name, "codes/s": round(rate), "same codes": codes == reference}
                 for rival in rivals:
-                    ratios = [theirs / ours for theirs, ours in zip(taken[rival], times, strict=True)]
+                    ratios = [theirs / own for theirs, own in zip(taken[rival], times, strict=True)]
                     row[f"times {rival}"] = round(median(ratios), 2)
                 share = read and round(read / machine["read_gb_s"] / 1e9 * rate / batch, 2)
                 rows.append(row | {"share of read bandwidth": share})
@@ -150,7 +141,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def along_window(options: argparse.Namespace) -> dict[str, Any]:
-    """Does a step cost more late in a window than early?"""
+    """Compare the cost of a step late in a window with that of an early one."""
     prior = upsampler(hidden_size=256, num_hidden_layers=6, n_ctx=8192, attention_blocks=128)
     upper = torch.randint(2048, (1, 2048))
     step, times = StepCompiler(), []
@@ -167,7 +158,7 @@ def along_window(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
-    """The published shapes with random bfloat16 weights, compiled, one song at a time."""
+    """Measure the published shapes with random bfloat16 weights, compiled, one song at a time."""
     device = "cpu" if options.rehearse else "cuda"
     machine = measuring.machine(options.threads, device)
     rows = []
@@ -179,20 +170,22 @@ def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
             prior = JukeboxPrior(config).eval()
         halve_blocks(prior, torch.bfloat16)
         labels = torch.zeros(1, config.label_length, dtype=torch.long)
-        labels[0, :3] = torch.tensor([config.sampling_rate * 120, 0, config.window_length])
-        inputs: dict[str, Any] = {"batch": 1, "labels": labels.to(device)}
+        labels[0, LabelColumns.timing] = torch.tensor([config.sampling_rate * 120, 0, config.window_length])
+        inputs: dict[str, Any] = {"labels": labels.to(device)}
         if config.is_upsampler:
-            inputs["upper"] = torch.zeros(1, config.n_ctx // config.upsampling_ratio, dtype=torch.long, device=device)
-        drawing = Drawing(prior, inputs, options.codes, StepCompiler())
-        drawing()
-        taken = median([measuring.seconds(drawing, device) for _ in range(options.rounds)]) / options.codes
+            inputs["upper_codes"] = torch.zeros(
+                1, config.n_ctx // config.upsampling_ratio, dtype=torch.long, device=device
+            )
+        sampling = Sampling(prior, inputs, options.codes, StepCompiler())
+        sampling()
+        taken = median([measuring.seconds(sampling, device) for _ in range(options.rounds)]) / options.codes
         share = weight_bytes(prior) / machine["read_gb_s"] / 1e9 / taken
         rows.append({"prior": preset, "codes/s": round(1 / taken, 1), "share of read bandwidth": round(share, 2)})
         if options.profile:
             with torch.profiler.profile() as profile:
-                drawing()
+                sampling()
             print(profile.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=15))
-        del drawing, prior
+        del sampling, prior
     measuring.table(rows)
     return {"benchmark": "decode --gpu", **machine, "rows": rows}
 
@@ -200,11 +193,11 @@ def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = measuring.arguments(__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--codes", type=int, default=300, help="codes that each draws")
+    parser.add_argument("--codes", type=int, default=300, help="codes per song")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16", "int8"])
     parser.add_argument("--along-window", action="store_true", help="the cost of early and late steps, n_ctx 8192")
     parser.add_argument("--gpu", action="store_true", help="the published shapes on one CUDA GPU")
-    parser.add_argument("--profile", action="store_true", help="with --gpu: where the time goes, kernel by kernel")
+    parser.add_argument("--profile", action="store_true", help="with --gpu: time per kernel")
     parser.add_argument("--rehearse", action="store_true", help="with --gpu: small shapes on the CPU, to try it")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

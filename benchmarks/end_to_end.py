@@ -1,28 +1,28 @@
-"""How much music a second, all levels together? And what do the seams of parallel upsampling cost?
+"""Measure the speed of all levels together, and the quality of the seams of parallel upsampling.
 
     python benchmarks/end_to_end.py --seconds 20 [--model FOLDER] [--compile] [--quality]
 
-draws a piece with the demo model sequentially and in parallel, from the same top-level codes and random numbers.
-`--random` draws with random weights instead: with the upsampler of decode.py, under a small top prior, or with all
+samples a piece with the demo model sequentially and in parallel, from the same top-level codes and random numbers.
+`--random` uses random weights instead: the upsampler of decode.py, under a small top prior, or all
 three priors of a published model, as `--random 5b_lyrics --dtype bfloat16 --compile --device cuda`. `--int8` quantises
 the priors.
-`--quality` looks at the finest codes near seams and away from them: their teacher-forced bits, by the model that
-drew them, and the spectral flux of the audio.
+`--quality` compares the finest codes near seams with those elsewhere: their teacher-forced bits, scored by the model
+that sampled them, and the spectral flux of the audio.
 """
 
 import argparse
-import math
 import time
 from typing import Any
 
 import measuring
 import torch
-import torch.nn.functional as F
 from random_models import PUBLISHED, quantize_blocks, random_pipeline
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.pipeline_jukebox import JukeboxPipelineOutput
 from hf_jukebox.sampling.parallel import plan_segments
+from hf_jukebox.sampling.single_prior import score_codes
+from hf_jukebox.sampling.window_labels import WindowLabels
 
 NEAR = 1 / 16  # of a window, after a seam
 FRAME = 256  # samples, of the spectral flux
@@ -40,7 +40,7 @@ def load(options: argparse.Namespace) -> JukeboxPipeline:
     return pipe
 
 
-def draw(pipe: JukeboxPipeline, options: argparse.Namespace, top: torch.Tensor, **how: Any) -> JukeboxPipelineOutput:
+def sample(pipe: JukeboxPipeline, options: argparse.Namespace, top: torch.Tensor, **how: Any) -> JukeboxPipelineOutput:
     return pipe(
         codes=[*[None] * (len(pipe.priors) - 1), top],
         audio_length_in_s=options.seconds,
@@ -53,7 +53,7 @@ def draw(pipe: JukeboxPipeline, options: argparse.Namespace, top: torch.Tensor, 
 
 
 class Clock:
-    """Takes the time from code to code of each level, as a callback."""
+    """Callback that measures the time per code of each level."""
 
     def __init__(self) -> None:
         self.seconds: dict[int, float] = {}
@@ -62,30 +62,26 @@ class Clock:
 
     def __call__(self, progress: Any) -> None:
         now = time.perf_counter()
-        level, drawn = progress.level, progress.level_sampled
+        level, sampled = progress.level, progress.level_sampled
         if self._last is not None and self._last[0] == level:
             self.seconds[level] = self.seconds.get(level, 0.0) + now - self._last[1]
-            self.codes[level] = self.codes.get(level, 0) + drawn - self._last[2]
-        self._last = (level, now, drawn)
+            self.codes[level] = self.codes.get(level, 0) + sampled - self._last[2]
+        self._last = (level, now, sampled)
 
     def rate(self, level: int) -> float:
         return self.codes[level] / self.seconds[level]
 
 
-@torch.no_grad()
-def bits_of_codes(pipe: JukeboxPipeline, codes: list[torch.Tensor], seams: list[int]) -> tuple[float, float]:
-    """Bits per code just after the seams and elsewhere, each seam in the middle of a window."""
+def seam_bits(pipe: JukeboxPipeline, codes: list[torch.Tensor], seams: list[int]) -> tuple[float, float]:
+    """Return bits per code just after the seams and elsewhere, with each seam in the middle of a window."""
     prior = pipe.prior_0
     n_ctx, ratio = prior.config.n_ctx, prior.config.upsampling_ratio
+    labels = WindowLabels(pipe.tokenizer, prior.config)(total_length=10**7) if prior.config.has_labels else None
     near, away = [], []
     for seam in seams:
         start = min(max(seam - n_ctx // 2, 0), codes[0].shape[1] - n_ctx) // ratio * ratio
-        inputs: dict[str, Any] = {"upper_codes": codes[1][:, start // ratio : (start + n_ctx) // ratio]}
-        if prior.config.has_labels:
-            rows = pipe.tokenizer(level=0, total_length=10**7, offset=0, window_length=prior.config.window_length)
-            inputs["labels"] = rows["labels"]
-        window = codes[0][:, start : start + n_ctx]
-        bits = F.cross_entropy(prior(window, **inputs).logits[0], window[0], reduction="none") / math.log(2)
+        upper_codes = codes[1][:, start // ratio : (start + n_ctx) // ratio]
+        bits = score_codes(prior, codes[0][:, start : start + n_ctx], upper_codes=upper_codes, labels=labels)[0]
         at, width = seam - start, int(NEAR * n_ctx)
         near.append(bits[at : at + width])
         away.append(torch.cat([bits[n_ctx // 4 : at - width], bits[at + 2 * width :]]))
@@ -93,7 +89,7 @@ def bits_of_codes(pipe: JukeboxPipeline, codes: list[torch.Tensor], seams: list[
 
 
 def flux(audio: torch.Tensor, seams: list[int], hop: int) -> tuple[float, float]:
-    """Mean spectral flux at the seams and elsewhere."""
+    """Return the mean spectral flux at the seams and elsewhere."""
     window = torch.hann_window(4 * FRAME)
     spectrum = torch.stft(audio, 4 * FRAME, FRAME, window=window, return_complex=True).abs().log1p()
     rise = spectrum.diff(dim=1).clamp_min(0).sum(0)
@@ -108,9 +104,9 @@ def quality(pipe: JukeboxPipeline, outputs: dict[str, JukeboxPipelineOutput]) ->
     prior, rows = pipe.prior_0, []
     total = outputs["parallel"].codes[0].shape[1]
     segments = plan_segments(total, prior.config.n_ctx, prior.config.upsampling_ratio, [0])
-    seams = [segment.window.start + segment.window.known for segment in segments[1:]]
+    seams = [segment.window.start + segment.window.context for segment in segments[1:]]
     for how, out in outputs.items():
-        near, away = bits_of_codes(pipe, out.codes, seams)
+        near, away = seam_bits(pipe, out.codes, seams)
         at, elsewhere = flux(out.audios[0], seams, prior.config.hop_length)
         figures = {"bits near seams": round(near, 3), "bits elsewhere": round(away, 3), "seams": len(seams)}
         rows.append({"upsampling": how} | figures | {"flux at seams / elsewhere": round(at / elsewhere, 3)})
@@ -143,12 +139,12 @@ def main() -> None:
         generator=torch.Generator().manual_seed(0),
         output_type="latent",
     ).codes[-1]
-    of_top = time.perf_counter() - started
+    top_seconds = time.perf_counter() - started
     rows, outputs = [], {}
     for how in ("sequential", "parallel"):
         clock = Clock()
-        outputs[how] = draw(pipe, options, top, upsampling=how, callback=clock)
-        whole = of_top + sum(clock.seconds.values())
+        outputs[how] = sample(pipe, options, top, upsampling=how, callback=clock)
+        whole = top_seconds + sum(clock.seconds.values())
         rates = {f"codes/s, level {level}": round(clock.rate(level)) for level in sorted(clock.codes)}
         rows.append({"upsampling": how} | rates | {"music / time": round(options.seconds / whole, 3)})
     measuring.table(rows)

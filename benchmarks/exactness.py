@@ -1,9 +1,9 @@
-"""How far are we from the original code? Largest deviations from the measured outputs in tests/fixtures/golden.
+"""Print the largest deviations from the outputs of OpenAI's code in tests/fixtures/golden.
 
     python benchmarks/exactness.py
 
-prints a table for docs/exactness.md and, last, the same as one line of JSON. The tests assert bounds; this says by
-how much they are kept.
+prints a table for docs/exactness.md and, last, the same as one line of JSON. The tests assert bounds; this shows the
+margin.
 """
 
 import json
@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from helpers.golden import ORIGINAL, PRIORS, golden_pipeline_folder, golden_prior, golden_vqvae
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior
+from hf_jukebox.sampling.logits import SamplingSettings
+from hf_jukebox.sampling.single_prior import sample_codes
 
 RATE = 44100
 METAS = json.loads((ORIGINAL / "metas.json").read_text())["metas"]
@@ -47,14 +49,14 @@ def vqvae_row() -> dict[str, Any]:
 
 
 def greedy_equal(prior: JukeboxPrior, measured: dict[str, torch.Tensor], name: str, known: int) -> bool:
-    labels = measured["y_0"] if prior.config.has_labels else None
-    codes = measured["z_0"][:, :known]
-    state = prior.init_state(len(codes))
-    prior.prefill(state, codes, measured.get("z_cond_0"), labels)
-    for position in range(known, prior.config.n_ctx):
-        previous = codes[:, -1] if position else torch.zeros(len(codes), dtype=torch.long)
-        logits = prior.step(state, previous, torch.tensor([position]))
-        codes = torch.cat([codes, logits.argmax(-1, keepdim=True)], dim=1)
+    codes = sample_codes(
+        prior,
+        prior.config.n_ctx,
+        prefix=measured["z_0"][:, :known],
+        upper_codes=measured.get("z_cond_0"),
+        labels=measured["y_0"] if prior.config.has_labels else None,
+        settings=SamplingSettings(temperature=1, top_k=1),
+    )
     return torch.equal(codes, measured[name])
 
 
@@ -80,7 +82,7 @@ def prior_row(name: str) -> dict[str, Any]:
 
 
 def hierarchy_row(top: str) -> dict[str, Any]:
-    """Whole greedy runs over three levels: ancestral, primed and continued."""
+    """Compare whole greedy runs over three levels: ancestral, primed and continued."""
     measured, sound = expected("hierarchy"), expected("vqvae")["x"]
     with tempfile.TemporaryDirectory() as folder:
         pipe = JukeboxPipeline.from_pretrained(golden_pipeline_folder(top, Path(folder)))

@@ -1,12 +1,12 @@
-"""Does a longer piece need more memory? Fails when the longest takes over 1.2 times what the shortest takes.
+"""Check that memory does not grow with the length: the longest piece may take 1.2 times that of the shortest.
 
     python benchmarks/length.py --seconds 30 180 [-- --upsampling parallel --max-batch-size 16]
     python benchmarks/length.py --seconds 10 30 --estimate 180
 
-Each length is drawn in full, all levels of it, by `hf-jukebox sample` in a process of its own, with the options after
-`--`; its peak is what the system says of the process when it has ended. `--estimate` prints how long another length
-would take, by what the seconds between the first and the last have taken. In parallel a limit belongs to it: without
-one as many segments are drawn at a time as fit into memory, and a longer piece has more of them.
+`hf-jukebox sample` samples all levels of each length in its own process, with the options after `--`; the OS
+reports its peak memory at its end. `--estimate` prints the estimated time of another length, extrapolated from
+the first and the last. With parallel upsampling set `--max-batch-size`: without it, a longer piece has more
+segments per batch, as many as fit into memory.
 """
 
 import argparse
@@ -23,21 +23,21 @@ import torch
 ALLOWED = 1.2
 
 
-def draw(seconds: float, folder: Path, options: list[str]) -> dict[str, Any]:
-    """Peak memory and time of drawing one piece."""
-    sample = ["sample", "--seconds", str(seconds), "--output", str(folder), "--seed", "0", "--quiet", *options]
-    command = [sys.executable, "-m", "hf_jukebox.cli", *sample]
+def sample(seconds: float, folder: Path, options: list[str]) -> dict[str, Any]:
+    """Sample one piece, and return its peak memory and time."""
+    arguments = ["sample", "--seconds", str(seconds), "--output", str(folder), "--seed", "0", "--quiet", *options]
+    command = [sys.executable, "-m", "hf_jukebox.cli", *arguments]
     started = time.perf_counter()
     _, status, usage = os.wait4(os.posix_spawn(command[0], command, os.environ), 0)
     if status != 0:
-        raise SystemExit(f"hf-jukebox {' '.join(sample)} failed.")
-    unit = 1 if sys.platform == "darwin" else 1024  # of the system; it counts what this process has, too, which is less
+        raise SystemExit(f"hf-jukebox {' '.join(arguments)} failed.")
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, which includes this process, the smaller one
     took = round(time.perf_counter() - started, 1)
     return {"seconds": seconds, "peak_mb": round(usage.ru_maxrss * unit / 1e6, 1), "took_s": took}
 
 
 def minutes(rows: list[dict[str, Any]], seconds: float) -> float:
-    """How long another length would take: what starting takes, which is in the difference of two, and the codes."""
+    """Estimate the minutes of another length from a constant start-up time and the time per second of music."""
     first, last = rows[0], rows[-1]
     per_second = last["took_s"] / last["seconds"]
     if len(rows) > 1:
@@ -48,7 +48,7 @@ def minutes(rows: list[dict[str, Any]], seconds: float) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seconds", type=float, nargs="+", default=[30, 180], help="the lengths, shortest first")
-    parser.add_argument("--estimate", type=float, help="how long would this length take?")
+    parser.add_argument("--estimate", type=float, help="print the estimated time of this length")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("options", nargs="*", help="for hf-jukebox sample, after --")
     options = parser.parse_args()
@@ -58,7 +58,7 @@ def main() -> None:
         for number, seconds in enumerate(options.seconds):
             if rows:
                 print(f"{seconds:g} s of music will take about {minutes(rows, seconds):g} minutes.", flush=True)
-            rows.append(draw(seconds, Path(name) / str(number), options.options))
+            rows.append(sample(seconds, Path(name) / str(number), options.options))
     measuring.table(rows)
     result: dict[str, Any] = {"ratio": round(rows[-1]["peak_mb"] / rows[0]["peak_mb"], 3), "allowed": ALLOWED}
     if options.estimate is not None:

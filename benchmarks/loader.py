@@ -1,12 +1,13 @@
-"""Does the loader keep up with training? Seconds of audio a second, from recordings and from codes, beside a step.
+"""Compare the throughput of the data loader with that of training, in seconds of audio per second.
 
     python benchmarks/loader.py
     python benchmarks/loader.py --gpu --workers 8
 
 Songs of 3 minutes are synthesised in several formats, and chunks of 262144 samples (5.9 s) or windows of 8192 codes of
 128 samples are read in the order of training. A step is forward, backward and Adam: of the published `small_vqvae` on
-such chunks and of `small_prior` on such windows, batch 4; on a CPU on an eighth of either, batch 1. On the CPU all is
-counted in seconds of one core, so that other programs do not matter: the ratio says how little of training is loading.
+such chunks and of `small_prior` on such windows, batch 4; on a CPU on an eighth of either, batch 1. On the CPU all
+times are seconds of one core, so that other programs do not matter: the ratio shows how small a share of training
+loading is.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def core_seconds(work: Callable[[], Any]) -> float:
 
 
 def loaded(dataset: Dataset[Any], chunk: int) -> float:
-    """Seconds of audio that one core loads in a second."""
+    """Return the seconds of audio that one core loads per second."""
     batches = iter(training_loader(dataset, BATCH))
     next(batches)
     count = spent = 0.0
@@ -70,7 +71,7 @@ def loaded(dataset: Dataset[Any], chunk: int) -> float:
 
 
 def stepped(model: torch.nn.Module, inputs: dict[str, torch.Tensor], samples: int, device: str) -> float:
-    """Seconds of audio that training consumes in a second: of one core, or of the GPU."""
+    """Return the seconds of audio that training consumes per second of one core, or of the GPU."""
     model.train().to(device)
     inputs = {name: each.to(device) for name, each in inputs.items()}
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
@@ -97,25 +98,25 @@ def steps(device: str) -> dict[str, float]:
 
 
 def sources(folder: Path) -> dict[str, tuple[Dataset[Any], int]]:
-    """What to load from, and the samples of an example."""
-    found: dict[str, tuple[Dataset[Any], int]] = {}
+    """Return datasets by name, each with the samples per example."""
+    datasets: dict[str, tuple[Dataset[Any], int]] = {}
     for name, rate in FORMATS.items():
         songs = songs_of_folder(write_song(folder / name, name.split(",")[0], rate))
-        found[name] = (audio_data(songs, ChunkSettings(CHUNK, RATE, aug_shift=True, aug_blend=True)).train, CHUNK)
+        datasets[name] = (audio_data(songs, ChunkSettings(CHUNK, RATE, aug_shift=True, aug_blend=True)).train, CHUNK)
     vqvae = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("tiny_vqvae", sampling_rate=RATE)).eval()
     config = JukeboxPriorConfig.from_preset("tiny_prior", sampling_rate=RATE, n_ctx=8192)
     settings = ChunkSettings.for_prior(config, vqvae.config, aug_shift=True)
     flac = songs_of_folder(folder / "flac")
     window = config.window_length
-    found["flac, for a prior"] = (audio_data_for_prior(flac, settings, config, vqvae).train, window)
-    found["codes"] = (code_data(encode_songs(flac, vqvae, folder / "codes"), settings, config).train, window)
-    return found
+    datasets["flac, for a prior"] = (audio_data_for_prior(flac, settings, config, vqvae).train, window)
+    datasets["codes"] = (code_data(encode_songs(flac, vqvae, folder / "codes"), settings, config).train, window)
+    return datasets
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpu", action="store_true", help="steps on a CUDA GPU, at the published sizes")
-    parser.add_argument("--workers", type=int, default=4, help="cores that load for a GPU")
+    parser.add_argument("--workers", type=int, default=4, help="loader cores for a GPU")
     options = parser.parse_args()
     device, cores = ("cuda", options.workers) if options.gpu else ("cpu", 1)
     consumed = steps(device)
@@ -127,7 +128,11 @@ def main() -> None:
     }
     table(
         [
-            {"from": name, "seconds of audio a second and core": round(speed[name]), "times a step": round(ratio[name])}
+            {
+                "from": name,
+                "seconds of audio per second and core": round(speed[name]),
+                "times a step": round(ratio[name]),
+            }
             for name in speed
         ]
     )

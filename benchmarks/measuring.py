@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine, its read bandwidth, other implementations, and the last line of JSON."""
+"""Shared parts of the benchmarks: the machine, its read bandwidth, other implementations, and the JSON result."""
 
 import argparse
 import json
@@ -21,9 +21,9 @@ TRANSFORMERS = Path(__file__).with_name("peer_transformers.py")
 def arguments(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=3, help="all are measured in turn, this often")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds in which everything is measured in turn")
     parser.add_argument("--peer", help="python of an environment made by setup_peer.sh")
-    parser.add_argument("--other", help="command of a program that speaks the protocol of peer_transformers.py")
+    parser.add_argument("--other", help="command of a program with the protocol of peer_transformers.py")
     return parser
 
 
@@ -38,7 +38,7 @@ def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
 
 
 def read_bandwidth(device: str) -> float:
-    """Gigabytes a second at which memory is read, by summing an array larger than any cache."""
+    """Measure the read bandwidth of memory in GB/s, by summing an array larger than any cache."""
     array = torch.ones(2**28 if device == "cuda" else 2**26, device=device)
     return round(array.nbytes / min(seconds(array.sum, device) for _ in range(5)) / 1e9, 1)
 
@@ -54,7 +54,7 @@ def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def peer_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Our weights under the names and in the layout of transformers 4."""
+    """Return our weights under the names and in the layout of transformers 4."""
     state = {}
     downs = getattr(model.config, "downs_t", ())
     for name, tensor in model.state_dict().items():
@@ -67,21 +67,21 @@ def peer_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 class Other:
-    """Another implementation, in a process of its own."""
+    """Another implementation, in its own process."""
 
     def __init__(self, command: Sequence[str], threads: int, weights: Path) -> None:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-        self.ask(threads=threads, weights=str(weights))
+        self.request(threads=threads, weights=str(weights))
 
-    def ask(self, **request: Any) -> dict[str, Any]:
+    def request(self, **request: Any) -> dict[str, Any]:
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("The other implementation ended early; start its command by hand to see why.")
+            raise SystemExit("The other implementation ended early; run its command by hand to see why.")
         return json.loads(line)
 
 
@@ -95,7 +95,7 @@ def others(options: argparse.Namespace, weights: Path) -> dict[str, Other]:
 
 
 def in_turn(rounds: int, measures: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Measure everything once a round, so that a machine that slows down slows down all alike."""
+    """Measure everything once per round, so that drifts in machine speed affect all alike."""
     figures: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
@@ -108,7 +108,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> None:
-    """A Markdown table."""
+    """Print a Markdown table."""
     print("| " + " | ".join(rows[0]) + " |")
     print("|" + " --- |" * len(rows[0]))
     for row in rows:

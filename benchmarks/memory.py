@@ -1,9 +1,9 @@
-"""Does a run hold more in memory than the largest prior, the VQ-VAE and a cache? Fails when it does.
+"""Check that a run holds no more in memory than the largest prior, the VQ-VAE and a cache.
 
     python benchmarks/memory.py
 
-A three-level pipeline with random weights is written to disk. Fresh processes then load one prior, and draw with all
-three, left on disk by `low_memory=True`; what they hold at most is compared with the sizes of the files.
+A three-level pipeline with random weights is written to disk. Fresh processes then load one prior, and sample with all
+three, left on disk by `low_memory=True`; their peak memory is compared with the sizes of the models.
 """
 
 import argparse
@@ -29,7 +29,7 @@ UPSAMPLER = {"upsampling_strides": [2, 2], "conditioner_depth": 4, "sampling_rat
 
 
 class Peak(threading.Thread):
-    """Watches what the process holds."""
+    """Thread that records the peak memory of the process."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -43,7 +43,7 @@ class Peak(threading.Thread):
 
 
 def write_model(folder: Path) -> dict[str, int]:
-    """Write the pipeline, and say what a run may need."""
+    """Write the pipeline, and return the bytes that a run may need."""
     torch.manual_seed(0)
     vqvae = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("5b")).eval()
     priors = [
@@ -91,13 +91,13 @@ def main() -> None:
         for part in ("load", "run"):
             command = [sys.executable, __file__, "--part", part, "--folder", name, "--threads", str(options.threads)]
             parts[part] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    of_load = parts["load"]["above"] / parts["load"]["size"]
-    of_run = parts["run"]["above"] / sum(needed.values())
+    load_ratio = parts["load"]["above"] / parts["load"]["size"]
+    run_ratio = parts["run"]["above"] / sum(needed.values())
     rows = [
-        {"what": "loading a prior / its size", "ratio": round(of_load, 3), "allowed": LOAD_ALLOWED},
-        {"what": "a run / largest prior + VQ-VAE + cache", "ratio": round(of_run, 3), "allowed": RUN_ALLOWED},
+        {"what": "loading a prior / its size", "ratio": round(load_ratio, 3), "allowed": LOAD_ALLOWED},
+        {"what": "a run / largest prior + VQ-VAE + cache", "ratio": round(run_ratio, 3), "allowed": RUN_ALLOWED},
     ]
-    holds = of_load <= LOAD_ALLOWED and of_run <= RUN_ALLOWED
+    holds = load_ratio <= LOAD_ALLOWED and run_ratio <= RUN_ALLOWED
     measuring.table(rows)
     measuring.finish(
         benchmark="memory", **measuring.machine(options.threads), needed=needed, parts=parts, rows=rows, holds=holds

@@ -1,13 +1,13 @@
-"""Runs transformers 4.57.6's Jukebox on request; benchmarks start it with the interpreter of its own environment.
+"""Server for transformers 4.57.6's Jukebox; benchmarks start it with the interpreter of its own environment.
 
-A program that measures another implementation speaks the same protocol, one JSON object a line. It is first told
-`{"threads", "weights"}`, a file for torch.load that holds `config`, `state` and `upper` of a prior, or of a VQ-VAE, and
-answers `{}`. Then it answers each `{"task": "decode", "batch", "codes"}` with `{"seconds", "codes"}`, drawn greedily,
-and each `{"task": "encode" | "reconstruct", "samples"}` with `{"seconds"}`.
+A program that measures another implementation implements the same protocol, one JSON object per line. The first request
+is `{"threads", "weights"}`, with a file for torch.load that holds `config`, `state` and `upper` of a prior, or of a
+VQ-VAE; the answer is `{}`. The answer to each `{"task": "decode", "batch", "codes"}` is `{"seconds", "codes"}`, sampled
+greedily, and to each `{"task": "encode" | "reconstruct", "samples"}` it is `{"seconds"}`.
 
 For training the file holds `batch`, that is `codes` and `labels`, in place of `upper`. Each `{"task": "train"}` is one
-optimisation step on it, answered with `{"seconds", "core_seconds", "loss", "peak_mb"}`: the loss is that before the
-step, and the most memory the process ever had is counted from before there was a model.
+optimisation step on it, answered with `{"seconds", "core_seconds", "loss", "peak_mb"}`: the loss before the step, and
+the peak memory of the process above that before the model was loaded.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What does a lower precision of the weights cost in bits per code?
+"""Measure the cost of low-precision weights in bits per code.
 
     python benchmarks/precision.py [--model FOLDER] [--audio FILE] [--device cuda]
 
@@ -14,14 +14,16 @@ import measuring
 import torch
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior
-from hf_jukebox.audio.io import read_audio
+from hf_jukebox.audio import read_audio
+from hf_jukebox.sampling.single_prior import score_codes
+from hf_jukebox.sampling.window_labels import WindowLabels
 
 PROMPT = Path(__file__).parents[1] / "examples" / "prompt.wav"
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def quantizers() -> dict[str, Callable[[torch.nn.Module], None]]:
-    """Weight-only quantisation by torchao; int4 is packed for the device it runs on."""
+    """Return the weight-only quantisations of torchao; int4 is packed for the device it runs on."""
     from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, PerGroup, quantize_
 
     int4 = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32))
@@ -31,29 +33,19 @@ def quantizers() -> dict[str, Callable[[torch.nn.Module], None]]:
     }
 
 
-@torch.no_grad()
 def bits_per_code(pipe: JukeboxPipeline, prior: JukeboxPrior, codes: list[torch.Tensor]) -> float:
-    """Of whole windows, one after the other."""
-    config, level = prior.config, prior.config.level
-    of_level, ratio, bits, count = codes[level], config.upsampling_ratio, 0.0, 0
-    for start in range(0, of_level.shape[1], config.n_ctx):
-        window = of_level[:, start : start + config.n_ctx]
-        inputs: dict[str, Any] = {}
-        if config.is_upsampler:
-            inputs["upper_codes"] = codes[level + 1][:, start // ratio : -(-(start + window.shape[1]) // ratio)]
-        if config.has_labels:
-            total = int(max(config.min_duration * config.sampling_rate, of_level.shape[1] * config.hop_length))
-            rows = pipe.tokenizer(
-                level=level,
-                total_length=total + 1,
-                offset=start * config.hop_length,
-                window_length=config.window_length,
-                allow_beyond=True,  # the last window may be a part of one
-            )
-            inputs["labels"] = rows["labels"].to(window.device)
-        loss = prior(window, **inputs).code_loss
-        bits, count = bits + float(loss) * window.shape[1], count + window.shape[1]
-    return bits / count
+    """Return the mean over windows one after the other; the last one ends with the piece."""
+    config, labels = prior.config, None
+    level_codes = codes[config.level]
+    upper_codes = codes[config.level + 1] if config.is_upsampler else None
+    if config.has_labels:
+        window_labels = WindowLabels(pipe.tokenizer, config)
+        total = int(max(config.min_duration * config.sampling_rate, level_codes.shape[1] * config.hop_length)) + 1
+
+        def labels(start: int) -> torch.Tensor:
+            return window_labels(total_length=total, offset=start * config.hop_length)
+
+    return score_codes(prior, level_codes, upper_codes=upper_codes, labels=labels).mean().item()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Models with random weights, in the shapes that are measured."""
+"""Models with random weights in the measured shapes."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from torch import nn
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 
-SHAPE = {"hidden_size": 512, "num_hidden_layers": 24, "n_ctx": 2048, "attention_blocks": 64}  # of the upsampler
-SMALL = {"hidden_size": 64, "num_hidden_layers": 3, "n_ctx": 1024, "attention_blocks": 32}  # of what is not measured
+SHAPE = {"hidden_size": 512, "num_hidden_layers": 24, "n_ctx": 2048, "attention_blocks": 64}  # the measured upsampler
+SMALL = {"hidden_size": 64, "num_hidden_layers": 3, "n_ctx": 1024, "attention_blocks": 32}  # the top prior above it
 NARROW = {"hidden_size": 64, "num_hidden_layers": 20, "alignment_layer": None}
 NAMES = {"artists": {"unknown": 0}, "genres": {"unknown": 0}}
 PUBLISHED = ("1b_lyrics", "5b_lyrics")
 
 
 def upsampler(**shape: Any) -> JukeboxPrior:
-    """A random upsampler that fits the peer's prior of level 1, whose level above has a fourth of the codes."""
+    """Make a random upsampler that fits the peer's prior of level 1, with a quarter as many upper codes."""
     torch.manual_seed(0)
     config = {"conditioner_width": 256, "conditioner_depth": 4, "codebook_size": 2048, "upsampling_strides": [2, 2]}
     prior = JukeboxPrior(JukeboxPriorConfig.from_preset("small_upsampler", **(config | shape))).eval()
@@ -25,7 +25,7 @@ def upsampler(**shape: Any) -> JukeboxPrior:
 
 
 def halve_blocks(prior: JukeboxPrior, dtype: torch.dtype) -> None:
-    """What `from_pretrained` does with a `dtype`: the linear layers of the blocks are halved, and nothing else."""
+    """Convert the linear layers of the blocks alone, as `from_pretrained` does with a `dtype`."""
     encoder = prior.lyrics_encoder
     for transformer in [prior.transformer, *([] if encoder is None else [encoder.transformer])]:
         for block in transformer.blocks:
@@ -35,16 +35,16 @@ def halve_blocks(prior: JukeboxPrior, dtype: torch.dtype) -> None:
 
 
 def quantize_blocks(prior: JukeboxPrior) -> None:
-    """Hold the linear layers of the blocks in int8."""
+    """Quantise the linear layers of the blocks to int8."""
     from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
     quantize_(prior.transformer, Int8WeightOnlyConfig())
 
 
 def random_pipeline(shape: str, dtype: torch.dtype, device: torch.device, narrow: bool = False) -> JukeboxPipeline:
-    """Three levels of a published model, or with "upsampler" two, whose finer is `upsampler` under a small top prior.
+    """Make a pipeline of a published shape or, for "upsampler", of `upsampler` under a small top prior.
 
-    `narrow` makes a published model small enough to try things out.
+    `narrow` makes a published model small enough to try the benchmark.
     """
     torch.manual_seed(0)
     with device:

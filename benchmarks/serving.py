@@ -1,4 +1,4 @@
-"""An implementation in a process of its own, which answers the requests described in peer_transformers.py."""
+"""Server side of the protocol described in peer_transformers.py: one implementation in its own process."""
 
 import json
 import os
@@ -15,28 +15,28 @@ Answer = dict[str, Any]
 
 
 def serve(prepare: Callable[[dict[str, Any]], Callable[[Request], Answer]]) -> None:
-    """Answer until there are no more requests; `prepare` gets what the file holds and gives what answers a request."""
+    """Answer requests until there are no more; `prepare` turns the content of the file into the request handler."""
     answers = os.fdopen(os.dup(1), "w")
-    sys.stdout = sys.stderr  # whatever the libraries print
+    sys.stdout = sys.stderr  # keep prints of libraries out of the answers
 
-    def say(answer: Answer) -> None:
+    def send(answer: Answer) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
     first = json.loads(sys.stdin.readline())
     torch.set_num_threads(first["threads"])
     run = prepare(torch.load(first["weights"], weights_only=True))
-    say({})
+    send({})
     for line in sys.stdin:
-        say(run(json.loads(line)))
+        send(run(json.loads(line)))
 
 
-def plain_step(model: torch.nn.Module, loss_of_batch: Callable[[], torch.Tensor]) -> Callable[[], float]:
-    """An optimisation step as the shortest loop takes it; its loss."""
+def plain_step(model: torch.nn.Module, compute_loss: Callable[[], torch.Tensor]) -> Callable[[], float]:
+    """Return a function that takes one optimisation step, without anything else, and returns its loss."""
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=3e-4, weight_decay=0.01)
 
     def step() -> float:
-        loss = loss_of_batch()
+        loss = compute_loss()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -46,7 +46,7 @@ def plain_step(model: torch.nn.Module, loss_of_batch: Callable[[], torch.Tensor]
 
 
 def answering_steps(make_step: Callable[[], Callable[[], float]]) -> Callable[[Request], Answer]:
-    """Answers each request by a step of training; `make_step` loads the model, whose memory counts."""
+    """Return a handler that answers each request with a training step; the memory of `make_step`'s model counts."""
     before = resident("VmRSS")
     step = make_step()
 
@@ -60,6 +60,6 @@ def answering_steps(make_step: Callable[[], Callable[[], float]]) -> Callable[[R
 
 
 def resident(name: str) -> int:
-    """Bytes of memory that this process has (VmRSS), or had at most (VmHWM; getrusage counts its parent's too)."""
+    """Return the current (VmRSS) or peak (VmHWM) memory in bytes; getrusage would include the parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024

@@ -1,11 +1,11 @@
-"""How much memory does training take? The estimate for every preset, and how far it is from steps that are measured.
+"""Estimate the memory of training for every preset, and compare estimates with measured steps.
 
     python benchmarks/training_memory.py            # the table of docs/training-memory.md, some minutes
     python benchmarks/training_memory.py --measure  # the measured cases alone
 
-prints tables and, last, the same as one line of JSON. A case is measured in a process of its own on the CPU: the most
-memory it ever had, above what it had before the model was made, over two steps of the training loop. A GPU is no part
-of it; there the estimate leaves out the CUDA context and the gaps of the allocator.
+prints tables and, last, the same as one line of JSON. Each case is measured in its own process on the CPU: the peak
+memory over two steps of the training loop, above that before the model was made. GPUs are not measured; there the
+estimate leaves out the CUDA context and the fragmentation of the allocator.
 """
 
 import json
@@ -22,12 +22,13 @@ from torch.utils.data import Dataset
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
 from hf_jukebox.presets import PRIOR_PRESETS, VQVAE_PRESETS
+from hf_jukebox.training.accelerator import make_accelerator
 from hf_jukebox.training.arguments import LoopArguments
-from hf_jukebox.training.data import TrainingData
-from hf_jukebox.training.loop import Trainer, make_accelerator
+from hf_jukebox.training.data import TrainingData, training_loader
+from hf_jukebox.training.loop import Trainer
 from hf_jukebox.training.memory_estimate import MemoryEstimate, estimate_memory
-from hf_jukebox.training.prior import PriorTask
-from hf_jukebox.training.vqvae import VQVAETask
+from hf_jukebox.training.train_prior import PriorTask
+from hf_jukebox.training.train_vqvae import VQVAETask
 
 CHUNK = 262144  # samples, as in the published recipe of the VQ-VAE
 GIGABYTE = 1e9
@@ -35,7 +36,7 @@ GIGABYTE = 1e9
 
 @dataclass(frozen=True)
 class Case:
-    """A model small enough to be trained on a CPU, large enough to be seen beside the interpreter."""
+    """Training small enough for a CPU, with enough memory to show beside that of the interpreter."""
 
     name: str
     config: JukeboxPriorConfig | JukeboxVQVAEConfig
@@ -60,7 +61,7 @@ CASES = [
 
 
 class _Batches(Dataset[dict[str, torch.Tensor]]):
-    """Random examples for a case."""
+    """Random examples of a case."""
 
     def __init__(self, case: Case) -> None:
         self.case = case
@@ -76,7 +77,7 @@ class _Batches(Dataset[dict[str, torch.Tensor]]):
 
 
 def train_case(case: Case) -> int:
-    """Train two steps, and give the bytes that this process needed for it."""
+    """Train two steps, and return the bytes that this process needed for them."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         arguments = case.arguments(folder)
@@ -92,14 +93,14 @@ def train_case(case: Case) -> int:
             task = VQVAETask(model, accelerator.device)
         data = TrainingData(_Batches(case), _Batches(case), "random")
         trainer = Trainer(model, task, data, arguments, accelerator)
-        batches = trainer._training_batches()
+        batches = iter(training_loader(data.train, arguments.train_batch_size))
         for _ in range(2):
             trainer.train_step(batches)
     return resident("VmHWM") - before
 
 
 def measure(index: int) -> dict[str, Any]:
-    """A case in a process of its own, which hands memory back as soon as it is freed, as the estimate assumes."""
+    """Measure a case in its own process, which returns freed memory to the OS at once, as the estimate assumes."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "ACCELERATE_USE_CPU": "true"}
     command = [sys.executable, __file__, "--case", str(index)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -113,7 +114,7 @@ def measure(index: int) -> dict[str, Any]:
 
 
 def preset_rows() -> list[dict[str, Any]]:
-    """The estimate for every published preset: bf16, batch 1, plain, recomputed, and shared by 8 GPUs."""
+    """Estimate every published preset: bf16, batch 1, plain, recomputed, and sharded over 8 GPUs."""
     rows = []
     for name in [*VQVAE_PRESETS, *PRIOR_PRESETS]:
         if name.startswith("tiny"):
@@ -131,7 +132,7 @@ def preset_rows() -> list[dict[str, Any]]:
             "weights": plain.weights,
             "gradients": plain.gradients,
             "optimizer": plain.optimizer,
-            "average": plain.average,
+            "ema": plain.ema,
             "activations": plain.activations,
             "total": plain.total,
         }
@@ -145,13 +146,13 @@ def preset_rows() -> list[dict[str, Any]]:
 
 
 HEADER = """\
-| preset | parameters | weights | gradients | Adam | average | activations | **total** | recomputed | a GPU of 8 |
+| preset | parameters | weights | gradients | Adam | EMA | activations | **total** | recomputed | a GPU of 8 |
 |---|---|---|---|---|---|---|---|---|---|"""
 
 
 def as_row(row: dict[str, Any]) -> str:
-    """A row of the table, in GB."""
-    names = ("weights", "gradients", "optimizer", "average", "activations", "total", "recomputed", "eight")
+    """Format a row of the table, in GB."""
+    names = ("weights", "gradients", "optimizer", "ema", "activations", "total", "recomputed", "eight")
     sizes = [f"{row[name] / GIGABYTE:.1f}" if name in row else "" for name in names]
     return f"| `{row['preset']}` | {row['parameters'] / 1e6:.1f} M | " + " | ".join(sizes) + " |"
 

@@ -1,12 +1,12 @@
-"""How fast is a training step, and how much memory does it take? Our loop, a plain one, and transformers 4.57.6.
+"""Measure time and memory of a training step: our loop, a plain one, and transformers 4.57.6.
 
     python benchmarks/training_step.py --peer PEER/bin/python
 
 takes optimisation steps, forward, backward and AdamW, in float32 from the same weights on the same batch, in turn. The
 prior is the published small one with labels and lyrics in one sequence with the codes, at width 512 and depth 16; its
-windows are the published 6144 codes and 384 characters, or what `--codes` and `--characters` say. `Trainer` is the loop
-that the training scripts run, with all that it does besides: cutting the gradients and averaging the weights. Every
-loop has a process of its own. Their first losses must agree, so that the same is measured.
+windows have the published 6144 codes and 384 characters, or `--codes` and `--characters`. `Trainer` is the loop of the
+training scripts, including gradient clipping and EMA. Each loop has its own process. Their first losses must agree,
+which shows that they compute the same.
 """
 
 import argparse
@@ -23,11 +23,13 @@ from measuring import median
 from serving import answering_steps, plain_step, serve
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from hf_jukebox.layers.conditioning import LabelColumns
 from hf_jukebox.presets import PRIOR_PRESETS
+from hf_jukebox.training.accelerator import make_accelerator
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.data import TrainingData
-from hf_jukebox.training.loop import Trainer, make_accelerator
-from hf_jukebox.training.prior import PriorTask
+from hf_jukebox.training.loop import Trainer
+from hf_jukebox.training.train_prior import PriorTask
 
 PRESET = "small_single_enc_dec_prior"
 SHAPE = {"hidden_size": 512, "num_hidden_layers": 16}
@@ -43,8 +45,10 @@ def config(options: argparse.Namespace) -> JukeboxPriorConfig:
 
 def random_batch(config: JukeboxPriorConfig, size: int) -> dict[str, torch.Tensor]:
     labels = torch.ones(size, config.label_length, dtype=torch.long)
-    labels[:, :3] = torch.tensor([180 * config.sampling_rate, 10 * config.sampling_rate, config.window_length])
-    labels[:, -config.n_lyrics :] = torch.randint(1, config.lyrics_vocab_size, (size, config.n_lyrics))
+    labels[:, LabelColumns.timing] = torch.tensor(
+        [180 * config.sampling_rate, 10 * config.sampling_rate, config.window_length]
+    )
+    labels[:, config.label_columns.lyrics] = torch.randint(1, config.lyrics_vocab_size, (size, config.n_lyrics))
     return {"codes": torch.randint(config.codebook_size, (size, config.n_ctx)), "labels": labels}
 
 
@@ -93,7 +97,7 @@ def our_step(loop: str, held: dict[str, Any], output_dir: str) -> Callable[[], f
 
 
 def answer_as(loop: str) -> None:
-    """Be the process of one of our loops."""
+    """Serve one of our loops in this process."""
     with tempfile.TemporaryDirectory() as folder:
         serve(lambda held: answering_steps(lambda: our_step(loop, held, folder)))
 
@@ -113,7 +117,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
         answers: dict[str, list[dict[str, Any]]] = {loop: [] for loop in loops}
 
         def take_step(loop: str) -> float:
-            answers[loop].append(loops[loop].ask(task="train"))
+            answers[loop].append(loops[loop].request(task="train"))
             return float(answers[loop][-1]["core_seconds" if options.core_seconds else "seconds"])
 
         steps = {loop: lambda loop=loop: take_step(loop) for loop in loops}
@@ -122,7 +126,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
     del first
     losses = [each[0]["loss"] for each in answers.values()]
     if max(losses) - min(losses) > LOSSES_AGREE * max(losses):
-        raise SystemExit(f"The first losses of {', '.join(loops)} are {losses}: they do not measure the same.")
+        raise SystemExit(f"The first losses of {', '.join(loops)} are {losses}: they do not compute the same.")
     rows = []
     for loop in loops:
         ratios = [theirs / ours for theirs, ours in zip(taken[loop], taken[OURS], strict=True)]
@@ -143,9 +147,9 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
 def main() -> None:
     parser = measuring.arguments(__doc__.split("\n")[0])
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--codes", type=int, default=PRIOR_PRESETS[PRESET]["n_ctx"], help="of a window")
+    parser.add_argument("--codes", type=int, default=PRIOR_PRESETS[PRESET]["n_ctx"], help="codes per window")
     parser.add_argument(
-        "--characters", type=int, default=PRIOR_PRESETS[PRESET]["n_lyrics"], help="of a window's lyrics"
+        "--characters", type=int, default=PRIOR_PRESETS[PRESET]["n_lyrics"], help="characters per window"
     )
     parser.add_argument(
         "--core-seconds", action="store_true", help="count processor time: for a busy machine, 1 thread"

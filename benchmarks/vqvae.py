@@ -1,4 +1,4 @@
-"""How fast does the VQ-VAE encode and decode, and does its memory grow with the length?
+"""Measure the speed of the VQ-VAE, and check that its memory does not grow with the length.
 
     python benchmarks/vqvae.py --peer PEER/bin/python
 
@@ -46,8 +46,8 @@ def peer_config(config: JukeboxVQVAEConfig) -> dict[str, Any]:
     }
 
 
-def peak_of(minutes: int) -> None:
-    """Encode and decode so much audio, and print the peak above that of the bare model, in MB, and a check sum."""
+def print_peak(minutes: int) -> None:
+    """Encode and decode this much audio, and print the peak memory, also above that of the model, in MB."""
     vqvae = random_vqvae()
     before = resident("VmRSS")
     audio = torch.rand(1, minutes * 60 * 44100).sub_(0.5)
@@ -55,7 +55,7 @@ def peak_of(minutes: int) -> None:
     for block in vqvae.iter_decode(codes[0], 0):
         del block
     peak = resident("VmHWM")
-    in_and_out = audio.nbytes + sum(of_level.nbytes for of_level in codes)
+    in_and_out = audio.nbytes + sum(level_codes.nbytes for level_codes in codes)
     print(json.dumps({"peak_mb": peak / 2**20, "above_model_mb": (peak - before) / 2**20, "io_mb": in_and_out / 2**20}))
 
 
@@ -64,7 +64,7 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     for minutes in MINUTES:
         command = [sys.executable, __file__, "--peak-of", str(minutes), "--threads", str(options.threads)]
         peaks[minutes] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    # The audio itself and its codes are the caller's; what encoding and decoding take beside them must not grow.
+    # Audio and codes belong to the caller; the memory of encoding and decoding beyond them must not grow.
     own = {minutes: peak["peak_mb"] - peak["io_mb"] for minutes, peak in peaks.items()}
     growth = own[MINUTES[1]] / own[MINUTES[0]]
     return {"peaks": peaks, "growth_beside_audio": round(growth, 3), "holds": growth <= GROWTH_ALLOWED}
@@ -86,9 +86,9 @@ def speed(options: argparse.Namespace) -> list[dict[str, Any]]:
         rivals = measuring.others(options, weights)
         tasks = {"encode": "encode", "decode": "reconstruct"}
         for name, rival in rivals.items():
-            for task, asked in tasks.items():
-                measures[f"{task}, {name}"] = lambda rival=rival, asked=asked: float(
-                    rival.ask(task=asked, samples=samples)["seconds"]
+            for task, peer_task in tasks.items():
+                measures[f"{task}, {name}"] = lambda rival=rival, peer_task=peer_task: float(
+                    rival.request(task=peer_task, samples=samples)["seconds"]
                 )
         for measure in measures.values():
             measure()  # warm up
@@ -106,13 +106,13 @@ def speed(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = measuring.arguments(__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=12.0, help="of audio")
+    parser.add_argument("--seconds", type=float, default=12.0, help="length of the audio")
     parser.add_argument("--peak-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with torch.inference_mode():
         if options.peak_of:
-            peak_of(options.peak_of)
+            print_peak(options.peak_of)
             return
         rows = speed(options)
     held = memory(options)

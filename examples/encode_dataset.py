@@ -1,9 +1,9 @@
 # ruff: noqa: E402
-"""Encode the songs of a data set a single time, so that priors train without the VQ-VAE.
+"""Encode the songs of a data set once, so that priors train without the VQ-VAE.
 
     accelerate launch examples/encode_dataset.py --train_data_dir SONGS --vqvae FOLDER_OR_REPO --output_dir CODES
 
-Run it again to go on after an interruption, or after songs were added. docs/training-data.md tells the rest.
+Run it again to resume after an interruption, or to add songs. See docs/training-data.md.
 """
 
 from dataclasses import dataclass, field
@@ -22,14 +22,14 @@ from hf_jukebox.training.data import SourceArguments, encode_songs
 
 @dataclass(kw_only=True)
 class EncodeArguments(SourceArguments):
-    """Where the songs are, what encodes them, and where the codes go."""
+    """Options of the songs, the VQ-VAE and the folder of the codes."""
 
     vqvae: str = field(metadata={"help": "Folder or Hub repository of the VQ-VAE."})
     output_dir: str = field(metadata={"help": "Folder for the codes."})
     songs_per_shard: int = field(
-        default=16, metadata={"help": "Songs in a file of codes: what an interruption may cost each process."}
+        default=16, metadata={"help": "Songs per file of codes, which an interruption may cost each process."}
     )
-    num_threads: int = field(default=2, metadata={"help": "Songs that each process decodes ahead."})
+    num_threads: int = field(default=2, metadata={"help": "Songs that each process decodes ahead of the encoder."})
 
 
 def main(arguments: EncodeArguments) -> None:

@@ -1,11 +1,11 @@
 # ruff: noqa: E402
-"""One prompt in many styles: every artist with every genre, all else equal, drawn as one batch and set side by side.
+"""One prompt in many styles: every artist with every genre, sampled as one batch and compared on one page.
 
     python examples/same_prompt_many_styles.py drum-break.wav --model jukebox-1b-lyrics --seconds 20 \\
         --artists "Ella Fitzgerald,The Beatles" --genres Jazz,Rock --output styles
 
-Open styles/index.html: another card goes on from where the one before it was. All draws use the same random numbers, so
-that what differs comes from the labels.
+Open styles/index.html: switching cards keeps the playback position. All samples use the same random numbers, so that
+they differ by their labels alone.
 """
 
 from itertools import product
@@ -20,9 +20,10 @@ import torch
 import typer
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
-from hf_jukebox.audio.io import audio_info
+from hf_jukebox.audio import audio_info
+from hf_jukebox.cli.checks import check_numbers
 from hf_jukebox.cli.devices import find_device
-from hf_jukebox.cli.options import a_path, check_numbers, path_argument
+from hf_jukebox.cli.options import path_argument, path_option
 from hf_jukebox.cli.terminal import in_options
 from hf_jukebox.console.errors import errors_as_one_line
 from hf_jukebox.console.signals import handle_signals, work_to_keep
@@ -36,21 +37,23 @@ MOST_BY_DEFAULT = 3
 
 
 def main(
-    prompt: Annotated[Path, path_argument(help="The recording that every style continues.")],
-    output: Annotated[Path, a_path(help="Folder for the audio and the page.")] = Path("styles"),
+    prompt: Annotated[Path, path_argument(help="Recording that every style continues.")],
+    output: Annotated[Path, path_option(help="Folder for the audio and the page.")] = Path("styles"),
     artists: Annotated[
-        str | None, typer.Option(help="Names with commas; some that the model knows by default.")
+        str | None, typer.Option(help="Names separated by commas; by default some names of the model.")
     ] = None,
-    genres: Annotated[str | None, typer.Option(help="Names with commas; some that the model knows by default.")] = None,
+    genres: Annotated[
+        str | None, typer.Option(help="Names separated by commas; by default some names of the model.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Folder or Hub repository.")] = str(DEMO_MODEL),
     seconds: Annotated[float | None, typer.Option(help="Length of each piece, prompt included.")] = None,
-    prompt_seconds: Annotated[float | None, typer.Option(help="How much of the prompt's start to use.")] = None,
-    levels: Annotated[int | None, typer.Option(help="Draw this many levels, from the top; all by default.")] = None,
+    prompt_seconds: Annotated[float | None, typer.Option(help="Length of the prompt to use, from its start.")] = None,
+    levels: Annotated[int | None, typer.Option(help="Sample this many levels, from the top; all by default.")] = None,
     max_batch_size: Annotated[
-        int | None, typer.Option(help="Pieces drawn at a time; as many as fit by default.")
+        int | None, typer.Option(help="Pieces sampled at a time; by default as many as fit.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Makes a run repeatable.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; the best there is by default.")] = None,
+    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; by default the best available.")] = None,
 ) -> None:
     check_numbers(seconds=seconds, prompt_seconds=prompt_seconds, max_batch_size=max_batch_size, seed=seed)
     audio_info(prompt)
@@ -77,14 +80,14 @@ def main(
 
 
 def names(pipe: JukeboxPipeline, kind: str, given: str | None) -> list[str]:
-    """The names asked for, or the first few that the top prior knows."""
+    """Split the names given, or return the first few of the top prior."""
     if given is not None:
         return [name.strip() for name in given.split(",")]
     top = len(pipe.priors) - 1
     if pipe.tokenizer is None or top not in pipe.tokenizer.vocabularies:
-        raise ValueError("This model reads no labels, so it has no styles to compare; give another --model.")
-    known = pipe.tokenizer.artists(top) if kind == "artists" else pipe.tokenizer.genres(top)
-    return [name for name in known if name not in UNKNOWN][:MOST_BY_DEFAULT] or [""]
+        raise ValueError("This model has no labels, so it has no styles to compare; give another --model.")
+    table = pipe.tokenizer.artists(top) if kind == "artists" else pipe.tokenizer.genres(top)
+    return [name for name in table if name not in UNKNOWN][:MOST_BY_DEFAULT] or [""]
 
 
 def write_page(folder: Path, prompt: str, rows: list[str], columns: list[str]) -> Path:

@@ -8,8 +8,8 @@ A first try, on a CPU, in minutes:
     python examples/train_vqvae.py --train_data_dir SONGS --output_dir runs/vqvae --preset tiny_vqvae \\
         --chunk_length 16384 --max_train_steps 200
 
-An interrupted run goes on with the same command and --resume_from_checkpoint latest. What the learning rate's last fall
-to 0 is worth: --lr_anneal_start STEP --max_train_steps END. docs/training.md tells the rest.
+To resume an interrupted run, repeat the command with --resume_from_checkpoint latest. To finish with a decay of the
+learning rate to 0, add --lr_anneal_start STEP --max_train_steps END. See docs/training.md.
 """
 
 from hf_jukebox.console.quiet import hush_libraries

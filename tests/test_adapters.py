@@ -1,4 +1,4 @@
-"""Adapters load, add up, scale, merge and come off again, and never half."""
+"""Loading, adding, scaling, merging and unloading adapters, completely or not at all."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The prior `base`, and as training leaves them the adapters `a` and `b`, of other ranks and strengths."""
+    """The prior `base` and the adapters `a` and `b` that training saved, with different ranks and strengths."""
     folder = tmp_path_factory.mktemp("adapters")
     tiny_prior("tiny_labelled_prior", init_scale=4.0).save_pretrained(folder / "base")
     for number, (name, rank, alpha) in enumerate([("a", 2, 3), ("b", 3, 6)]):
@@ -53,7 +53,7 @@ def logits(prior: JukeboxPrior) -> torch.Tensor:
 
 
 def summed(folder: Path, **scales: float) -> JukeboxPrior:
-    """The base with the differences that training has made, each times its scale."""
+    """Return the base plus the differences from training, each times its scale."""
     prior, own = prior_of(folder), prior_of(folder).state_dict()
     changed = {key: weight.clone() for key, weight in own.items()}
     for name, scale in scales.items():
@@ -63,7 +63,7 @@ def summed(folder: Path, **scales: float) -> JukeboxPrior:
     return prior
 
 
-def test_one_adapter_is_the_merged_prior_of_its_training(folder: Path) -> None:
+def test_one_adapter_equals_the_merged_prior_of_its_training(folder: Path) -> None:
     prior = prior_of(folder)
     before = logits(prior)
     load_adapter(prior, folder / "a")
@@ -72,7 +72,7 @@ def test_one_adapter_is_the_merged_prior_of_its_training(folder: Path) -> None:
     assert adapters_of(prior) == {"default": 1.0}
 
 
-def test_several_add_up_each_with_its_scale(folder: Path) -> None:
+def test_several_adapters_add_up_each_with_its_scale(folder: Path) -> None:
     prior = prior_of(folder)
     load_adapter(prior, folder / "a", "a")
     load_adapter(prior, folder / "b", "b", scale=0.5)
@@ -88,7 +88,7 @@ def test_several_add_up_each_with_its_scale(folder: Path) -> None:
     torch.testing.assert_close(logits(prior), logits(prior_of(folder, "a")), **CLOSE)
 
 
-def test_without_adapters_the_prior_is_what_it_was_bit_for_bit(folder: Path, tmp_path: Path) -> None:
+def test_unloading_restores_the_prior_bit_for_bit(folder: Path, tmp_path: Path) -> None:
     prior = prior_of(folder)
     before, trainable = logits(prior), [parameter.requires_grad for parameter in prior.parameters()]
     load_adapter(prior, folder / "a", "a")
@@ -109,7 +109,7 @@ def test_a_merged_prior_is_a_plain_one(folder: Path, tmp_path: Path) -> None:
     prior = prior_of(folder)
     load_adapter(prior, folder / "a", "a", scale=0.7)
     load_adapter(prior, folder / "b", "b", scale=0.0)
-    with pytest.raises(ValueError, match="is not saved; fold them into its weights"):
+    with pytest.raises(ValueError, match="cannot be saved; merge them into its weights"):
         prior.save_pretrained(tmp_path / "saved")
     merge_adapters(prior)
     assert prior.state_dict().keys() == prior_of(folder).state_dict().keys() and not adapters_of(prior)
@@ -126,7 +126,7 @@ def test_a_prior_in_half_precision_takes_adapters(folder: Path) -> None:
     assert torch.equal(logits(prior), before)
 
 
-def test_a_repository_of_the_hub(folder: Path, tmp_path: Path) -> None:
+def test_adapters_are_loaded_from_the_hub(folder: Path, tmp_path: Path) -> None:
     with loopback_hub() as hub:
         hub.repositories[f"{USER}/a"] = files_of(folder / "a")
         place = {"endpoint": hub.url, "cache_dir": tmp_path}
@@ -154,7 +154,7 @@ FAULTS: dict[str, Callable[[Weights], object]] = {
     "this one has no linear layer transformer.blocks.9.x": lambda weights: weights.update(
         {f"base_model.model.transformer.blocks.9.x.lora_{part}.weight": torch.ones(2, 2) for part in "AB"}
     ),
-    "is made for weights": lambda weights: weights.update({f"{FC1}.lora_A.weight": torch.ones(2, 5)}),
+    "is for weights": lambda weights: weights.update({f"{FC1}.lora_A.weight": torch.ones(2, 5)}),
     "do not belong together": lambda weights: weights.pop(f"{FC1}.lora_B.weight"),
     "it holds transformer.blocks.0.mlp.fc1.lora_magnitude_vector": lambda weights: weights.update(
         {f"{FC1}.lora_magnitude_vector": torch.ones(5)}
@@ -182,7 +182,7 @@ def test_an_adapter_of_another_prior_changes_nothing(folder: Path, tmp_path: Pat
             load_adapter(prior, folder / "b", "b")
 
 
-def test_what_cannot_be_done_is_said(folder: Path, tmp_path: Path) -> None:
+def test_impossible_requests_are_refused_in_one_sentence(folder: Path, tmp_path: Path) -> None:
     prior = prior_of(folder)
     for function in (merge_adapters, unload_adapter, lambda prior: set_adapters(prior, "a")):
         with pytest.raises(ValueError, match="There is no adapter on this prior"):
@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_said(folder: Path, tmp_path: Path) -> None:
         load_adapter(absent, folder / "a")
 
 
-def test_layers_may_have_ranks_and_strengths_of_their_own(folder: Path, tmp_path: Path) -> None:
+def test_layers_may_have_their_own_ranks_and_strengths(folder: Path, tmp_path: Path) -> None:
     config = LoraConfig(
         target_modules=["qkv_proj", "fc1"],
         r=2,

@@ -1,4 +1,4 @@
-"""Memory that runs out, in all words, and memory that is given back and taken again, in a process of its own."""
+"""Out-of-memory errors in all words, and freed memory, kept for reuse or returned to the OS."""
 
 import errno
 import os
@@ -31,16 +31,16 @@ def megabytes_from_the_system(**environment: str) -> float:
     return float(done.stdout)
 
 
-def test_freed_memory_is_taken_again_without_the_system() -> None:
+def test_freed_memory_is_reused_without_the_system() -> None:
     everything = TIMES * MEGABYTES
     assert megabytes_from_the_system() < (everything / 2 if platform.libc_ver()[0] == "glibc" else 2 * everything)
 
 
-def test_what_the_environment_sets_stays() -> None:
+def test_settings_of_the_environment_are_kept() -> None:
     assert megabytes_from_the_system(MALLOC_MMAP_THRESHOLD_="65536") > 0.9 * TIMES * MEGABYTES
 
 
-# The last piece keeps what lies before it from being returned without being asked for.
+# The last block prevents glibc from returning the blocks below it by itself.
 GIVE_BACK = """
 import torch
 from hf_jukebox.allocator import return_freed_memory

@@ -1,4 +1,4 @@
-"""Configurations: what follows from their fields, how they are kept, and what they refuse."""
+"""Configurations: derived values, saving and loading, and the settings they refuse."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def test_hop_lengths_run_from_the_finest_level_up() -> None:
     assert config.num_levels == 2
 
 
-def test_a_top_prior_without_labels() -> None:
+def test_a_top_prior_without_labels_has_neither_labels_nor_timing() -> None:
     config = JukeboxPriorConfig()
     assert not config.is_upsampler
     assert not config.has_labels
@@ -42,7 +42,7 @@ def test_a_label_row_holds_timing_artist_genres_and_lyrics() -> None:
     assert JukeboxPriorConfig(**(LYRICS | {"lyrics_scheme": "joint", "attention_order": 12})).num_joint_lyrics == 64
 
 
-def test_only_a_merged_decoder_has_an_output_matrix_of_its_own() -> None:
+def test_only_a_merged_decoder_has_an_untied_output_matrix() -> None:
     assert JukeboxPriorConfig().tie_word_embeddings
     assert not JukeboxPriorConfig(merged_decoder=True).tie_word_embeddings
 
@@ -54,9 +54,7 @@ def test_only_a_merged_decoder_has_an_output_matrix_of_its_own() -> None:
         JukeboxVQVAEConfig(downs_t=(5, 3), strides_t=(2, 2), multipliers=(1, 1), l2_normalizer=0.05),
     ],
 )
-def test_saved_and_loaded_a_configuration_is_the_same(
-    config: JukeboxPriorConfig | JukeboxVQVAEConfig, tmp_path: Path
-) -> None:
+def test_a_saved_configuration_loads_unchanged(config: JukeboxPriorConfig | JukeboxVQVAEConfig, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     assert type(config).from_pretrained(tmp_path).to_diff_dict() == config.to_diff_dict()
 
@@ -64,8 +62,8 @@ def test_saved_and_loaded_a_configuration_is_the_same(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strides_t": (2, 2)}, "one entry a level each, but have 3, 2 and 3"),
-        ({"downs_t": [], "strides_t": [], "multipliers": []}, "one entry a level each, but have 0, 0 and 0"),
+        ({"strides_t": (2, 2)}, "one entry per level each, but have 3, 2 and 3"),
+        ({"downs_t": [], "strides_t": [], "multipliers": []}, "one entry per level each, but have 0, 0 and 0"),
         ({"strides_t": (3, 2, 2)}, r"strides_t must be even, got \[3, 2, 2\]"),
         ({"strides_t": (0, 2, 2)}, r"strides_t must be even, got \[0, 2, 2\]"),
         ({"downs_t": (0, 2, 2)}, r"downs_t and multipliers must be at least 1, got \[0, 2, 2\] and \[2, 1, 1\]"),
@@ -74,7 +72,7 @@ def test_saved_and_loaded_a_configuration_is_the_same(
         ({"reconstruction_loss": "l3"}, "reconstruction_loss must be l1, l2, linf or lmix, not 'l3'"),
     ],
 )
-def test_a_vqvae_that_cannot_be_built_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_a_vqvae_that_cannot_be_built_is_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^JukeboxVQVAEConfig: .*{message}") as error:
         JukeboxVQVAEConfig(**settings)
     assert "\n" not in str(error.value)
@@ -89,31 +87,31 @@ def test_a_vqvae_that_cannot_be_built_is_refused(settings: dict[str, Any], messa
         ({"attention_order": 3}, r"attention_order must be one of \(0, 2, 8, 10, 12\), not 3"),
         ({"n_ctx": 8191}, "8191 positions do not fold into attention_blocks=64 rows"),
         ({"num_attention_heads": 3}, "3 heads do not divide the attention state of 256; change num_attention_heads"),
-        ({"upsampling_strides": [3]}, "n_ctx=8192 is no multiple of the upsampling ratio 3"),
+        ({"upsampling_strides": [3]}, "n_ctx=8192 is not a multiple of the upsampling ratio 3"),
         ({"label_rules": "v4"}, "label_rules must be 'v2' or 'v3', not 'v4'"),
         ({"num_artists": 3}, "A prior with labels needs num_genres of at least 1"),
         (LABELS | {"artists": {"a": 3}}, "artists holds the id 3, but there are only 3 rows"),
         (LABELS | {"genres": {"a": 2}}, "genres holds the id 2, but there are only 2 rows"),
         ({"lyrics_scheme": "sung"}, "lyrics_scheme must be None, 'separate' or 'joint', not 'sung'"),
         ({"n_lyrics": 8}, "n_lyrics=8 needs a lyrics_scheme, 'separate' or 'joint'"),
-        ({"attention_order": 8}, "attention_order=8 with 48 layers reads lyrics: set lyrics_scheme='separate'"),
-        (LYRICS | {"attention_order": 12}, "attention_order=12 with 48 layers reads lyrics: set lyrics_scheme='joint'"),
+        ({"attention_order": 8}, "attention_order=8 with 48 layers uses lyrics: set lyrics_scheme='separate'"),
+        (LYRICS | {"attention_order": 12}, "attention_order=12 with 48 layers uses lyrics: set lyrics_scheme='joint'"),
         (LYRICS | {"num_artists": 0}, "Lyrics need labels"),
         (LYRICS | {"n_lyrics": 63}, "an even n_lyrics above 0"),
         (LYRICS | {"n_lyrics": 60}, "n_lyrics=60 does not fold into lyrics_attention_blocks=32"),
         (LYRICS | {"lyrics_attention_order": 8}, "lyrics_attention_order must be 0 or 2, not 8"),
         (LYRICS | {"lyrics_num_attention_heads": 3}, "change lyrics_num_attention_heads or lyrics_hidden_size"),
-        (LYRICS | {"alignment_layer": 48}, "alignment_layer=48 is none of the 48 layers"),
-        (LYRICS | {"alignment_head": 1}, "alignment_head=1 is none of the 1 heads"),
+        (LYRICS | {"alignment_layer": 48}, "alignment_layer=48 is out of range; the model has 48 layers"),
+        (LYRICS | {"alignment_head": 1}, "alignment_head=1 is out of range; the model has 1 heads"),
     ],
 )
-def test_a_prior_that_cannot_be_built_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_a_prior_that_cannot_be_built_is_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^JukeboxPriorConfig: .*{message}") as error:
         JukeboxPriorConfig(**settings)
     assert "\n" not in str(error.value)
 
 
-def test_a_configuration_file_that_cannot_be_built_is_refused(tmp_path: Path) -> None:
+def test_a_configuration_file_that_cannot_be_built_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"n_ctx": 8191}')
     with pytest.raises(ValueError, match="8191 positions do not fold"):
         JukeboxPriorConfig.from_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""Priors: the measured outputs, that steps are the whole pass, and that nothing sees what it must not."""
+"""Priors: measured outputs, steps that equal the whole pass, and causality."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +9,11 @@ from helpers.golden import ORIGINAL, PRIORS, golden_prior
 from helpers.random_priors import (
     CONFIGS,
     Inputs,
-    draw_greedily,
     full_logits,
     random_inputs,
     random_prior,
     randomize,
+    sample_greedily,
     step_logits,
 )
 from safetensors.torch import load_file
@@ -67,8 +67,8 @@ def test_golden_logits_and_losses(name: str, start: int) -> None:
 @pytest.mark.parametrize("name", PRIORS)
 def test_golden_greedy_codes(name: str, run: str, known: int) -> None:
     prior, expected = golden(name)
-    drawn = draw_greedily(prior, golden_inputs(name, 0), known, prior.config.n_ctx)
-    assert torch.equal(drawn, expected[f"greedy_{run}"])
+    sampled = sample_greedily(prior, golden_inputs(name, 0), known)
+    assert torch.equal(sampled, expected[f"greedy_{run}"])
 
 
 @pytest.mark.parametrize("name", ["prior_5b_lyrics", "prior_1b_lyrics", "small_sep_enc_dec"])
@@ -79,11 +79,11 @@ def test_golden_alignment(name: str) -> None:
     torch.testing.assert_close(alignment, expected["alignment"], rtol=0, atol=1e-4)
 
 
-# What a code depends on ------------------------------------------------------------------------------------------
+# Causality ---------------------------------------------------------------------------------------------------
 
 
 def reachable(prior: JukeboxPrior) -> torch.Tensor:
-    """Which position's output depends on which position's input, `[positions, positions]`, from the table of kinds."""
+    """Return which outputs depend on which inputs, `[positions, positions]`, from the table of kinds."""
     shape = prior.transformer.shape.attention
     i, j = torch.arange(shape.positions)[:, None], torch.arange(shape.positions)[None]
     row_i, row_j = i // shape.columns, j // shape.columns
@@ -126,7 +126,7 @@ def test_logits_depend_on_exactly_what_the_attention_reaches(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["lyrics_order_8", "lyrics_order_10"])
-def test_every_code_reads_all_lyrics_but_the_last_character(name: str) -> None:
+def test_every_code_attends_to_all_lyrics_but_the_last_character(name: str) -> None:
     """The encoder's input is shifted right by one, as if its states had to predict the characters."""
     prior = random_prior(name, torch.float64)
     inputs = random_inputs(prior.config, batch_size=1)
@@ -144,7 +144,7 @@ def test_every_code_reads_all_lyrics_but_the_last_character(name: str) -> None:
 
 
 @each_prior
-def test_a_part_of_a_window_gives_the_first_logits_of_the_whole(name: str) -> None:
+def test_a_part_of_a_window_has_the_logits_of_the_whole(name: str) -> None:
     prior = random_prior(name)
     inputs = random_inputs(prior.config)
     whole = full_logits(prior, inputs)
@@ -154,7 +154,7 @@ def test_a_part_of_a_window_gives_the_first_logits_of_the_whole(name: str) -> No
 
 
 @each_prior
-def test_different_songs_are_as_in_a_batch_as_alone(name: str) -> None:
+def test_songs_of_a_batch_have_the_logits_of_single_songs(name: str) -> None:
     prior = random_prior(name, torch.float64)
     inputs = random_inputs(prior.config, batch_size=3)
     full, steps = full_logits(prior, inputs), step_logits(prior, inputs, known=7)
@@ -220,17 +220,16 @@ def test_steps_give_the_logits_of_the_whole_pass(name: str, dtype: torch.dtype, 
 
 
 @each_prior
-def test_a_window_continued_in_two_calls_is_the_window_of_one(name: str) -> None:
+def test_a_window_continued_from_its_first_codes_is_the_same_window(name: str) -> None:
     prior = random_prior(name, torch.float64)
     inputs = random_inputs(prior.config)
-    once = draw_greedily(prior, inputs, known=0, end=prior.config.n_ctx)
-    first = draw_greedily(prior, inputs, known=0, end=10)
-    second = draw_greedily(prior, Inputs(first, inputs.upper_codes, inputs.labels), known=10, end=prior.config.n_ctx)
-    assert torch.equal(second, once)
+    once = sample_greedily(prior, inputs, known=0)
+    again = sample_greedily(prior, Inputs(once, inputs.upper_codes, inputs.labels), known=10)
+    assert torch.equal(again, once)
 
 
 @each_prior
-def test_a_used_state_leaves_no_trace_in_the_next_window(name: str) -> None:
+def test_a_reused_state_does_not_affect_the_next_window(name: str) -> None:
     prior = random_prior(name)
     inputs = random_inputs(prior.config)
     state = prior.init_state(batch_size=2)
@@ -239,7 +238,7 @@ def test_a_used_state_leaves_no_trace_in_the_next_window(name: str) -> None:
         assert torch.equal(step_logits(prior, inputs, known, state), step_logits(prior, inputs, known))
 
 
-def test_a_shorter_window_leaves_no_conditioning_of_the_longer_one_before_it() -> None:
+def test_prefilling_a_shorter_window_clears_the_conditioning_of_a_longer_one() -> None:
     prior = random_prior("upsampler")
     inputs = random_inputs(prior.config)
     assert inputs.upper_codes is not None
@@ -267,10 +266,10 @@ def test_the_cache_of_a_layer_holds_no_more_than_its_pattern_needs() -> None:
 
 
 @pytest.mark.compiler
-def test_a_compiled_step_draws_the_same_codes() -> None:
+def test_a_compiled_step_samples_the_same_codes() -> None:
     prior = random_prior("folded")
     inputs = random_inputs(prior.config)
-    eager = draw_greedily(prior, inputs, known=3, end=prior.config.n_ctx)
+    eager = sample_greedily(prior, inputs, known=3)
     compiled = torch.compile(prior.step, fullgraph=True, dynamic=False)
     state = prior.init_state(batch_size=2)
     prior.prefill(state, inputs.codes[:, :3])
@@ -282,7 +281,7 @@ def test_a_compiled_step_draws_the_same_codes() -> None:
     assert torch.equal(codes, eager)
 
 
-# What a pass can be asked for ------------------------------------------------------------------------------------
+# Optional outputs of a pass -------------------------------------------------------------------------------------
 
 
 @each_prior
@@ -331,7 +330,29 @@ def test_alignment_is_the_attention_of_its_layer_and_head_to_the_lyrics(name: st
     assert torch.equal(alignment, attentions[layer][:, head, first:, : prior.config.n_lyrics])
 
 
-def test_the_loss_weighs_codes_and_characters_by_their_numbers() -> None:
+@pytest.mark.parametrize("name", ["lyrics_order_10", "joint_lyrics"])
+def test_lyric_attention_of_a_head_is_that_of_forward_from_codes_to_lyrics(name: str) -> None:
+    prior = random_prior(name)
+    inputs = random_inputs(prior.config)
+    assert inputs.labels is not None
+    heads = [(prior.config.alignment_layer, head) for head in range(2)]
+    found = prior.lyric_attention(inputs.codes, inputs.labels, heads)
+    with torch.no_grad():
+        attentions = prior(inputs.codes, labels=inputs.labels, output_attentions=True).attentions
+    first, n_lyrics = prior.config.num_joint_lyrics, prior.config.n_lyrics
+    assert list(found) == heads
+    for layer, head in heads:
+        torch.testing.assert_close(found[layer, head], attentions[layer][:, head, first:, :n_lyrics])
+
+
+def test_lyric_attention_of_a_prior_without_lyrics_is_an_error() -> None:
+    prior = random_prior("labelled")
+    inputs = random_inputs(prior.config)
+    with pytest.raises(ValueError, match="does not use any"):
+        prior.lyric_attention(inputs.codes, inputs.labels, [(0, 0)])
+
+
+def test_the_loss_weights_codes_and_characters_by_their_counts() -> None:
     prior = random_prior("lyrics_order_8")
     inputs = random_inputs(prior.config)
     output = prior(inputs.codes, labels=inputs.labels)
@@ -372,7 +393,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(name: str) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_halves_the_blocks_alone_and_runs(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+def test_half_precision_converts_only_the_blocks(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     reference = random_prior(name)
     reference.save_pretrained(tmp_path)
     prior = JukeboxPrior.from_pretrained(tmp_path, dtype=dtype)
@@ -415,6 +436,10 @@ def test_a_prior_saved_in_half_precision_is_loaded_in_it(dtype: torch.dtype, tmp
 
 def test_a_prior_halved_as_a_whole_runs_too() -> None:
     """Frameworks that cast parameters themselves halve every weight."""
+
+
+def test_a_prior_converted_entirely_to_half_precision_runs() -> None:
+    """`pipe.to(torch.bfloat16)` casts every weight."""
     reference = random_prior("lyrics_order_8")
     prior = JukeboxPrior(reference.config)
     prior.load_state_dict(reference.state_dict())
@@ -429,7 +454,7 @@ def test_a_prior_halved_as_a_whole_runs_too() -> None:
 
 
 @each_prior
-def test_saved_and_loaded_a_prior_is_the_same(name: str, tmp_path: Path) -> None:
+def test_a_saved_prior_loads_unchanged(name: str, tmp_path: Path) -> None:
     prior = random_prior(name)
     prior.save_pretrained(tmp_path)
     loaded = JukeboxPrior.from_pretrained(tmp_path)
@@ -494,13 +519,13 @@ def test_initial_biases_are_zero_and_norms_are_one() -> None:
             assert (weight == 1).all(), name
 
 
-def test_the_start_of_a_prior_without_labels_is_drawn_like_a_position() -> None:
+def test_the_start_embedding_is_initialised_like_a_position() -> None:
     torch.manual_seed(0)
     prior = JukeboxPrior(JukeboxPriorConfig.from_preset("tiny_prior", hidden_size=1024, num_hidden_layers=1))
     assert_spread(prior.start_embedding, 0.01 * 0.7)
 
 
-def test_the_untied_output_and_convolutions_keep_pytorchs_defaults() -> None:
+def test_the_untied_output_and_convolutions_have_pytorchs_initialisation() -> None:
     merged = initial(merged_decoder=True)
     assert_spread(merged.head.weight, 1 / (3 * 256) ** 0.5)  # uniform in +-1 / sqrt(fan in)
     torch.manual_seed(0)
@@ -516,7 +541,7 @@ def test_the_untied_output_and_convolutions_keep_pytorchs_defaults() -> None:
 # Bad input -------------------------------------------------------------------------------------------------------
 
 
-def test_bad_input_is_told_in_one_sentence() -> None:
+def test_bad_input_is_reported_in_one_sentence() -> None:
     top, labelled, upsampler = random_prior("folded"), random_prior("labelled"), random_prior("upsampler")
     codes = torch.zeros(1, 24, dtype=torch.long)
     with pytest.raises(ValueError, match="A window holds 24 codes, but 25 were given; cut them"):
@@ -538,14 +563,14 @@ def test_bad_input_is_told_in_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("timing", "message"),
     [
-        ((99, 0, 96), "total length of 99 samples is outside what the model knows: at least 100 and less than 6000"),
+        ((99, 0, 96), "total length of 99 samples is outside the range of the model, from 100 to less than 6000"),
         ((6000, 0, 96), "total length of 6000 samples is outside"),
         ((1000, 1000, 96), "offset of 1000 samples must lie inside the song of 1000"),
         ((1000, -1, 96), "offset of -1 samples must lie inside"),
         ((5999, 5905, 96), "A window of 96 samples at offset 5905 ends after 6000"),
     ],
 )
-def test_timing_outside_the_tables_is_refused(timing: tuple[int, int, int], message: str) -> None:
+def test_timing_outside_the_tables_is_rejected(timing: tuple[int, int, int], message: str) -> None:
     prior = random_prior("labelled")
     labels = torch.tensor([[2000, 0, 96, 1, 1, -1], [*timing, 1, 1, -1]])
     with pytest.raises(ValueError, match=message):

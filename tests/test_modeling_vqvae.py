@@ -1,4 +1,4 @@
-"""The VQ-VAE: the measured codes, audio and training step, audio of any length in chunks, and what training changes."""
+"""VQ-VAE: measured codes, audio and training step, audio of any length in chunks, and the effects of training."""
 
 import json
 from functools import lru_cache
@@ -60,7 +60,7 @@ def test_golden_codes_and_audio() -> None:
 
 
 def test_golden_training_step() -> None:
-    """The terms of the loss, and the codebooks after the update, with the settings of the measurement."""
+    """Return the terms of the loss, and the codebooks after the update, with the settings of the measurement."""
     measurement = json.loads((ORIGINAL / "vqvae_train.json").read_text())
     bandwidth, restored, metrics = (measurement[key] for key in ("bandwidth", "restore_k", "metrics"))
     vqvae = golden_vqvae().train()
@@ -107,18 +107,18 @@ def test_golden_training_step() -> None:
 
 
 @each_config
-def test_any_length_gives_whole_codes(name: str) -> None:
+def test_audio_of_any_length_has_the_whole_codes_that_fit(name: str) -> None:
     vqvae = vqvae_of(name)
     hops = vqvae.config.hop_lengths
     for samples in (0, 1, hops[0], hops[-1] - 1, hops[-1], 5 * hops[-1] + 3):
         codes = vqvae.encode(noise(samples))
-        assert [of_level.shape for of_level in codes] == [(2, samples // hop) for hop in hops]
-        assert {of_level.dtype for of_level in codes} == {torch.long}
-        for level, of_level in enumerate(codes):
-            assert vqvae.decode(of_level, level).shape == (2, samples // hops[level] * hops[level])
+        assert [level_codes.shape for level_codes in codes] == [(2, samples // hop) for hop in hops]
+        assert {level_codes.dtype for level_codes in codes} == {torch.long}
+        for level, level_codes in enumerate(codes):
+            assert vqvae.decode(level_codes, level).shape == (2, samples // hops[level] * hops[level])
 
 
-def test_some_levels_can_be_encoded_alone() -> None:
+def test_single_levels_can_be_encoded() -> None:
     vqvae = vqvae_of()
     codes = vqvae.encode(noise(256))
     top, finest = vqvae.encode(noise(256), levels=[2, 0])
@@ -128,18 +128,18 @@ def test_some_levels_can_be_encoded_alone() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 64, 300])
 @each_config
-def test_chunks_give_what_one_pass_gives(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_coding_in_chunks_equals_one_pass(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     vqvae, audio = vqvae_of(name), noise(1003)
     codes = vqvae.encode(audio)
-    decoded = [vqvae.decode(of_level, level) for level, of_level in enumerate(codes)]
+    decoded = [vqvae.decode(level_codes, level) for level, level_codes in enumerate(codes)]
     monkeypatch.setattr(modeling_vqvae, "_CHUNK_SAMPLES", chunk)
-    for level, of_level in enumerate(vqvae.encode(audio)):
-        assert torch.equal(of_level, codes[level])
-        torch.testing.assert_close(vqvae.decode(of_level, level), decoded[level], rtol=0, atol=1e-10)
+    for level, level_codes in enumerate(vqvae.encode(audio)):
+        assert torch.equal(level_codes, codes[level])
+        torch.testing.assert_close(vqvae.decode(level_codes, level), decoded[level], rtol=0, atol=1e-10)
 
 
-def test_memory_of_a_chunk_is_that_of_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No convolution sees much more than a chunk and what it may depend on."""
+def test_memory_is_bounded_by_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No convolution gets much more than a chunk and its receptive field."""
     vqvae = vqvae_of()
     seen: list[int] = []
     hooks = [part.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[-1])) for part in vqvae.encoders]
@@ -150,10 +150,10 @@ def test_memory_of_a_chunk_is_that_of_the_chunk(monkeypatch: pytest.MonkeyPatch)
     assert max(seen) < 1024
 
 
-def test_a_level_is_decoded_from_its_own_codes_and_parts() -> None:
+def test_a_level_is_decoded_with_its_own_codebook_and_decoder() -> None:
     vqvae = new_vqvae()
     codes = vqvae.encode(noise(128))
-    decoded = [vqvae.decode(of_level, level) for level, of_level in enumerate(codes)]
+    decoded = [vqvae.decode(level_codes, level) for level, level_codes in enumerate(codes)]
     for level in range(3):
         other = new_vqvae()
         for part in (other.decoders, other.quantizers):
@@ -163,7 +163,7 @@ def test_a_level_is_decoded_from_its_own_codes_and_parts() -> None:
         assert torch.equal(other.decode(codes[level], level), decoded[level])
 
 
-def test_a_batch_is_coded_item_by_item() -> None:
+def test_a_batch_has_the_codes_of_its_items() -> None:
     vqvae, audio = vqvae_of(), noise(256, batch_size=3)
     for item in range(3):
         for together, alone in zip(vqvae.encode(audio), vqvae.encode(audio[item : item + 1]), strict=True):
@@ -177,7 +177,7 @@ def test_decoding_is_not_clamped() -> None:
     assert vqvae.decode(torch.zeros(1, 8, dtype=torch.long)).max() > 2
 
 
-def test_bad_codes_and_levels_are_told_in_one_sentence() -> None:
+def test_bad_codes_and_levels_are_reported_in_one_sentence() -> None:
     vqvae = vqvae_of()
     with pytest.raises(ValueError, match="There is no level 3; this VQ-VAE has levels 0 to 2"):
         vqvae.decode(torch.zeros(1, 8, dtype=torch.long), level=3)
@@ -192,7 +192,7 @@ def test_bad_codes_and_levels_are_told_in_one_sentence() -> None:
 # Training --------------------------------------------------------------------------------------------------------
 
 
-def test_the_pass_gives_the_codes_and_audio_of_encode_and_decode() -> None:
+def test_forward_has_the_codes_and_audio_of_encode_and_decode() -> None:
     vqvae, audio = new_vqvae(), noise(2048)
     output = vqvae(audio)
     assert output.codes is not None
@@ -240,7 +240,7 @@ def test_the_gradient_reaches_every_encoder_through_the_quantiser() -> None:
         assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in encoder.parameters())
 
 
-def test_an_optimiser_leaves_the_codebooks_alone_and_training_moves_them() -> None:
+def test_codebooks_are_changed_by_training_but_not_by_the_optimizer() -> None:
     vqvae = new_vqvae()
     books = [quantizer.codebook.clone() for quantizer in vqvae.quantizers]
     optimizer = torch.optim.AdamW(vqvae.parameters(), lr=0.1, weight_decay=0.5)
@@ -256,7 +256,7 @@ def test_an_optimiser_leaves_the_codebooks_alone_and_training_moves_them() -> No
     )
 
 
-def test_a_new_model_takes_its_first_codebooks_from_its_first_batch() -> None:
+def test_the_first_batch_initialises_the_codebooks() -> None:
     torch.manual_seed(0)
     vqvae = JukeboxVQVAE(new_vqvae().config).train()
     assert not any(quantizer.initialized or quantizer.codebook.any() for quantizer in vqvae.quantizers)
@@ -266,7 +266,7 @@ def test_a_new_model_takes_its_first_codebooks_from_its_first_batch() -> None:
     assert all(len(codes.unique()) > 3 for codes in output.codes)
 
 
-def test_initial_weights_are_pytorchs_own() -> None:
+def test_the_vqvae_has_pytorchs_initialisation() -> None:
     torch.manual_seed(0)
     vqvae = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("small_vqvae"))
     conv = vqvae.encoders[0].stages[0].stacks[0][0].conv1
@@ -280,7 +280,7 @@ def test_initial_weights_are_pytorchs_own() -> None:
 
 
 @each_config
-def test_saved_and_loaded_a_vqvae_is_the_same_and_trains_on(name: str, tmp_path: Path) -> None:
+def test_a_saved_vqvae_loads_unchanged_and_can_be_trained_further(name: str, tmp_path: Path) -> None:
     vqvae = new_vqvae(name).train()
     vqvae(noise(2048))
     vqvae.save_pretrained(tmp_path)
@@ -291,13 +291,13 @@ def test_saved_and_loaded_a_vqvae_is_the_same_and_trains_on(name: str, tmp_path:
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) and ours[key].dtype == theirs[key].dtype for key in ours)
     for model in (vqvae, loaded.train()):
-        torch.manual_seed(0)  # restarts are drawn
+        torch.manual_seed(0)  # restarts are random
         model(noise(2048, seed=1))
     assert all(torch.equal(tensor, loaded.state_dict()[key]) for key, tensor in vqvae.state_dict().items())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_loaded_in_half_precision_it_stays_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_vqvae_loaded_in_half_precision_stays_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
     vqvae, audio = new_vqvae(), noise(512)
     vqvae.save_pretrained(tmp_path)
     loaded = JukeboxVQVAE.from_pretrained(tmp_path, dtype=dtype)

@@ -1,4 +1,4 @@
-"""What a call asks for is checked before the model does anything: lengths, numbers, labels, seeds and codes."""
+"""Arguments of a call are checked before the model is used: lengths, numbers, labels, seeds and codes."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,7 @@ import soundfile
 import torch
 from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline, JukeboxRun
-from hf_jukebox.runs.song_requests import SongRequest
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SongRequest, pick_candidate
 
 SHORT: dict[str, Any] = {"audio_length_in_s": codes_in_s(4), "levels": 2}
 
@@ -35,7 +34,7 @@ def songs(tmp_path: Path) -> list[Path]:
 
 
 def refuse(pipe: JukeboxPipeline, message: str, **arguments: Any) -> None:
-    """The sentence comes before anything is drawn or encoded."""
+    """Check that a call is refused in one sentence before anything is sampled or encoded."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("encode", "decode"):
             patch.setattr(pipe.vqvae, name, lambda *args, **kwargs: pytest.fail("the model was run"))
@@ -57,7 +56,7 @@ def test_a_piece_lies_within_its_song(labelled: JukeboxPipeline, pipe: JukeboxPi
 
 
 def test_a_batch_of_songs_is_checked_song_by_song(labelled: JukeboxPipeline, tmp_path: Path) -> None:
-    """All are drawn to the length of the longest, but only what is kept of each has to lie within its song."""
+    """Check that only the kept part of a song must lie within it, though all are sampled to the longest length."""
     short = SongRequest("short", seconds=codes_in_s(10), total_seconds=1.0, seed=1)
     long = SongRequest("long", seconds=codes_in_s(400), seed=2)
     labelled.sample_songs([short, long], tmp_path / "run", levels=2, hop_fraction=1.0)
@@ -93,7 +92,7 @@ def test_huge_lengths_are_refused(pipe: JukeboxPipeline, labelled: JukeboxPipeli
         *("temperature", "top_k", "top_p", "hop_fraction", "num_waveforms_per_prompt", "max_batch_size", "levels"),
     ],
 )
-def test_what_is_no_usable_number_is_refused(labelled: JukeboxPipeline, name: str, value: Any) -> None:
+def test_unusable_numbers_are_refused(labelled: JukeboxPipeline, name: str, value: Any) -> None:
     audio = {"audio": (noise_audio(1.0), RATE)} if name == "prompt_length_in_s" else {}
     refuse(labelled, f"{name}|total_length|no prior|empty list", **audio, **{name: value})
 
@@ -120,7 +119,7 @@ def test_a_prompt_length_of_less_than_a_code_is_refused_by_its_name(pipe: Jukebo
 # Seeds ---------------------------------------------------------------------------------------------------------------
 
 
-def test_a_number_is_a_seed(pipe: JukeboxPipeline) -> None:
+def test_a_number_as_generator_is_a_seed(pipe: JukeboxPipeline) -> None:
     options = SHORT | {"num_waveforms_per_prompt": 2}
 
     def codes(generator: Any) -> list[list[int]]:
@@ -144,27 +143,23 @@ def warnings_of(pipe: JukeboxPipeline, **arguments: Any) -> list[str]:
     return [str(each.message) for each in record]
 
 
-def test_labels_that_a_model_cannot_use_are_said_in_one_warning(
-    pipe: JukeboxPipeline, labelled: JukeboxPipeline
-) -> None:
+def test_labels_that_a_model_cannot_use_give_one_warning(pipe: JukeboxPipeline, labelled: JukeboxPipeline) -> None:
     (every,) = warnings_of(pipe, artist="night bus", genre="rock", lyrics="la")
     assert every == "artist, genre, lyrics are ignored: no prior that is sampled from has labels."
     (some,) = warnings_of(labelled, artist=["night bus", None])
-    assert some == "artist cannot be used at levels 1, 0, for want of labels there."
+    assert some == "artist cannot be used at levels 1, 0 (no labels there)."
     (lyrics,) = warnings_of(labelled, lyrics="la", levels=2)
-    assert lyrics == "This model reads no lyrics; those given are ignored."
+    assert lyrics == "This model does not use lyrics; ignoring the lyrics given."
 
 
-def test_labels_that_are_used_are_taken_without_a_word(
-    labelled: JukeboxPipeline, recwarn: pytest.WarningsRecorder
-) -> None:
+def test_labels_that_are_used_give_no_warning(labelled: JukeboxPipeline, recwarn: pytest.WarningsRecorder) -> None:
     labelled(**SHORT, artist="night bus", genre="")
     labelled(**SHORT, artist=None, lyrics="")
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("name", ["artist", "genre", "lyrics"])
-def test_labels_are_text(labelled: JukeboxPipeline, name: str) -> None:
+def test_labels_must_be_text(labelled: JukeboxPipeline, name: str) -> None:
     for wrong in (5, b"night bus", ["night bus", 5]):
         refuse(labelled, f"{name} must be text or None", **{name: wrong})
 
@@ -181,7 +176,7 @@ def test_every_prompt_is_named_in_the_record_and_on_the_page(
     assert names == ["drums.wav", "drums.wav", "bass.wav", "bass.wav"]
     page = (run / "index.html").read_text()
     assert page.count("drums.wav") == page.count("bass.wav") == 2
-    JukeboxRun.open(run).pick(2)
+    pick_candidate(run, 2)
     pipe.continue_run(run, codes_in_s(6))
     assert [song.prompt for song in JukeboxRun.open(run).request.songs] == ["bass.wav"]
     page = (run / "index.html").read_text()
@@ -229,19 +224,19 @@ def test_stereo_samples_are_not_taken_for_two_songs(pipe: JukeboxPipeline) -> No
 @pytest.mark.parametrize(
     ("codes", "message"),
     [
-        (torch.zeros(1, 4).long(), "a list with one tensor or None a level"),
-        ("codes.pt", "a list with one tensor or None a level"),
+        (torch.zeros(1, 4).long(), "a list with one tensor or None per level"),
+        ("codes.pt", "a list with one tensor or None per level"),
         ([None, None, [1, 2, 3]], "integers"),
         ([None, None, torch.zeros(1, 4)], "integers"),
         ([None, None, torch.zeros(1, 4).bool()], "integers"),
         ([], "3 levels"),
     ],
 )
-def test_codes_that_are_none_are_refused(pipe: JukeboxPipeline, codes: Any, message: str) -> None:
+def test_malformed_codes_are_refused(pipe: JukeboxPipeline, codes: Any, message: str) -> None:
     refuse(pipe, message, codes=codes)
 
 
-def test_codes_of_numpy_are_taken(pipe: JukeboxPipeline) -> None:
+def test_codes_may_be_numpy_arrays(pipe: JukeboxPipeline) -> None:
     top = np.array([[1, 2, 3]])
     out = pipe(codes=[None, None, top], levels=(2,), audio_length_in_s=codes_in_s(4))
     assert out.codes[2][:, :3].tolist() == top.tolist()
@@ -267,7 +262,7 @@ def test_a_tilde_is_the_home_folder_everywhere(
     monkeypatch.chdir(here)
     out = pipe("~/drums.wav", **SHORT, output_dir="~/run")
     pipe.continue_run("~/run", codes_in_s(6))
-    pipe.resume("~/run")
+    pipe.resume_run("~/run")
     pipe.sample_songs([SongRequest("a", prompt="~/drums.wav", seconds=codes_in_s(4))], "~/songs", levels=2)
     assert [path.is_relative_to(home) for path in out.save("~/saved")] == [True]
     pipe.save_pretrained("~/model")

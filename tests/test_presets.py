@@ -33,7 +33,7 @@ def test_the_released_priors_have_the_published_sizes(name: str, parameters: int
     assert round(parameters, -7) == published
 
 
-def test_the_released_vqvae() -> None:
+def test_the_released_vqvae_has_the_published_sizes() -> None:
     vqvae = vqvae_on_meta("5b")
     assert vqvae.num_parameters() == 1_485_763
     assert [tuple(quantizer.codebook.shape) for quantizer in vqvae.quantizers] == [(2048, 64)] * 3
@@ -52,7 +52,7 @@ def test_every_vqvae_can_be_built(name: str) -> None:
     assert vqvae_on_meta(name).config.num_levels in (2, 3)
 
 
-def test_the_windows_of_the_released_priors() -> None:
+def test_the_released_priors_have_the_published_windows() -> None:
     windows = {
         "upsampler_level_0": 65536,
         "upsampler_level_1": 262144,
@@ -63,7 +63,7 @@ def test_the_windows_of_the_released_priors() -> None:
     assert {name: JukeboxPriorConfig.from_preset(name).window_length for name in windows} == windows
 
 
-def test_the_priors_of_a_system_fit_its_vqvae() -> None:
+def test_the_released_priors_fit_their_vqvae() -> None:
     systems = {
         "5b": ["upsampler_level_0", "upsampler_level_1", "prior_5b"],
         "small_vqvae": ["small_upsampler", "small_prior"],
@@ -94,7 +94,7 @@ def test_settings_of_a_preset_can_be_overridden() -> None:
 
 
 @pytest.mark.parametrize(("config", "name"), [(JukeboxPriorConfig, "prior_5b"), (JukeboxVQVAEConfig, "small_vqvae")])
-def test_an_unknown_preset_is_told_with_those_there_are(
+def test_an_unknown_preset_is_an_error_that_lists_the_presets(
     config: type[JukeboxPriorConfig] | type[JukeboxVQVAEConfig], name: str
 ) -> None:
     with pytest.raises(ValueError, match=f"There is no preset 'nonsense'; choose one of .*{name}"):

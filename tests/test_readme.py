@@ -1,4 +1,4 @@
-"""What the README promises: its commands are the ones that are run, its tree is the one that is there."""
+"""The README and the pages in docs/: their commands, their tree of files and their links."""
 
 import re
 from pathlib import Path
@@ -29,8 +29,13 @@ def test_the_commands_install_versions_that_setup_allows():
     assert outside == []
 
 
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+
+
 def test_the_tree_names_every_source_file():
-    (tree,) = re.findall(r"^    src/hf_jukebox/\n((?: {6}.*\n)+)", README, re.MULTILINE)
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    (tree,) = re.findall(r"^    src/hf_jukebox/\n((?: {6}.*\n)+)", page, re.MULTILINE)
     listed, folders = set(), []
     for line in tree.splitlines():
         name = line.split()[0]
@@ -39,7 +44,7 @@ def test_the_tree_names_every_source_file():
         if name.endswith(".py"):
             listed.add("".join(folders) + name)
     source = ROOT / "src/hf_jukebox"
-    # A folder's own line stands for its __init__.py.
+    # The line of a folder stands for its __init__.py.
     files = {
         str(path.relative_to(source))
         for path in source.rglob("*.py")

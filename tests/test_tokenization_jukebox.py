@@ -1,4 +1,4 @@
-"""Label rows against the golden files, and what users may do with the tokenizer."""
+"""Label rows against the golden files, and the tokenizer's public methods."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CLIP = {"level": 0, "total_length": 100 * RATE, "window_length": 4 * RATE}
 
 
 def golden_request(level: int, start: int) -> dict[str, Any]:
-    """The two golden songs in the window that starts at a code."""
+    """Return the arguments for the two golden songs in the window that starts at a code."""
     columns = {name: [song[name] for song in SONGS] for name in SONGS[0]}
     columns["offset"] = [offset + start * HOP_LENGTHS[level] for offset in columns["offset"]]
     return columns | {"level": level, "window_length": N_CTX * HOP_LENGTHS[level]}
@@ -57,18 +57,18 @@ def golden_tokenizer(prior: str) -> JukeboxTokenizer:
 
 @pytest.fixture
 def tokenizer() -> JukeboxTokenizer:
-    """Three labelled levels as a mixed system has them, with a Cyrillic alphabet on top."""
+    """Three labelled levels with different rules, with a Cyrillic alphabet at the top."""
     below = LevelVocabulary("v2", {"unknown": 0, "the_winstons": 1, "n_w_a": 2}, {"soul": 1, "funk": 2}, genre_words=3)
     top = LevelVocabulary("v3", {"unknown": 0, "the winstons": 1, "céline dion": 1}, {"deep house": 4}, "абв ё\n", 1, 4)
     plain = LevelVocabulary("v3", {"the winstons": 1}, {"soul": 1}, ALPHABET_V3, 1, 6)
     return JukeboxTokenizer({2: top, 1: below, 0: plain}, sampling_rate=RATE)
 
 
-@pytest.mark.filterwarnings("ignore:Level 2 does not know")
-@pytest.mark.filterwarnings("ignore:This model reads no lyrics")
+@pytest.mark.filterwarnings("ignore:Level 2 has no")
+@pytest.mark.filterwarnings("ignore:This model does not use lyrics")
 @pytest.mark.parametrize("prior", PRIORS)
 @pytest.mark.parametrize("start", [0, 16])
-def test_golden_label_rows(prior: str, start: int) -> None:
+def test_label_rows_equal_the_golden_ones(prior: str, start: int) -> None:
     level = PRIORS[prior][1]
     labels = golden_tokenizer(prior)(**golden_request(level, start))["labels"]
     expected = load_file(GOLDEN / f"{prior}_expected.safetensors")[f"y_{start}"]
@@ -76,10 +76,10 @@ def test_golden_label_rows(prior: str, start: int) -> None:
     assert torch.equal(labels, expected.long())
 
 
-@pytest.mark.filterwarnings("ignore:Level 2 does not know")
-@pytest.mark.filterwarnings("ignore:This model reads no lyrics")
+@pytest.mark.filterwarnings("ignore:Level 2 has no")
+@pytest.mark.filterwarnings("ignore:This model does not use lyrics")
 @pytest.mark.parametrize("prior", PRIORS)
-def test_golden_lyrics_and_names(prior: str) -> None:
+def test_lyrics_and_names_equal_the_golden_ones(prior: str) -> None:
     level = PRIORS[prior][1]
     tokenizer = golden_tokenizer(prior)
     # the published code cleans the lyrics of a level that reads none as well
@@ -96,7 +96,7 @@ def test_golden_lyrics_and_names(prior: str) -> None:
 
 
 @pytest.mark.parametrize("prior", [name for name in EXPECTED if "lyric_indices_half" in EXPECTED[name]])
-def test_golden_lyric_indices(prior: str) -> None:
+def test_lyric_indices_equal_the_golden_ones(prior: str) -> None:
     tokenizer = golden_tokenizer(prior)
     assert tokenizer.lyric_indices(**golden_request(2, 16)).tolist() == EXPECTED[prior]["lyric_indices_half"]
 
@@ -123,7 +123,7 @@ def test_from_ids_names_what_is_wrong(tmp_path: Path) -> None:
         JukeboxTokenizer.from_ids(tmp_path, "1b_lyrics")
 
 
-def test_single_values_stand_for_every_song(tokenizer: JukeboxTokenizer) -> None:
+def test_single_values_apply_to_every_song(tokenizer: JukeboxTokenizer) -> None:
     labels = tokenizer(artist=["The Winstons", None], genre="soul", lyrics="abc", offset=[0, 500], **CLIP)["labels"]
     assert labels.tolist() == [
         [100000, 0, 4000, 1, 1, 0, 0, 0, 27, 28, 29],
@@ -152,12 +152,14 @@ def test_single_values_stand_for_every_song(tokenizer: JukeboxTokenizer) -> None
         ({"total_length": 10**30}, "total_length is too large"),
     ],
 )
-def test_bad_requests_get_one_clear_sentence(tokenizer: JukeboxTokenizer, change: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused_in_one_sentence(
+    tokenizer: JukeboxTokenizer, change: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         tokenizer(**(CLIP | change))
 
 
-def test_a_window_may_reach_beyond_its_song_where_the_caller_says_so(tokenizer: JukeboxTokenizer) -> None:
+def test_a_window_may_end_after_its_song(tokenizer: JukeboxTokenizer) -> None:
     beyond = CLIP | {"total_length": 1000, "lyrics": "abc", "allow_beyond": True}
     assert tokenizer(**beyond)["labels"][0, :3].tolist() == [1000, 0, 4000]
     assert tokenizer.lyric_indices(**beyond).shape == (1, 6)
@@ -166,7 +168,7 @@ def test_a_window_may_reach_beyond_its_song_where_the_caller_says_so(tokenizer: 
 
 
 def test_unknown_names_warn_once_with_the_closest(tokenizer: JukeboxTokenizer) -> None:
-    with pytest.warns(UserWarning, match=r"artist 'The Winston' .* unknown; the closest are 'the winstons'") as caught:
+    with pytest.warns(UserWarning, match="artist 'The Winston' .*; the closest names are 'the winstons'") as caught:
         labels = tokenizer(artist=["The Winston", "The Winstons"], genre="soul", **CLIP)["labels"]
     assert labels[:, 3].tolist() == [0, 1]
     assert len(caught) == 1 and caught[0].filename == __file__
@@ -175,7 +177,7 @@ def test_unknown_names_warn_once_with_the_closest(tokenizer: JukeboxTokenizer) -
         tokenizer(artist="The Winston", genre="soul", **CLIP)
         tokenizer(artist="The Winston", genre="soul", **(CLIP | {"level": 1}))
         tokenizer(artist=["", None, "Unknown"], genre=["", None, "unknown"], **CLIP)
-    with pytest.warns(UserWarning, match="genre 'polka' .* no known name is close") as caught:
+    with pytest.warns(UserWarning, match="genre 'polka' .* no name is close to it") as caught:
         tokenizer(genre="soul polka", **(CLIP | {"level": 1}))
     assert len(caught) == 1 and caught[0].filename == __file__
     with pytest.warns(UserWarning, match="The Winston"):  # another tokenizer tells its own user
@@ -183,12 +185,10 @@ def test_unknown_names_warn_once_with_the_closest(tokenizer: JukeboxTokenizer) -
 
 
 @pytest.mark.parametrize("name", ["米津玄師", "!!!"])
-def test_a_name_of_which_the_rules_leave_nothing_warns_as_an_unknown_one(
-    tokenizer: JukeboxTokenizer, name: str
-) -> None:
+def test_a_name_that_is_empty_by_the_rules_is_unknown_with_a_warning(tokenizer: JukeboxTokenizer, name: str) -> None:
     request = CLIP | {"level": 1}
     for kind in ("artist", "genre"):
-        with pytest.warns(UserWarning, match=f"Level 1 does not know the {kind} '{name}' .* a-z and 0-9") as caught:
+        with pytest.warns(UserWarning, match=f"Level 1 has no {kind} '{name}' .* a-z and 0-9") as caught:
             labels = tokenizer(**{kind: name}, **request)["labels"]
         assert labels[0, 3:].tolist() == [0, 0, -1, -1]
         assert len(caught) == 1 and caught[0].filename == __file__
@@ -200,7 +200,7 @@ def test_a_name_of_which_the_rules_leave_nothing_warns_as_an_unknown_one(
     assert named(artist="!!!", genre="soul", **request)["labels"][0, 3] == 7
 
 
-def test_spaces_case_and_composition_make_no_other_name(tokenizer: JukeboxTokenizer) -> None:
+def test_spaces_case_and_composition_do_not_change_a_name(tokenizer: JukeboxTokenizer) -> None:
     ways = ["céline dion", " Céline  Dion ", unicodedata.normalize("NFD", "CÉLINE DION"), "\ufeffCéline\u00a0Dion"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -209,24 +209,24 @@ def test_spaces_case_and_composition_make_no_other_name(tokenizer: JukeboxTokeni
 
 
 def test_lyrics_with_odd_stamps_are_read_as_text_with_one_warning(tokenizer: JukeboxTokenizer) -> None:
-    with pytest.warns(UserWarning, match=r"read as text without times, '\[00;01\]' included") as caught:
+    with pytest.warns(UserWarning, match=r"read as text without times, including '\[00;01\]'") as caught:
         tokenizer(lyrics="[00;01]la\n[00;02]la", **CLIP)
         tokenizer(lyrics="[00;01]la\n[00;02]la", **CLIP)
     assert len(caught) == 1
 
 
-def test_v2_genres_are_words_and_too_many_are_cut_with_a_warning(tokenizer: JukeboxTokenizer) -> None:
+def test_v2_genres_are_words_and_extra_words_are_ignored_with_a_warning(tokenizer: JukeboxTokenizer) -> None:
     request = CLIP | {"level": 1}
     assert tokenizer(genre="Soul-Funk", **request)["labels"][0, 4:].tolist() == [1, 2, -1]
     assert tokenizer(genre="", **request)["labels"][0, 4:].tolist() == [0, -1, -1]
-    with pytest.warns(UserWarning, match="reads 3 words of a genre: 'Funk Soul/Funk & Soul' is read without 'soul'"):
+    with pytest.warns(UserWarning, match="uses 3 words per genre; ignoring 'soul' of 'Funk Soul/Funk & Soul'"):
         labels = tokenizer(genre="Funk Soul/Funk & Soul", **request)["labels"]
     assert labels[0, 4:].tolist() == [2, 1, 2]
 
 
 def test_lyrics_for_a_model_without_lyrics_warn_once(tokenizer: JukeboxTokenizer) -> None:
     silent = JukeboxTokenizer({1: tokenizer.vocabularies[1]})
-    with pytest.warns(UserWarning, match="reads no lyrics") as caught:
+    with pytest.warns(UserWarning, match="does not use lyrics") as caught:
         silent(lyrics="abc", **(CLIP | {"level": 1}))
         silent(lyrics="abc", **(CLIP | {"level": 1}))
     assert len(caught) == 1
@@ -235,7 +235,7 @@ def test_lyrics_for_a_model_without_lyrics_warn_once(tokenizer: JukeboxTokenizer
         tokenizer(lyrics="abc", **(CLIP | {"level": 1}))  # here the top level reads them
 
 
-def test_any_alphabet(tokenizer: JukeboxTokenizer) -> None:
+def test_lyrics_in_any_alphabet_are_kept(tokenizer: JukeboxTokenizer) -> None:
     request = CLIP | {"level": 2}
     labels = tokenizer(lyrics="Ба ё", **request)["labels"]
     assert tokenizer.clean_lyrics("Ба ё", level=2) == "а ё"
@@ -243,7 +243,7 @@ def test_any_alphabet(tokenizer: JukeboxTokenizer) -> None:
     assert tokenizer.decode(labels[0], level=2).lyrics == "а ё"
 
 
-def test_timed_lyrics_show_what_is_sung_in_the_window(tokenizer: JukeboxTokenizer) -> None:
+def test_timed_lyrics_give_the_characters_sung_in_the_window(tokenizer: JukeboxTokenizer) -> None:
     lyrics = "[00:00.00]abcdefghi\n[00:10.00]jklmnopqr\n[00:20.00]"
     request = CLIP | {"offset": [0, 13 * RATE, 80 * RATE]}
     labels = tokenizer(lyrics=lyrics, **request)["labels"]
@@ -264,16 +264,16 @@ def test_decoding_joins_the_names_of_an_id(tokenizer: JukeboxTokenizer) -> None:
     assert (decoded.artist, decoded.genre, decoded.lyrics) == ("céline dion_the winstons", "deep house", "аб")
     assert (decoded.total_length, decoded.offset, decoded.window_length) == (9, 8, 7)
     assert tokenizer.decode([9, 8, 7, 5, 0, 2, -1], level=1).artist == "#5"  # an id that no name has
-    with pytest.raises(ValueError, match="row of level 1 holds 7 numbers, not 5"):
+    with pytest.raises(ValueError, match="row of level 1 has 7 numbers, not 5"):
         tokenizer.decode([9, 8, 7, 5, 0], level=1)
 
 
-def test_known_names_are_listed(tokenizer: JukeboxTokenizer) -> None:
+def test_names_of_a_level_are_listed(tokenizer: JukeboxTokenizer) -> None:
     assert tokenizer.artists(1) == ["n_w_a", "the_winstons", "unknown"]
     assert tokenizer.genres(2) == ["deep house"]
 
 
-def test_saving_keeps_everything(tokenizer: JukeboxTokenizer, tmp_path: Path) -> None:
+def test_a_saved_tokenizer_loads_unchanged(tokenizer: JukeboxTokenizer, tmp_path: Path) -> None:
     kept = JukeboxTokenizer(tokenizer.vocabularies, sampling_rate=22050, note="mine")
     kept.save_pretrained(tmp_path)
     assert {"artists.json", "genres.json", "lyrics.json"} <= {path.name for path in tmp_path.iterdir()}

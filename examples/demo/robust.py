@@ -1,4 +1,4 @@
-"""Training that prepares a prior for its own mistakes."""
+"""Training of a prior on corrupted windows, so that it recovers from its own mistakes."""
 
 import math
 from typing import Any
@@ -14,11 +14,10 @@ _NEAR = 6  # codes
 
 
 class RobustPrior(JukeboxPrior):
-    """A prior that is trained on windows of which it sees some codes wrong, and predicts the right ones.
+    """Prior trained to predict the right codes from windows in which some are wrong.
 
-    Trained on right codes alone, a small prior keeps time by the last few of them, and loses the beat as soon as it has
-    drawn some that are a little off. With wrong ones among them it learns to ask the position and what lies further
-    back.
+    Trained on right codes only, a small prior keeps time by the last few of them, and loses the beat as soon as it has
+    sampled some that are slightly off. With wrong codes among them it learns to use the position and earlier context.
     """
 
     def forward(
@@ -30,15 +29,15 @@ class RobustPrior(JukeboxPrior):
     ) -> JukeboxPriorOutput:
         if not self.training:
             return super().forward(codes, upper_codes, labels, **options)
-        output = super().forward(disturbed(codes), upper_codes, labels, **options)
+        output = super().forward(corrupt(codes), upper_codes, labels, **options)
         output.loss = F.cross_entropy(output.logits.flatten(0, 1).float(), codes.flatten()) / math.log(2)
         return output
 
 
-def disturbed(codes: torch.Tensor) -> torch.Tensor:
-    """Windows `[B, T]` with up to 60 % of their codes replaced by others of the same window, from nearby or anywhere.
+def corrupt(codes: torch.Tensor) -> torch.Tensor:
+    """Replace up to 60 % of the codes of windows `[B, T]` by others of the same window, from nearby or anywhere.
 
-    In three of five windows all is right up to a random place, as after a prompt.
+    In three of five windows all codes up to a random position stay right, as after a prompt.
     """
     batch, length = codes.shape
     position = torch.arange(length)[None]

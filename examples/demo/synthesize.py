@@ -1,4 +1,4 @@
-"""Write pieces of synthesised music: the data that the demo model was trained on.
+"""Write pieces of synthesised music, the training data of the demo model.
 
     python examples/demo/synthesize.py --output data/demo --songs 200
 
@@ -17,7 +17,7 @@ import soundfile
 import typer
 from synth import Song, synthesize_song
 
-HELD_OUT_SEED = 1_000_000  # seeds from here on are never trained on: prompts and tests use them
+HELD_OUT_SEED = 1_000_000  # seeds from here on are held out for prompts and tests
 
 __all__ = ["HELD_OUT_SEED", "Song", "synthesize_song", "write_songs"]
 
@@ -25,7 +25,7 @@ __all__ = ["HELD_OUT_SEED", "Song", "synthesize_song", "write_songs"]
 def write_songs(
     output: str | os.PathLike[str], songs: int, seconds: float, seed: int, sampling_rate: int, suffix: str = "flac"
 ) -> None:
-    """Write pieces of the seeds `seed`, `seed + 1`, ... and, when all of them are there, metadata.csv."""
+    """Write pieces of the seeds `seed`, `seed + 1`, ... and, once all of them are complete, metadata.csv."""
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -44,7 +44,7 @@ def write_songs(
 
 def main(
     output: Annotated[Path, typer.Option(help="Folder for the pieces and metadata.csv.")],
-    songs: Annotated[int, typer.Option(min=1, help="How many pieces.")] = 100,
+    songs: Annotated[int, typer.Option(min=1, help="Number of pieces.")] = 100,
     seconds: Annotated[float, typer.Option(min=1.0, help="Length of a piece.")] = 24.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the first piece; the next ones count up.")] = 0,
     sampling_rate: Annotated[int, typer.Option(min=16000, help="In Hz.")] = 22050,

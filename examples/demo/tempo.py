@@ -1,4 +1,4 @@
-"""Tempo of a recording with a steady beat, numpy only."""
+"""Tempo of a recording with a steady beat, using numpy only."""
 
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ _TYPICAL_BPM = 110.0
 
 
 def onset_strength(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
-    """How much begins, [frames] at 100 a second: the sum over 24 bands of every rise of the log magnitude."""
+    """Return the onset strength `[frames]`, 100 per second: the sum over 24 bands of rises of the log magnitude."""
     window = 2 ** round(np.log2(0.046 * sampling_rate))
     hop = sampling_rate / _FRAMES_PER_S
     starts = np.round(np.arange(0, len(audio) - window, hop)).astype(int)
@@ -25,10 +25,10 @@ def onset_strength(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
 
 
 def estimate_tempo(audio: np.ndarray, sampling_rate: int) -> float:
-    """Beats per minute of `audio` [T], between 60 and 180.
+    """Estimate the beats per minute of `audio` `[T]`, between 60 and 180.
 
-    A tempo is as good as the onset strength's autocorrelation at its beat and the beat's multiples up to a bar, with a
-    mild preference for tempi near 110 bpm: what remains open is the octave (half or double tempo), as for listeners.
+    A tempo is scored by the autocorrelation of the onset strength at its beat and the beat's multiples up to a bar,
+    with a mild preference for tempi near 110 bpm. The octave (half or double tempo) remains ambiguous.
 
     Raises:
         ValueError: if the audio is not [T], shorter than 2 s, or has no onsets.
@@ -46,7 +46,7 @@ def estimate_tempo(audio: np.ndarray, sampling_rate: int) -> float:
     )  # unbiased: fewer pairs at longer lags
 
     tempi = np.geomspace(SLOWEST_BPM, FASTEST_BPM, 600)
-    beat = 60 / tempi * _FRAMES_PER_S  # frames a beat, [600]
+    beat = 60 / tempi * _FRAMES_PER_S  # frames per beat, [600]
     lags = beat[:, None] * np.arange(1, 5)
     inside = lags < 0.75 * len(strength)
     at_lags = np.interp(lags, np.arange(len(correlation)), correlation)

@@ -1,9 +1,9 @@
-"""Train a demo model: music is synthesised, the VQ-VAE and the priors are trained on it, and put together.
+"""Train a demo model: synthesise music, train the VQ-VAE and the priors on it, and assemble them.
 
     python examples/demo/train_demo.py --output runs/demo
 
-leaves the pipeline in runs/demo/model, with weights in half the bytes (float16; they are read as float32). What is
-already finished is not done again. docs/demo.md tells how long it takes and how good the result is.
+leaves the pipeline in runs/demo/model, with weights in half the bytes (float16; they are read as float32). Finished
+stages are skipped. docs/demo.md has its duration and the quality of the result.
 """
 
 import json
@@ -20,6 +20,8 @@ from synth.styles import STYLES
 from synthesize import write_songs
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE
+from hf_jukebox.hierarchy import Hierarchy
+from hf_jukebox.training.accelerator import make_accelerator
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.data import (
     CodeCache,
@@ -29,17 +31,17 @@ from hf_jukebox.training.data import (
     songs_of_folder,
     tables_from_songs,
 )
-from hf_jukebox.training.loop import Trainer, make_accelerator
-from hf_jukebox.training.prior import PriorTask
-from hf_jukebox.training.train_prior import PriorArguments, fitting_settings, train_prior
+from hf_jukebox.training.loop import Trainer
+from hf_jukebox.training.prior_arguments import PriorArguments
+from hf_jukebox.training.train_prior import PriorTask, train_prior
 from hf_jukebox.training.train_vqvae import VQVAEArguments, train_vqvae
 
 RATE = 22050
-# Share of the pieces by their length. A window of the top prior has 11.9 s: most windows begin where a piece does, as
-# those of a continued prompt; the longer pieces show what comes later, and longer timing labels.
+# Share of the pieces by their length. A window of the top prior is 11.9 s long: most windows start with a piece, like
+# those of a continued prompt; longer pieces train later positions and longer timing labels.
 LENGTHS_IN_S = {12: 0.9, 24: 0.08, 60: 0.02}
 
-VQVAE: dict[str, Any] = {  # hops 16, 64 and 256: 1378, 345 and 86 codes a second
+VQVAE: dict[str, Any] = {  # hops 16, 64 and 256: 1378, 345 and 86 codes per second
     "sampling_rate": RATE,
     "downs_t": [2, 2, 2],
     "strides_t": [4, 2, 2],
@@ -65,7 +67,7 @@ UPSAMPLER: dict[str, Any] = LABELS | {
     "conditioner_depth": 4,
     "conditioner_dilation_cycle": 4,
 }
-TOP: dict[str, Any] = LABELS | {  # dense attention: a bar has 150 codes or so, and has to be found again
+TOP: dict[str, Any] = LABELS | {  # dense attention: the previous bar is about 150 codes back, at no fixed row or column
     "n_ctx": 1024,
     "hidden_size": 256,
     "num_hidden_layers": 7,
@@ -84,7 +86,7 @@ LABEL_DROPOUT = 0.5  # a prompt without labels is the usual case
 
 @dataclass(frozen=True)
 class Stages:
-    """The folders of a run."""
+    """Folders of a run."""
 
     output: Path
 
@@ -104,14 +106,14 @@ class Stages:
         return self.output / f"prior_{level}"
 
     def settings(self, name: str, values: dict[str, Any]) -> str:
-        """A file with settings of a model, for `--model_config`."""
+        """Write a file with settings of a model, for `--model_config`."""
         path = self.output / f"{name}.json"
         path.write_text(json.dumps(values, indent=1))
         return str(path)
 
 
 def synthesize(stages: Stages, songs: int) -> None:
-    """Songs of several lengths, with consecutive seeds."""
+    """Write songs of several lengths, with consecutive seeds."""
     seed = 0
     for seconds, share in LENGTHS_IN_S.items():
         folder, count = stages.songs / f"{seconds}_s", max(1, round(share * songs))
@@ -124,9 +126,9 @@ def synthesize(stages: Stages, songs: int) -> None:
 
 
 def count_beats(prior: JukeboxPrior) -> None:
-    """Put waves into the position embedding of a new prior: a bar, half a bar, ... a 32nd note long, for every style.
+    """Add waves to the position embedding of a new prior: a bar, half a bar, ... a 32nd note long, for every style.
 
-    From noise alone, a run of this length does not learn where in a bar a position lies.
+    From noise alone, a run of this length does not learn the position within a bar.
     """
     position = torch.arange(prior.config.n_ctx)[:, None]
     bars = torch.tensor([STEPS * round(60 * RATE / (4 * 256 * style.bpm)) for style in STYLES.values()])  # in codes
@@ -136,9 +138,9 @@ def count_beats(prior: JukeboxPrior) -> None:
     prior.position_embedding.data += 0.15 * waves @ directions.T
 
 
-def begin_top_prior(vqvae: JukeboxVQVAE, codes: CodeCache) -> RobustPrior:
-    """The top prior as it is before training."""
-    config = JukeboxPriorConfig.from_preset("small_prior", **(fitting_settings(vqvae.config, TOP_LEVEL) | TOP))
+def init_top_prior(vqvae: JukeboxVQVAE, codes: CodeCache) -> RobustPrior:
+    """Make the top prior with its initial weights."""
+    config = JukeboxPriorConfig.from_preset("small_prior", **(Hierarchy.prior_settings(vqvae.config, TOP_LEVEL) | TOP))
     tables_from_songs([song.metadata for song in codes.songs], config).put_into(config)
     torch.manual_seed(0)
     prior = RobustPrior(config)
@@ -147,15 +149,15 @@ def begin_top_prior(vqvae: JukeboxVQVAE, codes: CodeCache) -> RobustPrior:
 
 
 def train_top_prior(vqvae: JukeboxVQVAE, codes: CodeCache, data: DataArguments, loop: LoopArguments) -> None:
-    """The parts of `train_prior`, with a prior that is taught otherwise."""
-    accelerator, prior = make_accelerator(loop), begin_top_prior(vqvae, codes)
+    """Do what `train_prior` does, with a `RobustPrior`."""
+    accelerator, prior = make_accelerator(loop), init_top_prior(vqvae, codes)
     windows = code_data(codes, data.prior_chunks(prior.config, vqvae.config, loop.seed), prior.config)
     task = PriorTask(prior.config, vqvae, LABEL_DROPOUT, None, loop.seed)
     Trainer(prior, task, windows, loop, accelerator).train()
 
 
 def schedule(output: Path, steps: int, **options: Any) -> LoopArguments:
-    """A loop that anneals over its second half, and goes on where it was stopped."""
+    """Return options of a loop that anneals over its second half, and resumes where it stopped."""
     return LoopArguments(
         output_dir=str(output),
         max_train_steps=steps,
@@ -170,7 +172,7 @@ def schedule(output: Path, steps: int, **options: Any) -> LoopArguments:
 
 
 def write_half_precision(pipeline: JukeboxPipeline, folder: Path) -> None:
-    """Save a pipeline with float16 weights under configs that say float32, so that they are computed with in that."""
+    """Save a pipeline with float16 weights under configs that say float32, which loads them as float32."""
     pipeline.save_pretrained(folder)
     for path in folder.glob("*/model.safetensors"):
         weights = {name: each.half() if each.is_floating_point() else each for name, each in load_file(path).items()}
@@ -193,7 +195,7 @@ def main(
         arguments = VQVAEArguments(chunk_length=8192, model_config=stages.settings("vqvae", VQVAE))
         loop = schedule(stages.vqvae, vqvae_steps, train_batch_size=8, learning_rate=1e-3, adam_weight_decay=0.0)
         train_vqvae(arguments, data, loop)
-        # The shipped weights are rounded: the priors shall learn the codes that these give.
+        # The shipped weights are rounded: the priors should learn the codes of the rounded VQ-VAE.
         JukeboxVQVAE.from_pretrained(stages.vqvae).half().float().save_pretrained(stages.vqvae)
     vqvae = JukeboxVQVAE.from_pretrained(stages.vqvae)
     codes = encode_songs(songs_of_folder(stages.songs), vqvae, stages.codes)

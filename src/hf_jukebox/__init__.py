@@ -1,4 +1,4 @@
-"""Jukebox as a Hugging Face-style library: music as codes, drawn level by level and decoded to a waveform.
+"""Jukebox as a Hugging Face-style library: music as codes, sampled level by level and decoded to a waveform.
 
 The public names are imported on first use, so that `import hf_jukebox` costs nothing.
 """
@@ -8,11 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .adapters import load_adapter, merge_adapters, set_adapters, unload_adapter
     from .configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+    from .convert.openai_codes import read_published_codes
     from .modeling_prior import JukeboxPrior
     from .modeling_vqvae import JukeboxVQVAE
     from .pipeline_jukebox import JukeboxPipeline
+    from .pipeline_output import JukeboxPipelineOutput
+    from .runs.actions import pick_candidate
     from .runs.folder import JukeboxRun
+    from .runs.song_requests import SongRequest, read_songs
+    from .sampler import SamplingProgress
+    from .sampling.lyric_alignment import LyricAlignment, align_lyrics
+    from .sampling.options import SamplingSettings
+    from .sampling.processes import device_of_process
+    from .sampling.single_prior import sample_codes, score_codes
+    from .sampling.window_labels import WindowLabels
     from .tokenization_jukebox import JukeboxTokenizer
 
 __version__ = "0.1.0"
@@ -20,35 +31,69 @@ __version__ = "0.1.0"
 __all__ = [
     "DEMO_MODEL",
     "JukeboxPipeline",
+    "JukeboxPipelineOutput",
     "JukeboxPrior",
     "JukeboxPriorConfig",
     "JukeboxRun",
     "JukeboxTokenizer",
     "JukeboxVQVAE",
     "JukeboxVQVAEConfig",
+    "LyricAlignment",
+    "SamplingProgress",
+    "SamplingSettings",
+    "SongRequest",
+    "WindowLabels",
+    "align_lyrics",
+    "device_of_process",
+    "load_adapter",
+    "merge_adapters",
+    "pick_candidate",
+    "read_published_codes",
+    "read_songs",
+    "sample_codes",
+    "score_codes",
+    "set_adapters",
+    "unload_adapter",
 ]
 
 DEMO_MODEL = str(Path(__file__).parent / "demo" / "model")
 """Folder of the demo model that is shipped with the package, for `JukeboxPipeline.from_pretrained`."""
 
-_MODULE_OF = {
+_MODULES = {
     "JukeboxPipeline": "pipeline_jukebox",
+    "JukeboxPipelineOutput": "pipeline_output",
     "JukeboxPrior": "modeling_prior",
     "JukeboxPriorConfig": "configuration_jukebox",
     "JukeboxRun": "runs.folder",
     "JukeboxTokenizer": "tokenization_jukebox",
     "JukeboxVQVAE": "modeling_vqvae",
     "JukeboxVQVAEConfig": "configuration_jukebox",
+    "LyricAlignment": "sampling.lyric_alignment",
+    "SamplingProgress": "sampler",
+    "SamplingSettings": "sampling.options",
+    "SongRequest": "runs.song_requests",
+    "WindowLabels": "sampling.window_labels",
+    "align_lyrics": "sampling.lyric_alignment",
+    "device_of_process": "sampling.processes",
+    "load_adapter": "adapters",
+    "merge_adapters": "adapters",
+    "pick_candidate": "runs.actions",
+    "read_published_codes": "convert.openai_codes",
+    "read_songs": "runs.song_requests",
+    "sample_codes": "sampling.single_prior",
+    "score_codes": "sampling.single_prior",
+    "set_adapters": "adapters",
+    "unload_adapter": "adapters",
 }
 
-# Hidden from type checkers: to them a module-level __getattr__ would mean that every name exists.
+# Hidden from type checkers, for which a module-level __getattr__ means that every name exists.
 if not TYPE_CHECKING:
 
-    def __getattr__(name: str) -> type:
+    def __getattr__(name: str) -> object:
         """Import the module that defines a public name when the name is first used (PEP 562)."""
-        if name not in _MODULE_OF:
+        if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+        value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
         globals()[name] = value
         return value
 

@@ -1,10 +1,10 @@
-"""The command `hf-jukebox`, also as `python -m hf_jukebox`."""
+"""Entry point of `hf-jukebox` and `python -m hf_jukebox`."""
 
 from .console.signals import handle_signals
 
 
 def main() -> None:
-    """Run the command line; from here on, before anything else is imported, Ctrl-C ends it with a line."""
+    """Run the command line; handle Ctrl-C first, so that it ends the slow imports with one line too."""
     handle_signals("hf-jukebox")
 
     from .cli.commands import main as run

@@ -1,4 +1,4 @@
-"""Memory that runs out, and what becomes of memory that is given back: on a CPU with glibc alone."""
+"""Out-of-memory errors, and control of how glibc treats freed memory on a CPU."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what tensors give back, for those of the next step of training.
+    """Keep freed memory in the process, for the tensors of the next training step.
 
-    It returns large pieces to the system, which gives them out again page by page, each cleared first. Settings from
-    the environment stay as they are.
+    By default the C library returns large blocks to the OS, which hands them back page by page, zeroed. Settings from
+    the environment are respected.
     """
     if not _is_glibc() or any(name.startswith(("MALLOC_", "GLIBC_")) for name in os.environ):
         return
     mallopt = ctypes.CDLL(None).mallopt
-    if mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25):  # older ones take no more
+    if mallopt(_M_MMAP_THRESHOLD, 2**30) or mallopt(_M_MMAP_THRESHOLD, 2**25):  # the limit of older versions
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def return_freed_memory() -> None:
-    """Have the C library return what tensors have given back to the system, between the parts of long work.
+    """Return freed memory to the OS, between the chunks of long work.
 
-    Of pieces that lie at round addresses, as those of tensors do, it cannot use all again for one of the same size: it
-    takes more and more.
+    Aligned blocks, such as tensors use, cannot be fully reused for blocks of the same size, so the heap would keep
+    growing.
     """
     if _is_glibc():
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,7 +1,7 @@
-"""What a configuration may say: the ranges of its numbers, and which settings of a file are read.
+"""Checks on a configuration: the ranges of its numbers, and the settings that are read from a file.
 
-A config.json may come from anybody. No model with numbers in these ranges takes long to describe, and none of its sizes
-overflows; whether its weights are there is for `weight_files` to say.
+A config.json may come from an untrusted source. Numbers in these ranges keep the size of a model from overflowing and
+its construction on the meta device fast; `loading.weight_files` compares it with the weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 from .files.text import read_json_object
 
 # The largest value of each setting; the smallest is 1 for a count and 0 for the others.
-MOST: Mapping[str, int] = {
+MAX_VALUES: Mapping[str, int] = {
     # both
     "sampling_rate": 2**20,
     "codebook_size": 2**20,
@@ -48,12 +48,12 @@ MOST: Mapping[str, int] = {
     "lyrics_num_attention_heads": 2**10,
     "lyrics_attention_blocks": 2**20,
 }
-_MOST_ENTRIES = 16  # levels of a VQ-VAE, strides of a conditioner
-_LONGEST_HOP = 2**24  # samples
-_MOST_DILATION = 2**24  # samples
-_MOST_BLOCKS = 2**12  # residual blocks of a model; a thousand take a tenth of a second to describe
-_MOST_FACTOR = 2**6
-_MOST_CHARACTERS = 2**16
+_MAX_ENTRIES = 16  # levels of a VQ-VAE, strides of a conditioner
+_MAX_HOP = 2**24  # samples
+_MAX_DILATION = 2**24  # samples
+_MAX_BLOCKS = 2**12  # residual blocks of a model; a thousand take a tenth of a second to construct
+_MAX_FACTOR = 2**6
+_MAX_CHARACTERS = 2**16
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -64,15 +64,15 @@ def check_counts(config: PreTrainedConfig, *names: str, least: int = 1) -> None:
         for each in value if isinstance(value, list) else [value]:
             if each < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
-            if each > MOST[name]:
-                raise ValueError(f"{name} must be at most {MOST[name]}, not {value}.")
+            if each > MAX_VALUES[name]:
+                raise ValueError(f"{name} must be at most {MAX_VALUES[name]}, not {value}.")
 
 
 def check_entries(config: PreTrainedConfig, *names: str) -> None:
     """Raise a ValueError for a list with more entries than any model has."""
     for name in names:
-        if len(getattr(config, name)) > _MOST_ENTRIES:
-            raise ValueError(f"{name} may have {_MOST_ENTRIES} entries at most, not {len(getattr(config, name))}.")
+        if len(getattr(config, name)) > _MAX_ENTRIES:
+            raise ValueError(f"{name} may have {_MAX_ENTRIES} entries at most, not {len(getattr(config, name))}.")
 
 
 def check_numbers(config: PreTrainedConfig, *names: str) -> None:
@@ -83,41 +83,41 @@ def check_numbers(config: PreTrainedConfig, *names: str) -> None:
 
 
 def check_factor(name: str, factor: float, width: int) -> None:
-    """Raise a ValueError for a factor that makes less than one channel of a width, or more than any model has."""
-    if not 0 < factor <= _MOST_FACTOR:  # NaN is not
-        raise ValueError(f"{name} must lie above 0 and be at most {_MOST_FACTOR}, not {factor}.")
+    """Raise a ValueError for a factor that leaves no channel of a width, or is larger than in any model."""
+    if not 0 < factor <= _MAX_FACTOR:  # NaN is not
+        raise ValueError(f"{name} must be above 0 and at most {_MAX_FACTOR}, not {factor}.")
     if int(factor * width) < 1:
         raise ValueError(f"{name}={factor} of a width of {width} leaves no channel; raise it.")
 
 
 def check_residual_stack(prefix: str, depth: int, growth_rate: int, cycle: int | None) -> None:
-    """Raise a ValueError for a stack of residual blocks that reaches too far; `prefix` begins the settings' names."""
+    """Raise a ValueError for a stack of residual blocks that dilates too far; `prefix` begins the settings' names."""
     if cycle is not None and cycle < 1:
         raise ValueError(f"{prefix}dilation_cycle must be at least 1, or null for none, not {cycle}.")
-    if growth_rate < 1 or growth_rate > _MOST_DILATION:
-        raise ValueError(f"{prefix}dilation_growth_rate must lie between 1 and {_MOST_DILATION}, not {growth_rate}.")
+    if growth_rate < 1 or growth_rate > _MAX_DILATION:
+        raise ValueError(f"{prefix}dilation_growth_rate must be between 1 and {_MAX_DILATION}, not {growth_rate}.")
     last = min(cycle or depth, depth) - 1
-    if last * math.log2(growth_rate) > math.log2(_MOST_DILATION):
+    if last * math.log2(growth_rate) > math.log2(_MAX_DILATION):
         raise ValueError(
-            f"{prefix}dilation_growth_rate={growth_rate} over {last + 1} blocks dilates by more than {_MOST_DILATION} "
+            f"{prefix}dilation_growth_rate={growth_rate} over {last + 1} blocks dilates by more than {_MAX_DILATION} "
             f"samples; set {prefix}dilation_cycle."
         )
 
 
 def check_blocks(prefix: str, blocks: int) -> None:
     """Raise a ValueError for a model of too many residual blocks."""
-    if blocks > _MOST_BLOCKS:
-        raise ValueError(f"{prefix}depth makes {blocks} residual blocks, but {_MOST_BLOCKS} are the most.")
+    if blocks > _MAX_BLOCKS:
+        raise ValueError(f"{prefix}depth makes {blocks} residual blocks; reduce it to at most {_MAX_BLOCKS} blocks.")
 
 
 def check_hop(strides: Sequence[int], downs: Sequence[int]) -> None:
     """Raise a ValueError for a top-level code of too many samples."""
-    if sum(down * math.log2(stride) for stride, down in zip(strides, downs, strict=True)) > math.log2(_LONGEST_HOP):
-        raise ValueError(f"downs_t={downs} with strides_t={strides} make a code of more than {_LONGEST_HOP} samples.")
+    if sum(down * math.log2(stride) for stride, down in zip(strides, downs, strict=True)) > math.log2(_MAX_HOP):
+        raise ValueError(f"downs_t={downs} with strides_t={strides} make codes of more than {_MAX_HOP} samples.")
 
 
 def check_table(name: str, table: dict[str, int] | None, rows: int) -> None:
-    """Raise a ValueError for a table of names with ids that are no rows."""
+    """Raise a ValueError for a table of names whose ids exceed the rows of an embedding."""
     if not table:
         return
     largest, smallest = max(table.values()), min(table.values())
@@ -129,19 +129,19 @@ def check_table(name: str, table: dict[str, int] | None, rows: int) -> None:
 
 def check_alphabet(alphabet: str) -> None:
     """Raise a ValueError for an alphabet that is too long."""
-    if len(alphabet) > _MOST_CHARACTERS:
-        raise ValueError(f"alphabet may have {_MOST_CHARACTERS} characters at most, not {len(alphabet)}.")
+    if len(alphabet) > _MAX_CHARACTERS:
+        raise ValueError(f"alphabet may have {_MAX_CHARACTERS} characters at most, not {len(alphabet)}.")
 
 
 def read_settings_file(path: str | os.PathLike[str], config_class: type[PreTrainedConfig]) -> dict[str, Any]:
-    """Read the settings of a config.json that a configuration of ours has.
+    """Read those settings of a config.json that `config_class` declares.
 
-    All others are left out: transformers would follow some of them to other files, to kernels of the Hub and to
-    attributes of the class.
+    All others are ignored: some make transformers load other files or kernels from the Hub, or set attributes of the
+    class.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no JSON object, or describes another model.
+        ValueError: the file is not a JSON object, or describes another model.
     """
     settings = read_json_object(path)
     found = settings.get("model_type", config_class.model_type)
@@ -154,14 +154,14 @@ def read_settings_file(path: str | os.PathLike[str], config_class: type[PreTrain
 
 
 def own_settings(settings: Mapping[str, Any], config_class: type[PreTrainedConfig]) -> dict[str, Any]:
-    """Keep those of the settings that a configuration of ours has.
+    """Return those of the settings that `config_class` declares.
 
     Raises:
-        ValueError: the dtype is none that our models have.
+        ValueError: the dtype is not one of our models'.
     """
     own = vars(config_class)["__annotations__"]
     kept = {name: value for name, value in settings.items() if name in own}
-    if settings.get("architectures") == [config_class.__name__.removesuffix("Config")]:  # as save_pretrained writes it
+    if settings.get("architectures") == [config_class.__name__.removesuffix("Config")]:  # written by save_pretrained
         kept["architectures"] = settings["architectures"]
     dtype = settings.get("dtype", settings.get("torch_dtype"))
     if dtype is not None:

@@ -1,6 +1,6 @@
 """Configurations of the VQ-VAE and of the priors."""
 
-# Without `from __future__ import annotations`: `strict` checks a value's type only where the annotation is no string.
+# Without `from __future__ import annotations`: `strict` checks types only where annotations are not strings.
 
 import math
 import os
@@ -24,6 +24,7 @@ from .configuration_checks import (
     read_settings_file,
 )
 from .layers.attention import ATTENTION_ORDERS, AttentionKind, attention_kinds
+from .layers.conditioning import LabelColumns
 from .presets import PRIOR_PRESETS, VQVAE_PRESETS
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
@@ -46,13 +47,13 @@ def _checked(cls: type[Config]) -> type[Config]:
 
 
 def _shortened(message: str, most: int = 400) -> str:
-    """A message without the middle of what it quotes: a stranger's value may be of any length."""
+    """Return a message without its middle if it is long: a quoted value may have any length."""
     half = most // 2
     return message if len(message) <= most else f"{message[:half]} ... {message[-half:]}"
 
 
 class _JukeboxConfig(PreTrainedConfig):
-    """A configuration that reads nothing from a file but its own settings."""
+    """A configuration that reads only its own settings from a file."""
 
     @classmethod
     def _dict_from_json_file(cls, json_file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -69,13 +70,13 @@ def _preset(table: dict[str, dict[str, Any]], name: str) -> dict[str, Any]:
 class JukeboxVQVAEConfig(_JukeboxConfig):
     r"""Configuration of [`JukeboxVQVAE`]; the defaults are the VQ-VAE released with the `5b` models.
 
-    All lists hold one entry a level, finest first.
+    All lists hold one entry per level, finest first.
 
     Args:
-        sampling_rate: Samples a second of the mono audio that is encoded.
-        downs_t: Number of strided convolutions that a level adds to the one below it.
+        sampling_rate: Samples per second of the mono audio.
+        downs_t: Strided convolutions that a level adds to the one below it.
         strides_t: Stride of each of these convolutions; even.
-        codebook_size: Number of codes of a level.
+        codebook_size: Codes per level.
         codebook_dim: Width of a codebook row, and of the encoder's output.
         width: Channels of the residual stacks, before `multipliers`.
         depth: Residual blocks in a stack, before `multipliers`.
@@ -89,9 +90,9 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
         commit_weight, spectral_weight, multispectral_weight: Weights of the loss terms.
         reconstruction_loss: `"l1"`, `"l2"`, `"linf"`, or `"lmix"`, the weighted sum of the three.
         l1_weight, l2_weight, linf_weight: Weights of the parts of `"lmix"`.
-        linf_top_k: How many of the largest errors of an item count for the Linf term.
-        l1_normalizer, l2_normalizer, spectral_normalizer: What the errors are divided by: mean magnitude, variance and
-            norm of the spectrogram of the training data, measured before training.
+        linf_top_k: Number of largest errors per item in the Linf term.
+        l1_normalizer, l2_normalizer, spectral_normalizer: Divisors of the errors: mean magnitude, variance and norm of
+            the spectrogram of the training data, measured before training.
     """
 
     model_type = "jukebox_vqvae"
@@ -129,7 +130,7 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> Self:
-        """The configuration of a published model (`"5b"`, `"small_vqvae"`) or of our `"tiny_vqvae"`.
+        """Return the configuration of a published model (`"5b"`, `"small_vqvae"`) or of our `"tiny_vqvae"`.
 
         Raises:
             ValueError: there is no preset of that name.
@@ -142,7 +143,7 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
 
     @property
     def hop_lengths(self) -> list[int]:
-        """Raw samples a code, one entry a level, finest first."""
+        """Raw samples per code, one entry per level, finest first."""
         hops, hop = [], 1
         for downs, stride in zip(self.downs_t, self.strides_t, strict=True):
             hop *= stride**downs
@@ -150,10 +151,10 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
         return hops
 
     def validate_settings(self) -> None:
-        """Raise a ValueError for what cannot be built; called by the constructor and before saving."""
+        """Raise a ValueError for settings that cannot be built; called by the constructor and before saving."""
         if not len(self.downs_t) == len(self.strides_t) == len(self.multipliers) > 0:
             raise ValueError(
-                "downs_t, strides_t and multipliers need one entry a level each, but have "
+                "downs_t, strides_t and multipliers need one entry per level each, but have "
                 f"{len(self.downs_t)}, {len(self.strides_t)} and {len(self.multipliers)}."
             )
         check_entries(self, "downs_t")
@@ -181,33 +182,33 @@ class JukeboxPriorConfig(_JukeboxConfig):
     r"""Configuration of [`JukeboxPrior`], top prior or upsampler.
 
     Args:
-        level: The level whose codes are modelled, 0 the finest.
-        sampling_rate, hop_length: Of the VQ-VAE: samples a second, and samples a code of this level.
+        level: Level of the modelled codes, 0 the finest.
+        sampling_rate, hop_length: Samples per second, and samples per code of this level, of the VQ-VAE.
         codebook_size: Number of codes.
-        n_ctx: Codes in a window.
+        n_ctx: Codes per window.
         hidden_size, num_hidden_layers, num_attention_heads: Width, depth and heads of the transformer.
-        attention_order: Which kind of attention each layer has; see [`~layers.attention.attention_kinds`].
-        attention_blocks: Rows into which a window is folded.
+        attention_order: Pattern of attention kinds over the layers; see [`~layers.attention.attention_kinds`].
+        attention_blocks: Rows that a window is folded into.
         attention_multiplier, mlp_multiplier: Attention state and MLP width over `hidden_size`.
         res_scale: Divide both residuals of a layer by `num_hidden_layers`.
         init_scale: Factor on the standard deviations of the initial weights.
-        merged_decoder: Own output matrix and no conditioning after the last layer, as in the 5B models.
+        merged_decoder: Untied output matrix and no conditioning after the last layer, as in the 5B models.
         upsampling_strides: Strides from the level above to this one; empty makes this a top prior.
         conditioner_width, conditioner_depth, conditioner_dilation_growth_rate, conditioner_dilation_cycle,
             conditioner_res_scale: The convolutions over the codes of the level above.
-        label_rules: `"v2"` or `"v3"`, how names are written in `artists` and `genres`.
+        label_rules: `"v2"` or `"v3"`, the spelling of names in `artists` and `genres`.
         num_artists, num_genres: Rows of the label tables; 0 artists makes a prior without labels.
         genre_words: Slots for genre ids in a label row.
         num_time_bins: Rows of the timing tables of a top prior.
         min_duration, max_duration: Shortest and longest song, in seconds, that the timing tables cover.
-        artists, genres: Name to id. They travel with the weights, so that ids are never read in another's table.
-        lyrics_scheme: `None`, `"separate"` (an encoder of their own) or `"joint"` (lyrics and codes in one sequence).
+        artists, genres: Name to id; kept with the weights, so that ids always match the label tables.
+        lyrics_scheme: `None`, `"separate"` (a lyrics encoder) or `"joint"` (lyrics and codes in one sequence).
         alphabet: Characters of the lyrics, ids from 1.
-        n_lyrics: Characters a window sees.
+        n_lyrics: Characters per window.
         lyrics_loss_fraction: Weight of the lyrics' loss.
         lyrics_hidden_size, lyrics_num_hidden_layers, lyrics_num_attention_heads, lyrics_attention_order,
             lyrics_attention_blocks, lyrics_init_scale: The transformer of a separate encoder.
-        alignment_layer, alignment_head: Where the attention follows the lyrics.
+        alignment_layer, alignment_head: Layer and head whose attention follows the lyrics.
     """
 
     model_type = "jukebox_prior"
@@ -267,7 +268,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides: Any) -> Self:
-        """The configuration of a published prior, such as `"prior_1b_lyrics"`, or of one of our `tiny_` ones.
+        """Return the configuration of a published prior, such as `"prior_1b_lyrics"`, or of one of our `tiny_` ones.
 
         Raises:
             ValueError: there is no preset of that name.
@@ -280,7 +281,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
 
     @property
     def upsampling_ratio(self) -> int:
-        """Codes of this level for one code of the level above (1 for a top prior)."""
+        """Codes of this level per code of the level above (1 for a top prior)."""
         return math.prod(self.upsampling_strides)
 
     @property
@@ -289,7 +290,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
 
     @property
     def has_timing(self) -> bool:
-        """Only a top prior is told where in the song its window lies."""
+        """True for a labelled top prior, which is conditioned on the place of its window in the song."""
         return self.has_labels and not self.is_upsampler
 
     @property
@@ -307,12 +308,17 @@ class JukeboxPriorConfig(_JukeboxConfig):
         return self.n_lyrics if self.lyrics_scheme == "joint" else 0
 
     @property
+    def label_columns(self) -> LabelColumns:
+        """Columns of a label row."""
+        return LabelColumns(self.genre_words, self.n_lyrics)
+
+    @property
     def label_length(self) -> int:
-        """Numbers in a label row: three of timing, the artist, the genres and the lyrics."""
-        return 4 + self.genre_words + self.n_lyrics
+        """Number of columns of a label row."""
+        return self.label_columns.length
 
     def validate_settings(self) -> None:
-        """Raise a ValueError for what cannot be built; called by the constructor and before saving."""
+        """Raise a ValueError for settings that cannot be built; called by the constructor and before saving."""
         check_counts(self, "sampling_rate", "hop_length", "codebook_size", "n_ctx", "hidden_size", "num_hidden_layers")
         check_counts(self, "num_attention_heads", "attention_blocks", "genre_words", "num_time_bins")
         check_counts(self, "num_artists", "num_genres", "n_lyrics", least=0)
@@ -348,7 +354,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
         )
         check_blocks("conditioner_", self.conditioner_depth * len(self.upsampling_strides))
         if self.n_ctx % self.upsampling_ratio:
-            raise ValueError(f"n_ctx={self.n_ctx} is no multiple of the upsampling ratio {self.upsampling_ratio}.")
+            raise ValueError(f"n_ctx={self.n_ctx} is not a multiple of the upsampling ratio {self.upsampling_ratio}.")
 
     def _check_labels(self) -> None:
         if self.label_rules not in ("v2", "v3"):
@@ -368,7 +374,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
         for kind, scheme in ((AttentionKind.LYRICS, "separate"), (AttentionKind.JOINT_LYRICS, "joint")):
             if kind in kinds and self.lyrics_scheme != scheme:
                 raise ValueError(
-                    f"attention_order={self.attention_order} with {self.num_hidden_layers} layers reads lyrics: set "
+                    f"attention_order={self.attention_order} with {self.num_hidden_layers} layers uses lyrics: set "
                     f"lyrics_scheme={scheme!r}."
                 )
         if self.lyrics_scheme and not (self.has_labels and self.n_lyrics > 0 and self.n_lyrics % 2 == 0):
@@ -376,9 +382,14 @@ class JukeboxPriorConfig(_JukeboxConfig):
         if self.lyrics_scheme == "separate":
             self._check_lyrics_encoder()
         if self.alignment_layer is not None and not 0 <= self.alignment_layer < self.num_hidden_layers:
-            raise ValueError(f"alignment_layer={self.alignment_layer} is none of the {self.num_hidden_layers} layers.")
+            raise ValueError(
+                f"alignment_layer={self.alignment_layer} is out of range; the model has {self.num_hidden_layers} "
+                "layers."
+            )
         if self.alignment_head is not None and not 0 <= self.alignment_head < self.num_attention_heads:
-            raise ValueError(f"alignment_head={self.alignment_head} is none of the {self.num_attention_heads} heads.")
+            raise ValueError(
+                f"alignment_head={self.alignment_head} is out of range; the model has {self.num_attention_heads} heads."
+            )
 
     def _check_lyrics_encoder(self) -> None:
         check_counts(self, "lyrics_hidden_size", "lyrics_num_hidden_layers")

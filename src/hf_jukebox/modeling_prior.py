@@ -1,8 +1,9 @@
-"""The autoregressive priors: a top prior over the coarsest codes, and upsamplers under it."""
+"""Autoregressive priors: a top prior over the coarsest codes, and upsamplers below it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,8 @@ from transformers.utils import ModelOutput
 from .configuration_jukebox import JukeboxPriorConfig
 from .layers.attention import AttentionShape, LyricsAttention, StepPosition
 from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner
-from .layers.decoding import step_linear
+from .layers.fast_paths import Linear, step_linear
 from .layers.initialization import pytorch_default_
-from .layers.linear import Linear
 from .layers.lyrics_encoder import LyricsEncoder
 from .layers.resnet import ResidualShape
 from .layers.transformer import RecordedOutputs, Transformer, TransformerShape
@@ -28,7 +28,7 @@ class JukeboxPriorOutput(ModelOutput):
     """Result of [`JukeboxPrior`].
 
     Attributes:
-        loss: What training minimises, bits per code, `()`: codes and lyrics weighted by their numbers and
+        loss: Training loss in bits per code, `()`: weighted by the number of codes and characters and by
             `lyrics_loss_fraction`.
         code_loss: Bits per code of the codes alone, `()`.
         lyrics_loss: Bits per character of the lyrics, `()`; None without lyrics.
@@ -50,10 +50,10 @@ class JukeboxPriorOutput(ModelOutput):
 
 @dataclass
 class DecodeState:
-    """All that a window's steps read and write, in tensors of fixed shape: made once, filled anew for each window."""
+    """State of a window's decode steps, in tensors of fixed shape: allocated once, refilled for each window."""
 
-    caches: list[torch.Tensor]  # one a layer, shaped by its attention kind
-    first_input: torch.Tensor  # [B, 1, width] what stands before the first code
+    caches: list[torch.Tensor]  # one per layer, shaped by its attention kind
+    first_input: torch.Tensor  # [B, 1, width] input at the first code
     conditioning: torch.Tensor | None  # [B, n_ctx, width] added to every input
     index: torch.Tensor  # [1, positions] 0, 1, 2 ...
 
@@ -62,7 +62,7 @@ class DecodeState:
         return self.first_input.shape[0]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Views of what a window has filled, by name, each with the batch in front: to be kept, split or put back."""
+        """Return views of all that a window fills, by name, batch first: to save, split or restore."""
         views = {f"cache_{layer}": cache.transpose(0, 1) for layer, cache in enumerate(self.caches)}
         views["first_input"] = self.first_input
         if self.conditioning is not None:
@@ -71,10 +71,11 @@ class DecodeState:
 
 
 class JukeboxPrior(StrictPreTrainedModel):
-    """A prior of one level, over windows of `n_ctx` codes.
+    """Transformer over the codes of one level, in windows of `n_ctx` codes.
 
-    `forward` reads whole windows, for training and for scoring. `init_state`, `prefill` and `step` draw: a state
-    is made once, filled for each window from its known codes, and stepped a code at a time. Both give the same logits.
+    `forward` reads whole windows, for training and scoring. `init_state`, `prefill` and `step` sample: a state is
+    allocated once, prefilled per window from its first codes, and advanced one code at a time. Both give the same
+    logits.
     """
 
     config: JukeboxPriorConfig
@@ -102,6 +103,7 @@ class JukeboxPrior(StrictPreTrainedModel):
 
     def __init__(self, config: JukeboxPriorConfig) -> None:
         super().__init__(config)
+        self._columns = config.label_columns
         width = config.hidden_size
         positions = config.num_joint_lyrics + config.n_ctx
         self._code_shift = config.lyrics_vocab_size if config.num_joint_lyrics else 0
@@ -153,11 +155,11 @@ class JukeboxPrior(StrictPreTrainedModel):
         Args:
             codes: `[B, T]`, T up to `n_ctx` codes from the window's start.
             upper_codes: Codes of the level above for the same span, `[B, ceil(T / upsampling_ratio)]` or more;
-                required by an upsampler, refused by a top prior.
+                required by an upsampler, rejected by a top prior.
             labels: `[B, label_length]`, as [`JukeboxTokenizer`] makes them; required by a prior that has labels.
 
         Raises:
-            ValueError: an input is missing, of the wrong shape, or outside what the timing tables cover.
+            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
         """
         self._check_inputs(codes.shape[1], upper_codes, labels)
         recorded = RecordedOutputs(hidden_states=[] if output_hidden_states else None)
@@ -184,7 +186,7 @@ class JukeboxPrior(StrictPreTrainedModel):
 
     @torch.no_grad()
     def alignment(self, codes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """How much each code attends to each lyric slot, `[B, T, n_lyrics]`, at the alignment layer and head.
+        """Return the attention from codes to lyric slots at the alignment layer and head, `[B, T, n_lyrics]`.
 
         In a one-sequence prior these are the columns of the lyric positions, not renormalised.
 
@@ -192,18 +194,38 @@ class JukeboxPrior(StrictPreTrainedModel):
             ValueError: the model has no lyrics, or its config names no alignment layer and head.
         """
         layer, head = self.config.alignment_layer, self.config.alignment_head
-        if self.config.lyrics_scheme is None or layer is None or head is None:
+        if layer is None or head is None:
             raise ValueError("This prior cannot align lyrics: its config names no alignment_layer and alignment_head.")
+        return self.lyric_attention(codes, labels, [(layer, head)])[layer, head]
+
+    @torch.no_grad()
+    def lyric_attention(
+        self, codes: torch.Tensor, labels: torch.Tensor, heads: Collection[tuple[int, int]]
+    ) -> dict[tuple[int, int], torch.Tensor]:
+        """Return the attention from codes to lyric slots, `[B, T, n_lyrics]` per `(layer, head)` of `heads`.
+
+        In a one-sequence prior these are the columns of the lyric positions, not renormalised.
+
+        Args:
+            codes: `[B, T]`, T up to `n_ctx` codes from the window's start.
+            labels: `[B, label_length]`, as [`JukeboxTokenizer`] makes them.
+
+        Raises:
+            ValueError: the prior has no lyrics, or an input does not fit it.
+        """
+        if self.config.lyrics_scheme is None:
+            raise ValueError("This prior cannot align lyrics: it does not use any.")
         self._check_inputs(codes.shape[1], None, labels)
-        recorded = RecordedOutputs(heads=[(layer, head)])
+        recorded = RecordedOutputs(heads=heads)
         inputs, _ = self._embed(codes, labels, self._conditioning(None, labels))
         self.transformer(inputs, self._lyrics_states(labels), recorded=recorded)
-        return recorded.attentions[layer, head][:, self.config.num_joint_lyrics :, : self.config.n_lyrics]
+        first, n_lyrics = self.config.num_joint_lyrics, self.config.n_lyrics
+        return {pair: weights[:, first:, :n_lyrics] for pair, weights in recorded.attentions.items()}
 
     # One code at a time --------------------------------------------------------------------------------------------
 
     def init_state(self, batch_size: int, device: torch.device | None = None) -> DecodeState:
-        """Empty tensors for windows of `batch_size` songs, on the model's device unless another one is given."""
+        """Allocate the state of windows of `batch_size` songs, on the model's device unless another one is given."""
         config, embedding = self.config, self.position_embedding
         device = embedding.device if device is None else device
         conditioning = None
@@ -220,15 +242,18 @@ class JukeboxPrior(StrictPreTrainedModel):
     def prefill(
         self,
         state: DecodeState,
-        known: torch.Tensor,
+        prefix: torch.Tensor,
         upper_codes: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> None:
-        """Fill `state` with a window's conditioning and its first, `known` codes `[B, k]`, in one pass.
+        """Fill `state` with a window's conditioning and its first codes, `prefix` `[B, k]`, in one pass.
 
-        Afterwards `step` draws from position k on. For `upper_codes` and `labels` see `forward`.
+        Afterwards `step` continues at position k. For `upper_codes` and `labels` see `forward`.
+
+        Raises:
+            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
         """
-        length = known.shape[1]
+        length = prefix.shape[1]
         self._check_inputs(length, upper_codes, labels)
         for cache in state.caches:
             cache.zero_()
@@ -237,33 +262,33 @@ class JukeboxPrior(StrictPreTrainedModel):
             state.conditioning.zero_()[:, : conditioning.shape[1]] = conditioning
         lyrics = self._lyrics_states(labels)
         if lyrics is not None:
-            self.transformer.read_lyrics(lyrics, state.caches)
+            self.transformer.prefill_lyrics(lyrics, state.caches)
 
         if self.config.num_joint_lyrics and labels is not None:
-            state.first_input.copy_(self.token_embedding(labels[:, -1:]))  # the last character
+            state.first_input.copy_(self.token_embedding(labels[:, self._columns.lyrics][:, -1:]))
         else:
-            state.first_input.copy_(self._start(known.shape[0], labels))
-        inputs, _ = self._embed(known, labels, conditioning)
+            state.first_input.copy_(self._start(prefix.shape[0], labels))
+        inputs, _ = self._embed(prefix, labels, conditioning)
         if inputs.shape[1]:
             self.transformer(inputs, lyrics, caches=state.caches)
 
     @torch.no_grad()
     def step(self, state: DecodeState, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-        """Logits of the code at `position`, float32 `[B, codebook_size]`; the state takes the position in.
+        """Return the logits of the code at `position`, float32 `[B, codebook_size]`, and append it to the state.
 
         Args:
-            previous: The code before it, `[B]`; at position 0 it is not looked at.
+            previous: The code before it, `[B]`; ignored at position 0.
             position: `[1]`, counted in codes from the window's start.
         """
         shape = self.transformer.shape.attention
-        place = position + self.config.num_joint_lyrics
+        index = position + self.config.num_joint_lyrics
         embedded = self.token_embedding(previous + self._code_shift)[:, None]  # [B, 1, width]
         hidden = torch.where(position == 0, state.first_input, embedded)
-        hidden = hidden + self.position_embedding.index_select(0, place)
+        hidden = hidden + self.position_embedding.index_select(0, index)
         added = None if state.conditioning is None else state.conditioning.index_select(1, position)
         if added is not None:
             hidden = hidden + added
-        hidden = self.transformer.step(hidden, StepPosition.at(place, state.index, shape), state.caches)
+        hidden = self.transformer.step(hidden, StepPosition.at(index, state.index, shape), state.caches)
         if added is not None and not self.config.merged_decoder:
             hidden = hidden + added
         logits = step_linear(self.head, hidden[:, 0].to(self.head.weight.dtype))
@@ -272,13 +297,13 @@ class JukeboxPrior(StrictPreTrainedModel):
     # Parts ---------------------------------------------------------------------------------------------------------
 
     def _start(self, batch_size: int, labels: torch.Tensor | None) -> torch.Tensor:
-        """What stands before the first position, `[B, 1, width]`."""
+        """Return the input at the first position, `[B, 1, width]`."""
         if self.label_embedding is not None and labels is not None:
             return self.label_embedding(labels)
         return self.start_embedding.expand(batch_size, 1, -1)
 
     def _conditioning(self, upper_codes: torch.Tensor | None, labels: torch.Tensor | None) -> torch.Tensor | None:
-        """What is added to the codes' embeddings, `[B, up to n_ctx, width]`."""
+        """Return the conditioning that is added to the codes' embeddings, `[B, up to n_ctx, width]`."""
         if self.conditioner is not None and upper_codes is not None:
             return self.conditioner(upper_codes[:, : self.config.n_ctx // self.config.upsampling_ratio])
         if self.timing_embedding is not None and labels is not None:
@@ -286,29 +311,29 @@ class JukeboxPrior(StrictPreTrainedModel):
         return None
 
     def _lyric_tokens(self, labels: torch.Tensor | None) -> torch.Tensor | None:
-        """`[B, n_lyrics]`, or None in a prior without lyrics."""
-        return None if labels is None or not self.config.n_lyrics else labels[:, -self.config.n_lyrics :]
+        """Return the lyric tokens `[B, n_lyrics]`, or None in a prior without lyrics."""
+        return None if labels is None or not self.config.n_lyrics else labels[:, self._columns.lyrics]
 
     def _lyrics_states(self, labels: torch.Tensor | None) -> torch.Tensor | None:
-        """States of a separate lyrics encoder, `[B, n_lyrics, width]`."""
+        """Run the separate lyrics encoder, if there is one, to states `[B, n_lyrics, width]`."""
         tokens = self._lyric_tokens(labels)
         return None if self.lyrics_encoder is None or tokens is None else self.lyrics_encoder(tokens)
 
     def _tokens(self, codes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """The sequence that is modelled, `[B, num_joint_lyrics + T]`, as rows of the embedding."""
+        """Return the modelled sequence `[B, num_joint_lyrics + T]`, as rows of the embedding."""
         tokens = codes + self._code_shift
         if self.config.num_joint_lyrics and labels is not None:
-            tokens = torch.cat([labels[:, -self.config.n_lyrics :], tokens], dim=1)
+            tokens = torch.cat([labels[:, self._columns.lyrics], tokens], dim=1)
         return tokens
 
     def _embed(
         self, codes: torch.Tensor, labels: torch.Tensor | None, conditioning: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Inputs of the transformer `[B, num_joint_lyrics + T, width]`, and the conditioning that is part of them."""
+        """Return the transformer's inputs `[B, num_joint_lyrics + T, width]`, and the conditioning in them."""
         tokens = self._tokens(codes, labels)
         length = tokens.shape[1]
         start = self._start(codes.shape[0], labels)
-        inputs = torch.cat([start, self.token_embedding(tokens)], dim=1)[:, :length]  # each sees the one before it
+        inputs = torch.cat([start, self.token_embedding(tokens)], dim=1)[:, :length]  # shifted right by one
         inputs = inputs + self.position_embedding[:length]
         if conditioning is None:
             return inputs, None
@@ -321,12 +346,12 @@ class JukeboxPrior(StrictPreTrainedModel):
     def _predict(
         self, hidden: torch.Tensor, lyrics: torch.Tensor | None, codes: torch.Tensor, labels: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
-        """Logits of codes and lyrics, and their losses in bits."""
-        first, every = self.config.num_joint_lyrics, self._head(hidden)
-        bits = _bits(every, self._tokens(codes, labels))  # at once: slices of the logits would be copied first
-        code_loss, logits = bits[:, first:].mean(), every[:, first:, self._code_shift :]
+        """Return the logits of codes and lyrics, and their losses in bits."""
+        first, joint_logits = self.config.num_joint_lyrics, self._head(hidden)
+        bits = _bits(joint_logits, self._tokens(codes, labels))  # before slicing, which would copy
+        code_loss, logits = bits[:, first:].mean(), joint_logits[:, first:, self._code_shift :]
         if first:
-            return logits, every[:, :first], code_loss, bits[:, :first].mean()
+            return logits, joint_logits[:, :first], code_loss, bits[:, :first].mean()
         tokens = self._lyric_tokens(labels)
         if lyrics is None or tokens is None:
             return logits, None, code_loss, None
@@ -366,10 +391,10 @@ class JukeboxPrior(StrictPreTrainedModel):
             self.timing_embedding.check(labels)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initial weights as published.
+        """Initialise weights as published.
 
         `PreTrainedModel` calls this for every module that has weights of its own, and may skip those that only hold
-        other modules: what a weight belongs to is asked here, where it is drawn.
+        other modules, so ownership is checked here.
         """
         scale = self.config.lyrics_init_scale if _holds(self.lyrics_encoder, module) else self.config.init_scale
         if isinstance(module, nn.Linear):
@@ -393,7 +418,7 @@ class JukeboxPrior(StrictPreTrainedModel):
                 init.normal_(module.start_embedding, std=0.01 * scale)
 
     def _starts_at_zero(self, linear: nn.Linear) -> bool:
-        """A block that reads the lyrics adds nothing until it is trained."""
+        """Return True for layers that start at zero: an untrained block that attends to lyrics adds nothing."""
         readers = [block for block in self.transformer.blocks if isinstance(block.attn, LyricsAttention)]
         return any(linear is block.attn.out_proj or linear is block.mlp.fc2 for block in readers)
 
@@ -407,7 +432,7 @@ def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
 
 
 def _bits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """How many bits each of `targets` `[B, T]` costs."""
+    """Return the bits that each of `targets` `[B, T]` costs."""
     nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return nats.view_as(targets) / math.log(2)
 

@@ -1,4 +1,4 @@
-"""The VQ-VAE: audio to codes at several levels, and back."""
+"""VQ-VAE: audio to codes at several levels, and back."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class JukeboxVQVAEOutput(ModelOutput):
     """Result of [`JukeboxVQVAE`].
 
     Attributes:
-        loss: What training minimises, `()`.
+        loss: Training loss, `()`.
         reconstruction_loss, spectral_loss, multispectral_loss, commit_loss: Its terms, summed over the levels, `()`.
-        metrics: Figures to log: the terms of each level (`.../level_0`), spectral convergence and L1, L2, Linf of
-            level 0, and of the quantisers, averaged over the levels, entropy in nats, rows used, rows alive.
+        metrics: Scalars to log: the terms of each level (`.../level_0`); spectral convergence, L1, L2 and Linf of level
+            0; and, averaged over the levels, the entropy in nats, rows used and rows alive of the quantisers.
         audio: Reconstruction from each level, finest first, `[B, T]` each.
         codes: Codes of each level, finest first, `[B, T_level]` each.
     """
@@ -48,14 +48,14 @@ class JukeboxVQVAEOutput(ModelOutput):
 
 
 class JukeboxVQVAE(StrictPreTrainedModel):
-    """Separate autoencoders, one a level, that share nothing but their input (paper section 3)."""
+    """Separate autoencoders, one per level, that share only their input (paper section 3)."""
 
     config: JukeboxVQVAEConfig
     config_class = JukeboxVQVAEConfig
     main_input_name = "audio"
-    # It is small, and in half precision its codes would be others: a `dtype` for a whole pipeline leaves it alone.
+    # It is small, and half precision would change its codes: the `dtype` of a pipeline does not apply to it.
     _keep_in_fp32_modules_strict = ["encoders", "decoders", "codebook", "running_count", "running_sum"]
-    # One a level, finest first; nn.ModuleLists.
+    # One per level, finest first; nn.ModuleLists.
     encoders: Sequence[Encoder]
     decoders: Sequence[Decoder]
     quantizers: Sequence[VectorQuantizer]
@@ -83,7 +83,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         In training mode the codebooks are updated.
 
         Raises:
-            ValueError: T is no multiple of the longest hop length.
+            ValueError: T is not a multiple of the longest hop length.
         """
         hop = self.config.hop_lengths[-1]
         if audio.dim() != 2 or audio.shape[1] == 0 or audio.shape[1] % hop:
@@ -105,9 +105,9 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         }
         sums = {}
         for name, term in terms.items():
-            of_levels = [term(audio_of_level, audio) for audio_of_level in decoded]
-            metrics |= {f"{name}_loss/level_{level}": loss.detach() for level, loss in enumerate(of_levels)}
-            sums[name] = torch.stack(of_levels).sum()
+            level_losses = [term(reconstruction, audio) for reconstruction in decoded]
+            metrics |= {f"{name}_loss/level_{level}": loss.detach() for level, loss in enumerate(level_losses)}
+            sums[name] = torch.stack(level_losses).sum()
         commit_loss = torch.stack([output.commit_loss for output in outputs]).sum()
         loss = (
             sums["reconstruction"]
@@ -132,19 +132,19 @@ class JukeboxVQVAE(StrictPreTrainedModel):
 
     @torch.no_grad()
     def encode(self, audio: torch.Tensor, levels: Sequence[int] | None = None) -> list[torch.Tensor]:
-        """Codes of `audio` `[B, T]`: a list of LongTensors `[B, floor(T / hop_lengths[level])]`, finest first.
+        """Encode `audio` `[B, T]` to a list of int64 codes `[B, floor(T / hop_lengths[level])]`, finest level first.
 
-        Long audio is encoded in chunks that overlap by more than the receptive field, with the codes of one pass.
+        Long audio is encoded in chunks that overlap by the receptive field, with the same codes as in one pass.
 
         Args:
-            levels: Which levels to encode, all by default.
+            levels: Levels to encode; all by default.
         """
         levels = range(self.config.num_levels) if levels is None else levels
         return [self._encode_level(audio, level) for level in levels]
 
     @torch.no_grad()
     def decode(self, codes: torch.Tensor, level: int = 0) -> torch.Tensor:
-        """Audio `[B, T_level * hop_lengths[level]]` of the codes `[B, T_level]` of one level. It is not clamped.
+        """Decode the codes `[B, T_level]` of one level to audio `[B, T_level * hop_lengths[level]]`, not clamped.
 
         Raises:
             ValueError: there is no such level, or a code lies outside the codebook.
@@ -154,7 +154,11 @@ class JukeboxVQVAE(StrictPreTrainedModel):
 
     @torch.no_grad()
     def iter_decode(self, codes: torch.Tensor, level: int = 0) -> Iterator[torch.Tensor]:
-        """What `decode` gives, in blocks `[B, t]`, so that memory does not grow with the length."""
+        """Yield the audio of `decode` in blocks `[B, t]`, so that memory does not grow with the length.
+
+        Raises:
+            ValueError: there is no such level, or a code lies outside the codebook.
+        """
         if not 0 <= level < self.config.num_levels:
             raise ValueError(f"There is no level {level}; this VQ-VAE has levels 0 to {self.config.num_levels - 1}.")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
@@ -170,11 +174,21 @@ class JukeboxVQVAE(StrictPreTrainedModel):
             if end < codes.shape[1] and codes.device.type == "cpu":
                 return_freed_memory()
 
+    def encoder_context(self, level: int) -> int:
+        """Return the codes on either side whose samples a code of this level may depend on."""
+        config, reach = self.config, 0
+        around = sum(_residual_shape(config, level).dilations())
+        for stage in reversed(range(level + 1)):
+            reach += 1  # proj_out
+            for _ in range(config.downs_t[stage]):
+                reach = (reach + around + 2) * config.strides_t[stage]
+        return -(-reach // config.hop_lengths[level])
+
     def _encode_level(self, audio: torch.Tensor, level: int) -> torch.Tensor:
         hop = self.config.hop_lengths[level]
         encoder, quantizer = self.encoders[level], self.quantizers[level]
         total, step = audio.shape[1] // hop, max(_CHUNK_SAMPLES // hop, 1)
-        context = self._encoder_context(level)
+        context = self.encoder_context(level)
         pieces = []
         for start in range(0, total, step):
             end = min(start + step, total)
@@ -187,18 +201,8 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         empty = torch.zeros(audio.shape[0], 0, dtype=torch.long, device=audio.device)
         return torch.cat(pieces, dim=1) if pieces else empty
 
-    def _encoder_context(self, level: int) -> int:
-        """Codes on either side whose samples a code of this level may depend on."""
-        config, reach = self.config, 0
-        around = sum(_residual_shape(config, level).dilations())
-        for stage in reversed(range(level + 1)):
-            reach += 1  # proj_out
-            for _ in range(config.downs_t[stage]):
-                reach = (reach + around + 2) * config.strides_t[stage]
-        return -(-reach // config.hop_lengths[level])
-
     def _decoder_context(self, level: int) -> int:
-        """Codes on either side that a sample decoded from this level may depend on."""
+        """Return the codes on either side that a sample decoded from this level may depend on."""
         config, reach = self.config, 1  # out
         around = sum(_residual_shape(config, level).dilations())
         for stage in range(level + 1):

@@ -1,4 +1,4 @@
-"""What a pipeline returns."""
+"""Output of a pipeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from diffusers.utils import BaseOutput
 
-from .audio.io import write_audio
+from .audio import write_audio
 from .files.text import user_path
 from .loading.sources import PathLike
 
@@ -18,14 +18,14 @@ Waveforms = np.ndarray | torch.Tensor
 
 @dataclass
 class JukeboxPipelineOutput(BaseOutput):
-    """What a pipeline drew.
+    """Output of a pipeline.
 
     Attributes:
-        audios: `[N, T]` float32 in [-1, 1], decoded from the finest level drawn; None for `output_type="latent"`.
-        sampling_rate: Samples a second.
-        codes: Codes of every level, finest first, `[N, T_level]`; they begin with the prompt's own. A level that was
-            not drawn holds what was known of it.
-        level_audios: The piece as each drawn level gives it, finest first; None where a level was not drawn.
+        audios: `[N, T]` float32 in [-1, 1], decoded from the finest level sampled; None for `output_type="latent"`.
+        sampling_rate: Samples per second.
+        codes: Codes of every level, finest first, `[N, T_level]`; they begin with those of the prompt. Levels that
+            were not sampled hold only the codes given.
+        level_audios: Audio decoded from each level, finest first; None for levels that were not sampled.
     """
 
     audios: Waveforms | None
@@ -34,7 +34,7 @@ class JukeboxPipelineOutput(BaseOutput):
     level_audios: list[Waveforms | None]
 
     def save(self, folder: PathLike) -> list[Path]:
-        """Write `folder/level_L/item_N.wav` for every level drawn; the paths, finest level first."""
+        """Write `folder/level_L/item_N.wav` for every level sampled; return the paths, finest level first."""
         folder, paths = user_path(folder), []
         for level, audios in enumerate(self.level_audios):
             for item, audio in enumerate([] if audios is None else audios):

@@ -1,4 +1,4 @@
-"""What a pipeline is made of: its parts, fitted together, loaded and saved, and brought to where they are needed."""
+"""The components of a pipeline: validated, loaded, saved, and moved between devices."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .memory.disk_offload import DiskOffload
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .runs.model_source import recorded_source
-from .runs.record import ModelRecord, fingerprint
+from .runs.record import ModelRecord, weights_fingerprint
 from .tokenization_jukebox import JukeboxTokenizer
 
 # With these entries diffusers writes and reads our components under the package's public name; without them it would
@@ -38,11 +38,11 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def sampling(method: Method) -> Method:
-    """Run a pipeline's method without gradients and without autocast: each part is in the precision that it needs."""
+    """Run a method of a pipeline without gradients and without autocast, since each part has the precision it needs."""
 
     @wraps(method)
     def run(self: JukeboxParts, *args: Any, **kwargs: Any) -> Any:
-        device_type = self._execution_device.type
+        device_type = self.execution_device.type
         with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
             return method(self, *args, **kwargs)
 
@@ -50,10 +50,10 @@ def sampling(method: Method) -> Method:
 
 
 class JukeboxParts(DiffusionPipeline):
-    """The parts of a pipeline, which [`JukeboxPipeline`] draws with.
+    """The components of [`JukeboxPipeline`].
 
-    Only this class knows that priors may be offloaded or still on disk: `_place` brings one to the device, `_release`
-    takes them away.
+    Only this class handles priors that are offloaded or still on disk: `load_part` brings one to the device,
+    `unload_parts` offloads what was loaded.
     """
 
     model_cpu_offload_seq = "prior_2->prior_1->prior_0->vqvae"
@@ -75,7 +75,7 @@ class JukeboxParts(DiffusionPipeline):
         self.register_modules(vqvae=vqvae, tokenizer=tokenizer, prior_0=prior_0, prior_1=prior_1, prior_2=prior_2)
 
     def register_modules(self, **kwargs: Any) -> None:
-        """Put parts into the pipeline; a prior brings its names and its alphabet along.
+        """Set components; the tokenizer follows from the names and alphabets of the priors unless it is given.
 
         Raises:
             ValueError: a part does not belong to the others.
@@ -95,7 +95,7 @@ class JukeboxParts(DiffusionPipeline):
 
     @property
     def priors(self) -> list[JukeboxPrior | None]:
-        """One a level, finest first; None where a level has no prior."""
+        """Priors, one per level, finest first; None where a level has no prior."""
         return [getattr(self, name) for name in _PRIORS[: self.vqvae.config.num_levels]]
 
     @property
@@ -116,12 +116,12 @@ class JukeboxParts(DiffusionPipeline):
         Args:
             dtype: Precision of the priors' blocks: a torch dtype, its name such as `"bfloat16"`, a dict of them by
                 part, or `"auto"` and None for the one each part was saved in. `torch_dtype` means the same.
-            low_memory: Leave the priors on disk; each is read when its level is drawn, and then given up again. Such a
-                pipeline can draw, but not be saved, copied or quantised.
+            low_memory: Leave the priors on disk; each is read when its level is sampled, and then freed. Such a
+                pipeline can sample, but not be saved, copied or quantised.
 
         Raises:
             OSError: there is no pipeline at that place.
-            ValueError: the dtype or a weight file is not usable, or `low_memory` does not go with another argument.
+            ValueError: the dtype or a weight file is not usable, or `low_memory` conflicts with another argument.
         """
         dtype = dtype_argument(kwargs)
         source = pretrained_model_name_or_path
@@ -134,8 +134,8 @@ class JukeboxParts(DiffusionPipeline):
             return super().from_pretrained(source, **kwargs)
         if kwargs.get("quantization_config") is not None:
             raise ValueError(
-                "low_memory reads each prior as it was saved, so quantization_config cannot go with it; leave one of "
-                "the two out."
+                "low_memory reads each prior as it was saved, so it cannot be combined with "
+                "quantization_config; leave one of the two out."
             )
         folder = user_path(source)
         if not folder.is_dir():
@@ -153,7 +153,7 @@ class JukeboxParts(DiffusionPipeline):
         """Download a pipeline without loading it; see `DiffusionPipeline.download`.
 
         Raises:
-            OSError: parts of it are missing, as where the network is switched off.
+            OSError: parts of it are missing, for example because the network is off.
         """
         folder = super().download(pretrained_model_name, **kwargs)
         check_parts(Path(folder), kwargs)
@@ -174,8 +174,13 @@ class JukeboxParts(DiffusionPipeline):
 
     @property
     def device(self) -> torch.device:
-        """Where the parts are that are in memory."""
+        """Device of the components that are loaded."""
         return self.vqvae.device if self._on_disk is not None else super().device
+
+    @property
+    def execution_device(self) -> torch.device:
+        """Device on which the components run, also when they are offloaded."""
+        return cast(torch.device, self._execution_device)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -188,9 +193,9 @@ class JukeboxParts(DiffusionPipeline):
         As in `from_pretrained`, a dtype of half precision is for the priors' blocks alone: the VQ-VAE, norms and
         embeddings stay in float32.
         """
-        kwargs.setdefault("silence_dtype_warnings", True)  # that float16 does not run on a CPU, which it does
+        kwargs.setdefault("silence_dtype_warnings", True)  # of float16 on a CPU, which works here
         on_disk = {} if self._on_disk is None else self._on_disk.priors
-        for name in on_disk:  # they are read to where the pipeline is when they are needed
+        for name in on_disk:  # they are read to the pipeline's device when they are needed
             setattr(self, name, None)
         super().to(*args, **kwargs)
         for name, prior in on_disk.items():
@@ -198,7 +203,7 @@ class JukeboxParts(DiffusionPipeline):
         return self
 
     def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the parts in the computer's memory, and one at a time on the device; see `DiffusionPipeline`.
+        """Keep the parts in main memory, and one at a time on the device; see `DiffusionPipeline`.
 
         Raises:
             ValueError: the priors are on disk.
@@ -208,7 +213,7 @@ class JukeboxParts(DiffusionPipeline):
         super().enable_model_cpu_offload(*args, **kwargs)
 
     def enable_sequential_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
-        """Keep the layers in the computer's memory, and one at a time on the device; see `DiffusionPipeline`.
+        """Keep the layers in main memory, and one at a time on the device; see `DiffusionPipeline`.
 
         Raises:
             ValueError: the priors are on disk.
@@ -223,7 +228,7 @@ class JukeboxParts(DiffusionPipeline):
         return super().__reduce_ex__(protocol)
 
     def _check_in_memory(self, priors: dict[str, Any]) -> None:
-        """Refuse the priors of another pipeline of low memory: only that one can read them."""
+        """Refuse priors that another pipeline with `low_memory` has left on disk: only that one can read them."""
         own = [] if self._on_disk is None else list(self._on_disk.priors.values())
         for name, prior in priors.items():
             if prior is None or hasattr(prior, "_hf_hook") or any(prior is each for each in own):
@@ -241,22 +246,22 @@ class JukeboxParts(DiffusionPipeline):
         """Set options of tqdm for the bars, such as `disable=True`."""
         super().set_progress_bar_config(**kwargs)
 
-    def _place(self, model: torch.nn.Module) -> None:
-        """Bring a model to the device when it is offloaded; the hooks fire on `forward` alone, which we do not call."""
+    def load_part(self, model: torch.nn.Module) -> None:
+        """Load an offloaded part to the device; accelerate's hooks only act on `forward`, which is not called."""
         if self._on_disk is not None:
-            self._on_disk.place(model, self._execution_device)
+            self._on_disk.load(model, self.execution_device)
         hook = getattr(model, "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(model)
 
-    def _release(self) -> None:
-        """Take what `_place` brought away again."""
+    def unload_parts(self) -> None:
+        """Offload the parts that `load_part` loaded."""
         self.maybe_free_model_hooks()
         if self._on_disk is not None:
-            self._on_disk.release()
+            self._on_disk.unload()
 
-    def _model_record(self) -> ModelRecord:
-        """What a run writes down about the model that draws it."""
+    def model_record(self) -> ModelRecord:
+        """Return the record of this model for a run."""
         priors = {name: getattr(self, name) for name in _PRIORS}
         priors = {name: prior for name, prior in priors.items() if prior is not None}
         return ModelRecord(
@@ -265,7 +270,7 @@ class JukeboxParts(DiffusionPipeline):
             sampling_rate=self.sampling_rate,
             hop_lengths=list(self.vqvae.config.hop_lengths),
             parts={
-                name: fingerprint(part, None if self._on_disk is None else self._on_disk.folder / name)
+                name: weights_fingerprint(part, None if self._on_disk is None else self._on_disk.folder / name)
                 for name, part in {"vqvae": self.vqvae, **priors}.items()
             },
         )

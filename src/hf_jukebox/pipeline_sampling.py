@@ -1,112 +1,55 @@
-"""What every way to sample has in common: prompts read and encoded, codes drawn level by level, and decoded."""
+"""Steps shared by all ways of sampling: prepare the state, then sample and decode its levels."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
 from .audio.prompts import Audio, Prompt, read_prompts
+from .files.text import user_path
 from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import JukeboxParts
-from .runs.folder import JukeboxRun, check_free
+from .runs.folder import JukeboxRun, check_no_run
 from .runs.record import RunStep, SongFolder
 from .runs.run_page import update_page
-from .sampler import Callback, CodeSampler
-from .sampling.arguments import Arguments, label_remark
+from .sampler import CodeSampler, ProgressCallback
+from .sampling.arguments import SongArguments, label_remark, make_request
 from .sampling.batch import SampleCode, sample_code
 from .sampling.compiled import StepCompiler
+from .sampling.decode import iter_decode_song
 from .sampling.known import KnownCodes, check_codes, cut_prompts, encode_prompts
+from .sampling.options import SamplingOptions
 from .sampling.processes import on_main_process
-from .sampling.request import top_codes
+from .sampling.request import Seeds, top_codes
 from .sampling.state import SamplingState
 
 OutputType = Literal["np", "pt", "latent"]
 
 
 class JukeboxSampling(JukeboxParts):
-    """A piece from what is asked for, and its codes and audio from the models."""
+    """The part of [`JukeboxPipeline`] that prepares a state, samples its levels and decodes them."""
 
     _sample_code: SampleCode = staticmethod(sample_code)
 
     def compile(self) -> None:
-        """Compile the decode step when it is first needed, once a level, batch size and settings.
+        """Compile the decode step when it is first needed, once per level, batch size and settings.
 
-        That takes a minute or more each time, and pays from some thousand codes on. On a CPU it needs a C++ compiler,
-        and with several songs it keeps a second copy of the weights. Call it again after changing a prior.
+        Compiling takes a minute or more each time, and pays off from some thousand codes on. On a CPU it needs a C++
+        compiler, and with several songs it keeps a second copy of the weights. Call it again after changing a prior.
         """
         self._sample_code = StepCompiler()
 
-    def _new_piece(
-        self,
-        arguments: Arguments,
-        audio_length_in_s: float | None,
-        prompts: list[Prompt] | None,
-        codes: Sequence[torch.Tensor | None] | None,
-    ) -> SamplingState:
-        """What a call asks for, decided, with the codes that exist."""
-        hierarchy = self.hierarchy
-        known_top = 0 if not codes or codes[-1] is None else codes[-1].shape[-1]
-        length = top_codes(hierarchy, audio_length_in_s, known_top)
-        known: list[KnownCodes] | None = None
-        if prompts is not None:
-            prompts = cut_prompts(prompts, hierarchy, length)
-        elif codes is not None:
-            known = check_codes(codes, hierarchy, length)
-        request = arguments.request(hierarchy, length, prompts, known)
-        labels = {"artist": arguments.artist, "genre": arguments.genre, "lyrics": arguments.lyrics}
-        self._warn_of_labels(request.levels, labels)
-        if prompts is not None:
-            self._place(self.vqvae)
-            known = encode_prompts(self.vqvae, prompts, self._execution_device)
-        elif known is None:
-            known = check_codes([None] * hierarchy.num_levels, hierarchy, length)
-        return SamplingState.begin(request, [of_level.for_songs(len(request.songs)) for of_level in known], hierarchy)
-
-    def _draw(
-        self, piece: SamplingState, run: JukeboxRun | None, callback: Callback | None, output_type: OutputType
-    ) -> JukeboxPipelineOutput:
-        """Draw what a piece lacks, and decode it."""
-        drawer = CodeSampler(
-            self.vqvae,
-            self.priors,
-            self.tokenizer,
-            self._execution_device,
-            self._place,
-            self._progress_bar_of,
-            self._sample_code,
-        )
-        audios: list[Waveforms | None] = [None] * len(piece.levels)
-        for level in drawer.draw(piece, run, callback):
-            if run is not None and run.is_owner:
-                update_page(run, self.priors[-1], self.tokenizer, self._place)
-            if output_type != "latent":
-                audio = drawer.decode(piece, level)
-                audios[level] = audio.numpy() if output_type == "np" else audio
-        self._release()
-        finest = next((audio for audio in audios if audio is not None), None)
-        codes = [of_level.existing for of_level in piece.levels]
-        return JukeboxPipelineOutput(finest, self.sampling_rate, codes, audios)
-
-    def _first_step(self, piece: SamplingState, folders: Sequence[SongFolder] = ()) -> RunStep:
-        known = [of_level.known for of_level in piece.levels]
-        songs = range(len(piece.request.songs))
-        return RunStep.now("sample", piece.request, known, songs, self._model_record(), folders)
-
-    def _warn_of_labels(self, levels: Sequence[int], labels: Mapping[str, Any]) -> None:
-        if remark := label_remark(self.hierarchy, levels, **labels):
-            warnings.warn(remark, UserWarning, stacklevel=3)
-
-    def _progress_bar_of(self, total: int) -> Any:
-        return self.progress_bar(total=total)
-
-    def _read_prompts(
+    def read_prompts(
         self, audio: Audio | None, sampling_rate: int | None, prompt_length_in_s: float | None
     ) -> list[Prompt] | None:
-        """Prompts at the model's rate, at most as long as asked for."""
+        """Read prompts at the model's rate, cut to `prompt_length_in_s`; None without `audio`."""
         if audio is None:
             return None
         hierarchy = self.hierarchy
@@ -120,21 +63,154 @@ class JukeboxSampling(JukeboxParts):
                 )
         return read_prompts(audio, sampling_rate=sampling_rate, model_rate=self.sampling_rate, limit=limit)
 
+    def prepare(
+        self,
+        audio_length_in_s: float | None,
+        songs: SongArguments,
+        options: SamplingOptions,
+        generator: Seeds = None,
+        num_waveforms_per_prompt: int = 1,
+        prompts: list[Prompt] | None = None,
+        codes: Sequence[torch.Tensor | None] | None = None,
+        kept_lengths: Sequence[int] | None = None,
+    ) -> SamplingState:
+        """Resolve the arguments to a request and encode the prompts."""
+        hierarchy = self.hierarchy
+        known_top = 0 if not codes or codes[-1] is None else codes[-1].shape[-1]
+        length = top_codes(hierarchy, audio_length_in_s, known_top)
+        known: list[KnownCodes] | None = None
+        if prompts is not None:
+            prompts = cut_prompts(prompts, hierarchy, length)
+        elif codes is not None:
+            known = check_codes(codes, hierarchy, length)
+        request = make_request(
+            hierarchy,
+            length,
+            songs,
+            options,
+            generator=generator,
+            num_waveforms_per_prompt=num_waveforms_per_prompt,
+            prompts=prompts,
+            known=known,
+            kept_lengths=kept_lengths,
+        )
+        self.warn_of_labels(request.levels, songs)
+        if prompts is not None:
+            self.load_part(self.vqvae)
+            known = encode_prompts(self.vqvae, prompts, self.execution_device)
+        elif known is None:
+            known = check_codes([None] * hierarchy.num_levels, hierarchy, length)
+        repeated = [level_codes.repeat_for(len(request.songs)) for level_codes in known]
+        return SamplingState.begin(request, repeated, hierarchy)
 
-def check_output_type(output_type: str) -> None:
-    """Refuse a kind of output that there is not.
+    @contextmanager
+    def new_run(
+        self, folder: Path | None, state: SamplingState, song_folders: Sequence[SongFolder] = ()
+    ) -> Iterator[JukeboxRun | None]:
+        """Create the run of a state, for all processes; None without a folder."""
+        if folder is None:
+            yield None
+            return
+        num_given = [level_codes.num_given for level_codes in state.levels]
+        songs = range(len(state.request.songs))
+
+        def first_step() -> RunStep:
+            return RunStep.now("sample", state.request, num_given, songs, self.model_record(), song_folders)
+
+        with JukeboxRun.open_shared(lambda: JukeboxRun.create(folder, first_step(), state)) as run:
+            yield run
+
+    def sample_levels(
+        self, state: SamplingState, run: JukeboxRun | None, callback: ProgressCallback | None, output_type: OutputType
+    ) -> JukeboxPipelineOutput:
+        """Sample the missing codes of each level, from the top down, and decode each level once."""
+        sampler = CodeSampler(self, self._sample_code)
+        audios: list[Waveforms | None] = [None] * len(state.levels)
+        for level in state.request.levels:
+            if not state.levels[level].is_finished:
+                sampler.sample_level(state, level, run, callback)
+            if run is not None and state.levels[level].is_finished:
+                run.forget_snapshots(level)
+            audio = self._decode_level(state, level, run, output_type != "latent")
+            if audio is not None:
+                audios[level] = audio.numpy() if output_type == "np" else audio
+            if run is not None and run.is_owner:
+                update_page(run, self.priors[-1], self.tokenizer, self.load_part)
+            if not state.levels[level].is_finished:  # the callback stopped it
+                break
+        self.unload_parts()
+        finest = next((audio for audio in audios if audio is not None), None)
+        codes = [level_codes.common_prefix for level_codes in state.levels]
+        return JukeboxPipelineOutput(finest, self.sampling_rate, codes, audios)
+
+    def warn_of_labels(self, levels: Sequence[int], labels: Mapping[str, Any]) -> None:
+        """Warn of labels that the levels to sample cannot use."""
+        given = {name: labels.get(name) for name in ("artist", "genre", "lyrics")}
+        if remark := label_remark(self.hierarchy, levels, **given):
+            warnings.warn(remark, UserWarning, stacklevel=3)
+
+    def _decode_level(
+        self, state: SamplingState, level: int, run: JukeboxRun | None, is_returned: bool
+    ) -> torch.Tensor | None:
+        """Decode a level: write the files that a run lacks, and return the audio `[N, T]` on the CPU if wanted.
+
+        A song that is shorter than the batch is silent from its end on.
+        """
+        level_codes, hop = state.levels[level], self.vqvae.config.hop_lengths[level]
+        writer = run if run is not None and run.is_owner and level_codes.is_finished else None
+        missing = set() if writer is None else set(writer.missing_audio(level))
+        num_songs, length = level_codes.common_prefix.shape
+        audio = torch.zeros(num_songs, length * hop) if is_returned else None
+        if missing or is_returned:
+            self.load_part(self.vqvae)
+        for song in range(num_songs) if is_returned else sorted(missing):
+            if run is not None:
+                length = min(level_codes.common_prefix.shape[1], run.song_length(song, level))
+            blocks = iter_decode_song(self.vqvae, level_codes, level, song, length, self.execution_device)
+            if audio is not None:
+                blocks = _copied(blocks, audio[song])
+            if writer is not None and song in missing:
+                writer.write_audio(level, song, (block.numpy() for block in blocks))
+            else:
+                deque(blocks, maxlen=0)
+        if writer is not None:
+            writer.write_song_folders(state)
+        return audio
+
+
+def check_call(audio: object, codes: object, output_type: str, options: Mapping[str, Any]) -> None:
+    """Refuse arguments that contradict each other, before anything is read.
 
     Raises:
-        ValueError: it is another one.
+        TypeError: an option is unknown.
+        ValueError: both a prompt and codes are given, or the type of output is unknown.
     """
+    unknown = sorted(set(options) - set(SamplingOptions.__annotations__))
+    if unknown:
+        raise TypeError(f"JukeboxPipeline got an unexpected keyword argument {unknown[0]!r}")
+    if audio is not None and codes is not None:
+        raise ValueError("Give a prompt as audio, or the codes of an earlier run, not both.")
     if output_type not in get_args(OutputType):
         raise ValueError(f"output_type must be 'np', 'pt' or 'latent', not {output_type!r}.")
 
 
-def check_no_run(folder: PathLike) -> None:
-    """Refuse a folder that holds a run, in all processes.
+def free_folder(output_dir: PathLike | None) -> Path | None:
+    """Return the folder for a new run, on every process.
 
     Raises:
-        FileExistsError: it holds one.
+        FileExistsError: it already holds a run.
     """
-    on_main_process(lambda: check_free(folder))  # before another process may see the run that the first one begins
+    if output_dir is None:
+        return None
+    folder = user_path(output_dir)
+    on_main_process(lambda: check_no_run(folder))  # before another process may see the run that the main one creates
+    return folder
+
+
+def _copied(blocks: Iterator[torch.Tensor], target: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Yield blocks `[t]`, and copy them into `target` `[T]` one after the other."""
+    done = 0
+    for block in blocks:
+        target[done : done + len(block)] = block
+        done += len(block)
+        yield block

@@ -1,4 +1,4 @@
-"""The published models as plain tables: every number that tells one preset from another, and nothing else.
+"""Published models as plain tables: every number in which the presets differ.
 
 `JukeboxVQVAEConfig.from_preset` and `JukeboxPriorConfig.from_preset` read these. The `tiny_*` presets are ours, for
 tests and first tries.
@@ -34,7 +34,7 @@ VQVAE_PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-# Where a prior stands: its level, how long one of its codes is, and what it is asked to continue from.
+# Level of a prior, raw samples per code, and, where they differ from the defaults, sampling rate and codebook.
 _TOP = {"level": 2, "hop_length": 128}
 _SMALL_TOP = {"level": 1, "hop_length": 256, "sampling_rate": 22050, "codebook_size": 1024}
 _TINY_TOP = {"level": 2, "hop_length": 128, "sampling_rate": 22050, "codebook_size": 64}

@@ -1,15 +1,13 @@
-"""Artist, genre, lyrics and timing of a song as the label rows that a prior reads, and back."""
+"""Tokenizer from artist, genre, lyrics and timing of a song to the label rows of a prior, and back."""
 
 from __future__ import annotations
 
 import difflib
-import operator
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from transformers import BatchEncoding, PreTrainedTokenizer
@@ -17,11 +15,12 @@ from transformers import BatchEncoding, PreTrainedTokenizer
 from .configuration_jukebox import JukeboxPriorConfig
 from .files.text import read_json_object
 from .labels.lyrics import NO_CHARACTER, Lyrics, clean_lyrics, unread_stamp
+from .labels.rows import NO_GENRE, DecodedLabels, decode_row
+from .labels.songs import Samples, Song, Text, batch_of_songs, check_window_length
 from .labels.vocabulary import (
     UNKNOWN_ID,
     LevelVocabulary,
     load_vocabularies,
-    names_of,
     normalize_name,
     read_ids,
     save_vocabularies,
@@ -31,6 +30,7 @@ from .presets import ALPHABET_V2, ALPHABET_V3
 __all__ = [
     "ALPHABET_V2",
     "ALPHABET_V3",
+    "NO_GENRE",
     "DecodedLabels",
     "JukeboxTokenizer",
     "LevelVocabulary",
@@ -40,50 +40,31 @@ __all__ = [
 ]
 
 RELEASED_MODELS = ("5b", "5b_lyrics", "1b_lyrics")
-NO_GENRE = -1
-_MOST_RATE = 2**20
-_OF_THE_HUB = ("subfolder", "cache_dir", "force_download", "local_files_only", "token", "revision", "trust_remote_code")
-
-Text = str | None | Sequence[str | None]
-Samples = int | Sequence[int]
-
-
-@dataclass(frozen=True)
-class DecodedLabels:
-    """A label row in words; lengths in raw samples.
-
-    Names that share an id, and the words of a v2 genre, are joined by `_`. Lyrics are those of the window.
-    """
-
-    artist: str
-    genre: str
-    lyrics: str
-    total_length: int
-    offset: int
-    window_length: int
-
-
-class _Song(NamedTuple):
-    artist: str
-    genre: str
-    lyrics: str
-    total_length: int
-    offset: int
+_MAX_RATE = 2**20
+_HUB_OPTIONS = (
+    "subfolder",
+    "cache_dir",
+    "force_download",
+    "local_files_only",
+    "token",
+    "revision",
+    "trust_remote_code",
+)
 
 
 class JukeboxTokenizer(PreTrainedTokenizer):
-    r"""Turns artist, genre, lyrics and timing into the label rows of a system of priors.
+    r"""Tokenizer from artist, genre, lyrics and timing to the label rows of a hierarchy of priors.
 
-    Every labelled level has a vocabulary of its own, because a system may mix them: `1b_lyrics` reads v3 names and
-    lyrics on top, and v2 names below. docs/conditioning.md tells what the labels do.
+    Every labelled level has a vocabulary of its own, because a hierarchy may mix them: in `1b_lyrics` the top level has
+    v3 names and lyrics, and the levels below it v2 names. docs/conditioning.md explains the labels.
 
     Args:
-        vocabularies: Level (0 the finest) to its [`LevelVocabulary`]; levels without labels are left out.
-        sampling_rate: Samples a second of the model, by which lyrics with times are cut to a window.
-        artists_file, genres_file, lyrics_file: Where `from_pretrained` reads the vocabularies from.
+        vocabularies: Level (0 the finest) to its [`LevelVocabulary`], for the levels with labels.
+        sampling_rate: Samples per second of the model; used to find the window of lyrics with times.
+        artists_file, genres_file, lyrics_file: Files of the vocabularies, as given by `from_pretrained`.
 
     Raises:
-        ValueError: a file is missing, or is not one that `save_pretrained` wrote.
+        ValueError: a file is missing, or was not written by `save_pretrained`.
     """
 
     vocab_files_names = {
@@ -112,11 +93,11 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
-        """Load what `save_pretrained` wrote: the three tables, the sampling rate and notes of plain values.
+        """Load a tokenizer that `save_pretrained` wrote: three tables, the sampling rate and notes of plain values.
 
         Raises:
             OSError: there is no such folder or repository.
-            ValueError: a file is missing, or is not one that `save_pretrained` wrote.
+            ValueError: a file is missing, or was not written by `save_pretrained`.
         """
         folder = Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or "")
         if not folder.is_dir():
@@ -124,21 +105,21 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         config = folder / "tokenizer_config.json"
         settings = read_json_object(config) if config.exists() else {}
         rate = settings.pop("sampling_rate", 44100)
-        if type(rate) is not int or not 0 < rate <= _MOST_RATE:
-            raise ValueError(f"{config}: sampling_rate must be a number of samples a second, not {repr(rate)[:80]}.")
-        # transformers follows some settings to other files and classes; notes of plain values it only keeps.
+        if type(rate) is not int or not 0 < rate <= _MAX_RATE:
+            raise ValueError(f"{config}: sampling_rate must be a whole number of Hz, not {repr(rate)[:80]}.")
+        # Some settings make transformers load other files and classes; notes of plain values are only kept.
         notes = {name: value for name, value in settings.items() if _is_note(name, value)}
         files: dict[str, Any] = {argument: str(folder / name) for argument, name in cls.vocab_files_names.items()}
-        for name in _OF_THE_HUB:
+        for name in _HUB_OPTIONS:
             kwargs.pop(name, None)
         return cls(**notes | {"sampling_rate": rate, "name_or_path": str(folder)} | files | kwargs)
 
     @classmethod
     def from_ids(cls, folder: str | os.PathLike[str], preset: str, **kwargs: Any) -> Self:
-        """The tokenizer of a released model, from the published tables.
+        """Build the tokenizer of a released model from the published tables.
 
         Args:
-            folder: Where v2_artist_ids.txt and v2_genre_ids.txt lie and, for `"1b_lyrics"`, v3_artist_ids.txt and
+            folder: Folder with v2_artist_ids.txt and v2_genre_ids.txt and, for `"1b_lyrics"`, v3_artist_ids.txt and
                 v3_genre_ids.txt.
             preset: `"5b"`, `"5b_lyrics"` or `"1b_lyrics"`.
 
@@ -168,42 +149,47 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         lyrics: Text = None,
         allow_beyond: bool = False,
     ) -> BatchEncoding:
-        """The label rows of one window a song.
+        """Return the label rows of one window per song.
 
-        All but `level` and `window_length` may be one value for all songs or a list with one a song; there are as many
-        rows as the longest list is long. A name that the level does not know counts as unknown, with one warning that
-        lists the closest known names; an empty name or `None` is unknown without a warning.
+        All but `level` and `window_length` may be one value for all songs or a list with one per song; the number of
+        rows is the length of the longest list. A name that the level lacks is treated as unknown, with one warning that
+        lists the closest names; an empty name or `None` is unknown without a warning.
 
         Args:
-            level: The level whose prior reads the labels, 0 the finest.
+            level: Level of the prior, 0 the finest.
             total_length: Length of the song, in raw samples.
             window_length: Length of the window, in raw samples: `n_ctx * hop_length` of the prior.
-            offset: Where the window begins in the song, in raw samples.
+            offset: Start of the window in the song, in raw samples.
             artist, genre: Names.
-            lyrics: Those of the whole song, plain or as LRC text with times.
-            allow_beyond: Accept a window that ends after its song, as that of a piece shorter than a window does.
+            lyrics: Lyrics of the whole song, plain or as LRC text with times.
+            allow_beyond: Accept a window that ends after its song, for songs shorter than a window.
 
         Returns:
-            `labels`, a LongTensor [B, 4 + genre_words + n_lyrics]: total length, offset, window length, artist id,
-            genre ids (-1 for an empty slot), lyric tokens (0 for padding).
+            `labels`, a LongTensor `[B, label_length]` with the columns of [`~layers.conditioning.LabelColumns`]: total
+            length, offset, window length, artist id, genre ids (-1 for an empty slot), lyric tokens (0 for padding).
 
         Raises:
-            ValueError: lists of different lengths, a level without labels, a length that is no number of samples, or a
+            ValueError: lists of different lengths, a level without labels, a length that is not a whole number, or a
                 window that is not within its song.
         """
         vocabulary = self._vocabulary(level)
-        songs = _songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
-        window_length = _checked_window(window_length, songs, allow_beyond)
-        reads_lyrics = any(each.n_lyrics for each in self.vocabularies.values())
-        if not reads_lyrics and any(song.lyrics for song in songs) and self._is_first("lyrics", ""):
-            warnings.warn("This model reads no lyrics; those given are ignored.", UserWarning, stacklevel=2)
+        songs = batch_of_songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
+        window_length = check_window_length(window_length, songs, allow_beyond)
+        uses_lyrics = any(each.n_lyrics for each in self.vocabularies.values())
+        if not uses_lyrics and any(song.lyrics for song in songs) and self._is_first("lyrics", ""):
+            warnings.warn("This model does not use lyrics; ignoring the lyrics given.", UserWarning, stacklevel=2)
+        columns = vocabulary.label_columns
         rows = []
         for song in songs:
-            artist_id = self._artist_id(song.artist, level)
-            genre_ids = self._genre_ids(song.genre, level)
+            row = [0] * columns.length
+            row[columns.timing] = [song.total_length, song.offset, window_length]
+            row[columns.artist] = self._artist_id(song.artist, level)
+            row[columns.genres] = self._genre_ids(song.genre, level)
             text, indices = self._lyric_window(song, level, window_length)
-            tokens = [0 if index == NO_CHARACTER else vocabulary.character_ids[text[index]] for index in indices]
-            rows.append([song.total_length, song.offset, window_length, artist_id, *genre_ids, *tokens])
+            row[columns.lyrics] = [
+                0 if index == NO_CHARACTER else vocabulary.character_ids[text[index]] for index in indices
+            ]
+            rows.append(row)
         return BatchEncoding({"labels": torch.tensor(rows, dtype=torch.long)})
 
     def lyric_indices(
@@ -218,59 +204,49 @@ class JukeboxTokenizer(PreTrainedTokenizer):
         lyrics: Text = None,
         allow_beyond: bool = False,
     ) -> torch.Tensor:
-        """Which character stands in every lyric slot of the rows that the same arguments give.
+        """Return the index of the character in each lyric slot of the rows that the same arguments give.
 
         Returns:
-            LongTensor [B, n_lyrics] of indices into `clean_lyrics(lyrics, level=level)`; -1 is padding.
+            LongTensor `[B, n_lyrics]` of indices into `clean_lyrics(lyrics, level=level)`; -1 is padding.
 
         Raises:
             ValueError: as in `__call__`.
         """
-        songs = _songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
-        window_length = _checked_window(window_length, songs, allow_beyond)
+        songs = batch_of_songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
+        window_length = check_window_length(window_length, songs, allow_beyond)
         windows = [self._lyric_window(song, level, window_length)[1] for song in songs]
         return torch.tensor(windows, dtype=torch.long)
 
     def clean_lyrics(self, lyrics: str, *, level: int) -> str:
-        """The lyrics as the prior of `level` reads them: in its alphabet, without time stamps."""
+        """Return the lyrics in the alphabet of a level, without time stamps."""
         return Lyrics.parse(lyrics, self._vocabulary(level).alphabet).text
 
     def decode(  # type: ignore[override]
         self, labels: Sequence[int] | torch.Tensor, *, level: int
     ) -> DecodedLabels:
-        """One label row [4 + genre_words + n_lyrics] of a level, back in words.
+        """Return the words of one label row `[label_length]` of a level.
 
         Raises:
-            ValueError: the row is not as long as the level's rows are.
+            ValueError: the row has another length.
         """
         vocabulary = self._vocabulary(level)
         row = [int(value) for value in labels]
         if len(row) != vocabulary.label_length:
-            raise ValueError(f"A label row of level {level} holds {vocabulary.label_length} numbers, not {len(row)}.")
-        total_length, offset, window_length, artist = row[:4]
-        genres = row[4 : 4 + vocabulary.genre_words]
-        tokens = row[4 + vocabulary.genre_words :]
-        return DecodedLabels(
-            artist=names_of(artist, vocabulary.artists),
-            genre="_".join(names_of(genre, vocabulary.genres) for genre in genres if genre != NO_GENRE),
-            lyrics="".join(vocabulary.alphabet[token - 1] for token in tokens if token > 0),
-            total_length=total_length,
-            offset=offset,
-            window_length=window_length,
-        )
+            raise ValueError(f"A label row of level {level} has {vocabulary.label_length} numbers, not {len(row)}.")
+        return decode_row(row, vocabulary)
 
     def batch_decode(  # type: ignore[override]
         self, labels: Sequence[Sequence[int]] | torch.Tensor, *, level: int
     ) -> list[DecodedLabels]:
-        """Label rows [B, 4 + genre_words + n_lyrics] of a level, back in words."""
+        """Return the words of label rows `[B, label_length]` of a level."""
         return [self.decode(row, level=level) for row in labels]
 
     def artists(self, level: int) -> list[str]:
-        """The artists that the prior of `level` knows, sorted."""
+        """Return the artists of a level, sorted."""
         return sorted(filter(None, self._vocabulary(level).artists))
 
     def genres(self, level: int) -> list[str]:
-        """The genres that the prior of `level` knows, sorted; with v2 rules, the words genres are made of."""
+        """Return the genres of a level, sorted; with v2 rules, the words of genres."""
         return sorted(filter(None, self._vocabulary(level).genres))
 
     def _vocabulary(self, level: int) -> LevelVocabulary:
@@ -279,16 +255,16 @@ class JukeboxTokenizer(PreTrainedTokenizer):
             raise ValueError(f"Level {level} has no labels; the labelled levels of this model: {labelled}.")
         return self.vocabularies[level]
 
-    def _lyric_window(self, song: _Song, level: int, window_length: int) -> tuple[str, list[int]]:
-        """The cleaned lyrics, and the index of the character in each lyric slot."""
+    def _lyric_window(self, song: Song, level: int, window_length: int) -> tuple[str, list[int]]:
+        """Return the cleaned lyrics, and the index of the character in each lyric slot."""
         vocabulary = self._vocabulary(level)
         if not vocabulary.n_lyrics:
             return "", []
         lyrics = Lyrics.parse(song.lyrics, vocabulary.alphabet)
         if not lyrics.line_times and (stamp := unread_stamp(song.lyrics)) and self._is_first("times", song.lyrics):
             warnings.warn(
-                f"These lyrics are read as text without times, {stamp!r} included; begin each line by a time such as "
-                "[01:23.45], or take the brackets out.",
+                f"These lyrics are read as text without times, including {stamp!r}; begin each line with a time such "
+                "as [01:23.45], or remove the brackets.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -304,60 +280,62 @@ class JukeboxTokenizer(PreTrainedTokenizer):
     def _artist_id(self, artist: str, level: int) -> int:
         vocabulary = self._vocabulary(level)
         index = vocabulary.artist_id(artist)
-        return self._known_id("artist", artist, artist, index, vocabulary.artist_ids, level)
+        return self._id_or_unknown("artist", artist, artist, index, vocabulary.artist_ids, level)
 
     def _genre_ids(self, genre: str, level: int) -> list[int]:
-        """One id a genre slot; with v2 rules every word of the genre takes a slot."""
+        """Return one id per genre slot; with v2 rules every word of the genre takes a slot."""
         vocabulary = self._vocabulary(level)
         words = normalize_name(genre, "v2").split("_") if vocabulary.rules == "v2" else [genre]
         kept, dropped = words[: vocabulary.genre_words], words[vocabulary.genre_words :]
         if dropped and self._is_first("genre words", genre):
             warnings.warn(
-                f"Level {level} reads {len(kept)} words of a genre: {genre!r} is read without {', '.join(dropped)!r}.",
+                f"Level {level} uses {len(kept)} words per genre; ignoring {', '.join(dropped)!r} of {genre!r}.",
                 UserWarning,
                 stacklevel=3,
             )
         ids = [NO_GENRE] * vocabulary.genre_words
         for slot, word in enumerate(kept):
             index = vocabulary.genre_id(word)
-            ids[slot] = self._known_id("genre", word or genre, word, index, vocabulary.genre_ids, level)
+            ids[slot] = self._id_or_unknown("genre", word or genre, word, index, vocabulary.genre_ids, level)
         return ids
 
-    def _known_id(self, kind: str, given: str, name: str, index: int | None, ids: dict[str, int], level: int) -> int:
-        """The id that a table has of a name, else that of unknown, with a warning unless it is unknown on purpose."""
+    def _id_or_unknown(
+        self, kind: str, given: str, name: str, index: int | None, ids: dict[str, int], level: int
+    ) -> int:
+        """Return `index`, or the id of unknown names if it is None, warning unless that is on purpose."""
         written = normalize_name(name, self._vocabulary(level).rules)
         if index is not None and (written or index != UNKNOWN_ID):
             return index
         if normalize_name(given, "v3") and written != "unknown" and self._is_first(kind, given):
             closest = difflib.get_close_matches(written, ids, n=3)
-            hint = f"the closest are {', '.join(map(repr, closest))}" if closest else "no known name is close"
+            hint = f"the closest names are {', '.join(map(repr, closest))}" if closest else "no name is close to it"
             if not written:
-                hint = "its names are written in a-z and 0-9, of which this one has none"
+                hint = "names are written in a-z and 0-9, and this one has none of these"
             warnings.warn(
-                f"Level {level} does not know the {kind} {given!r} and takes it for unknown; {hint}.",
+                f"Level {level} has no {kind} {given!r} and treats it as unknown; {hint}.",
                 UserWarning,
                 stacklevel=4,
             )
         return UNKNOWN_ID
 
     def _is_first(self, kind: str, given: str) -> bool:
-        """Whether this is the first time that this tokenizer warns of `given`."""
+        """Return whether this tokenizer warns about `given` for the first time."""
         is_first = (kind, given) not in self._warned
         self._warned.add((kind, given))
         return is_first
 
-    # What PreTrainedTokenizer asks of its subclasses.
+    # Methods that PreTrainedTokenizer requires of its subclasses.
 
     @property
     def vocab_size(self) -> int:
         return len(self.get_vocab())
 
     def get_vocab(self) -> dict[str, int]:
-        """Character to id in the lyrics of the topmost labelled level; names have tables of their own."""
+        """Return character to id for the lyrics of the topmost labelled level; names have tables of their own."""
         return dict(self.vocabularies[max(self.vocabularies)].character_ids) if self.vocabularies else {}
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Writes artists.json, genres.json and lyrics.json, and returns their paths."""
+        """Write artists.json, genres.json and lyrics.json, and return their paths."""
         prefix = f"{filename_prefix}-" if filename_prefix else ""
         paths = [Path(save_directory) / (prefix + name) for name in self.vocab_files_names.values()]
         save_vocabularies(self.vocabularies, paths)
@@ -367,50 +345,3 @@ class JukeboxTokenizer(PreTrainedTokenizer):
 def _is_note(name: str, value: object) -> bool:
     special = name.endswith("_token") or name in ("backend", "tokenizer_class", "name_or_path", "vocabularies")
     return isinstance(value, str | int | float) and not special and not hasattr(JukeboxTokenizer, name)
-
-
-def _songs(*, artist: Text, genre: Text, lyrics: Text, total_length: Samples, offset: Samples) -> list[_Song]:
-    """One entry a song: single values are for every song of the batch."""
-    given = {"artist": artist, "genre": genre, "lyrics": lyrics, "total_length": total_length, "offset": offset}
-    columns = {name: list(value) if isinstance(value, list | tuple) else [value] for name, value in given.items()}
-    count = max(map(len, columns.values()))
-    for name, column in columns.items():
-        if len(column) not in (1, count):
-            raise ValueError(f"{name} lists {len(column)} values for {count} songs; give one for all, or one a song.")
-        column *= count // len(column)
-        columns[name] = [_samples(name, x) if name in ("total_length", "offset") else _text(name, x) for x in column]
-    if min(columns["total_length"]) <= 0:
-        raise ValueError(f"total_length must be above 0 samples, not {min(columns['total_length'])}.")
-    if min(columns["offset"]) < 0:
-        raise ValueError(f"offset must be at least 0 samples, not {min(columns['offset'])}.")
-    return [_Song(*values) for values in zip(*columns.values(), strict=True)]
-
-
-def _checked_window(window_length: Any, songs: list[_Song], allow_beyond: bool) -> int:
-    """The length of the windows, which have to lie within their songs."""
-    length = _samples("window_length", window_length)
-    if length <= 0:
-        raise ValueError(f"window_length must be above 0 samples, not {length}.")
-    for song in songs:
-        if song.offset + length > song.total_length and not allow_beyond:
-            raise ValueError(
-                f"A window of {length} samples from sample {song.offset} on ends after its song of "
-                f"{song.total_length}; total_length and offset are in samples: seconds times the sampling rate."
-            )
-    return length
-
-
-def _text(name: str, value: Any) -> str:
-    if not (value is None or isinstance(value, str)):
-        raise ValueError(f"{name} must be text or None, not {value!r}.")
-    return value or ""
-
-
-def _samples(name: str, value: Any) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number of samples, not {value!r}.") from None
-    if abs(count) >= 2**62:  # a label row is of int64, and has to hold sums of two
-        raise ValueError(f"{name} is too large to be a number of samples.")
-    return count

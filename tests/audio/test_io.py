@@ -1,4 +1,4 @@
-"""Audio in and out, on real files of every format that is promised."""
+"""Reading and writing audio, on real files of every supported format."""
 
 import io
 import os
@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from hf_jukebox.audio.io import audio_info, iter_audio, level_remark, prepare_audio, read_audio, write_audio
+from hf_jukebox.audio import audio_info, iter_audio, level_remark, prepare_audio, read_audio, write_audio
 
 # name, format, subtype, largest error of a decoded sample
 FORMATS = [
@@ -97,7 +97,7 @@ def test_frequencies_above_the_new_nyquist_frequency_are_removed(tmp_path):
 
 @pytest.mark.parametrize("frames", [1, 2, 999, 22049, 22050, 22051])
 @pytest.mark.parametrize(("rate_in", "rate_out"), [(44100, 22050), (22050, 44100), (48000, 44100), (8000, 44100)])
-def test_length_is_exact(tmp_path, frames, rate_in, rate_out):
+def test_a_resampled_file_has_the_exact_length(tmp_path, frames, rate_in, rate_out):
     path = tmp_path / "sound.wav"
     soundfile.write(path, music(frames + 10)[:frames], rate_in)
     length = round(frames * rate_out / rate_in)
@@ -112,7 +112,7 @@ def test_length_is_exact(tmp_path, frames, rate_in, rate_out):
 @pytest.mark.parametrize(("suffix", "container", "subtype", "_"), FORMATS, ids=FORMAT_IDS)
 @pytest.mark.parametrize("block_in_s", [0.01, 0.5, 1.0])
 @pytest.mark.parametrize("rate_out", [48000, 22050])
-def test_blocks_are_the_whole(tmp_path, suffix, container, subtype, _, block_in_s, rate_out):
+def test_joined_blocks_equal_the_whole_file(tmp_path, suffix, container, subtype, _, block_in_s, rate_out):
     path = tmp_path / f"sound.{suffix}"
     soundfile.write(path, music(96000, 2), 48000, format=container, subtype=subtype)
     whole = read_audio(path, rate_out, mix=False)
@@ -125,8 +125,8 @@ def test_blocks_are_the_whole(tmp_path, suffix, container, subtype, _, block_in_
 @pytest.mark.parametrize("rate", [22050, 48000])
 @pytest.mark.parametrize("compression", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "AVERAGE", "VARIABLE"])
-def test_mp3_in_blocks_and_from_the_middle(tmp_path, rate, compression, bitrate_mode):
-    """A seek inside an mp3 loses the decoder's memory of earlier frames, or lands elsewhere: reading must not seek."""
+def test_an_mp3_reads_the_same_in_blocks_and_from_the_middle(tmp_path, rate, compression, bitrate_mode):
+    """Seeking inside an mp3 loses the decoder's state from earlier frames, or is inexact: reading must not seek."""
     path = tmp_path / "sound.mp3"
     mode = {"bitrate_mode": bitrate_mode, "compression_level": compression}
     soundfile.write(path, music(6 * rate), rate, format="MP3", subtype="MPEG_LAYER_III", **mode)
@@ -139,7 +139,7 @@ def test_mp3_in_blocks_and_from_the_middle(tmp_path, rate, compression, bitrate_
 
 @pytest.mark.parametrize(("suffix", "container", "subtype", "_"), FORMATS, ids=FORMAT_IDS)
 @pytest.mark.parametrize(("offset", "duration"), [(0.0, 0.5), (1.2345, 0.25), (2.9, None), (1.0, 99.0)])
-def test_a_part_of_a_file(tmp_path, suffix, container, subtype, _, offset, duration):
+def test_a_part_of_a_file_equals_that_part_of_the_whole(tmp_path, suffix, container, subtype, _, offset, duration):
     path = tmp_path / f"sound.{suffix}"
     soundfile.write(path, music(3 * 48000), 48000, format=container, subtype=subtype)
     whole = read_audio(path, 48000)
@@ -151,14 +151,14 @@ def test_a_part_of_a_file(tmp_path, suffix, container, subtype, _, offset, durat
     assert len(resampled) == round(len(part) * 22050 / 48000)
 
 
-def test_file_equals_array(tmp_path):
+def test_a_file_and_its_samples_as_an_array_give_the_same_audio(tmp_path):
     path = tmp_path / "sound.wav"
     sound = music(50_000)
     soundfile.write(path, sound, 44100, subtype="FLOAT")
     np.testing.assert_allclose(read_audio(path, 22050), prepare_audio(sound[:, 0], 44100, 22050), atol=1e-6)
 
 
-def test_memory_is_that_of_the_result(tmp_path):
+def test_reading_needs_the_memory_of_the_result_only(tmp_path):
     path = tmp_path / "long.flac"
     with soundfile.SoundFile(path, "w", 44100, 2, subtype="PCM_16") as file:
         for _ in range(300):
@@ -222,13 +222,13 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         (torch.tensor([[0.5, 0.0], [-0.25, 1.0]]), [[0.5, 0.0], [-0.25, 1.0]]),
     ],
 )
-def test_arrays_and_tensors_of_any_type(audio, expected):
+def test_arrays_and_tensors_of_any_type_are_prepared(audio, expected):
     prepared = prepare_audio(audio, 44100, 44100)
     assert prepared.dtype == np.float32
     np.testing.assert_array_equal(prepared, np.array(expected, dtype=np.float32))
 
 
-def test_prepared_audio_is_a_copy_and_rows_are_apart():
+def test_prepared_audio_is_a_copy_and_rows_stay_separate():
     audio = music(4000, 2).T.copy()
     prepared = prepare_audio(audio, 44100, 44100)
     prepared[:] = 0
@@ -256,13 +256,13 @@ def test_prepared_audio_is_a_copy_and_rows_are_apart():
         (np.array(["a"]), "must be float"),
     ],
 )
-def test_bad_arrays(audio, message):
+def test_unusable_arrays_are_refused(audio, message):
     with pytest.raises(ValueError, match=message):
         prepare_audio(audio, 44100, 22050)
 
 
 @pytest.mark.parametrize("rate", [0, -1, 0.5, float("nan")])
-def test_bad_sampling_rates(tmp_path, rate):
+def test_invalid_sampling_rates_are_refused(tmp_path, rate):
     soundfile.write(tmp_path / "sound.wav", sine(0.1, 8000), 8000)
     for call in (
         lambda: prepare_audio(np.zeros(10, np.float32), rate, 44100),
@@ -274,13 +274,13 @@ def test_bad_sampling_rates(tmp_path, rate):
             call()
 
 
-def test_too_short_to_resample():
+def test_audio_shorter_than_one_resampled_sample_is_refused():
     with pytest.raises(ValueError, match="too short"):
         prepare_audio(np.zeros(1, np.float32), 96000, 22050)
 
 
 @pytest.mark.parametrize("read", [lambda path: read_audio(path, 22050), audio_info])
-def test_files_that_are_not_audio(tmp_path, read):
+def test_files_that_are_not_audio_are_refused(tmp_path, read):
     with pytest.raises(FileNotFoundError, match="no file"):
         read(tmp_path / "missing.wav")
     with pytest.raises(IsADirectoryError, match="is a folder"):
@@ -299,7 +299,7 @@ def test_files_that_are_not_audio(tmp_path, read):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "ogg"])
-def test_files_of_zero_samples(tmp_path, suffix):
+def test_files_without_samples_are_refused(tmp_path, suffix):
     path = tmp_path / f"silent.{suffix}"
     soundfile.write(path, np.zeros(0, np.float32), 44100)
     assert audio_info(path).frames == 0
@@ -308,7 +308,7 @@ def test_files_of_zero_samples(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_files_with_samples_that_are_not_finite(tmp_path, value):
+def test_files_with_infinite_samples_are_refused(tmp_path, value):
     sound = sine(1.0, 8000)
     sound[5000] = value
     soundfile.write(tmp_path / "bad.wav", sound, 8000, subtype="FLOAT")
@@ -317,7 +317,7 @@ def test_files_with_samples_that_are_not_finite(tmp_path, value):
     assert len(read_audio(tmp_path / "bad.wav", 8000, duration_in_s=0.5)) == 4000  # only the part asked for is read
 
 
-def test_damaged_files(tmp_path):
+def test_damaged_files_are_refused(tmp_path):
     for suffix in ("flac", "wav"):
         whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
         soundfile.write(whole, music(100_000), 44100)
@@ -330,7 +330,7 @@ def test_damaged_files(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3"])
-def test_parts_outside_the_file(tmp_path, suffix):
+def test_parts_outside_the_file_are_refused(tmp_path, suffix):
     path = tmp_path / f"sound.{suffix}"
     soundfile.write(path, sine(1.0, 44100), 44100)
     with pytest.raises(ValueError, match=r"no samples after 5\.0 s; choose a smaller offset_in_s"):
@@ -342,7 +342,7 @@ def test_parts_outside_the_file(tmp_path, suffix):
         list(iter_audio(path, 22050, block_in_s=0.0))
 
 
-def test_bad_outputs(tmp_path):
+def test_unusable_outputs_are_refused(tmp_path):
     audio = sine(0.1, 22050)
     for name in ("out.mp3", "out", "out.ogg"):
         with pytest.raises(ValueError, match=r"must end in \.wav or \.flac"):
@@ -362,7 +362,7 @@ def test_bad_outputs(tmp_path):
     assert os.listdir(tmp_path) == ["folder.wav"]
 
 
-def test_folder_that_may_not_be_written(tmp_path, monkeypatch):
+def test_a_folder_without_write_permission_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
@@ -390,14 +390,14 @@ def test_contents_and_open_files_are_read_as_their_paths_are(tmp_path, suffix):
         read_audio(io.BytesIO(b"no music" * 100), 22050)
 
 
-def test_a_path_in_the_home_folder(tmp_path, monkeypatch):
+def test_a_path_in_the_home_folder_is_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     write_audio("~/sound.wav", music(1000)[:, 0], 44100)
     assert (tmp_path / "sound.wav").is_file()
     assert audio_info("~/sound.wav").frames == len(read_audio("~/sound.wav", 44100)) == 1000
 
 
-def test_remarks_on_the_level_of_a_prompt(tmp_path):
+def test_levels_unsuitable_for_a_prompt_are_described(tmp_path):
     path, sound = tmp_path / "inverted.wav", music(44100)[:, 0]
     soundfile.write(path, np.stack([sound, -sound], 1), 44100)
     mixed = read_audio(path, 44100)
@@ -424,7 +424,7 @@ def test_remarks_on_the_level_of_a_prompt(tmp_path):
         ("song.mp3", b"ID3\x03\0\0\0\0\0\x20" + bytes(9999), r"is not audio that can be read"),
     ],
 )
-def test_what_a_file_is_its_first_bytes_say(tmp_path, capfd, name, content, message):
+def test_the_format_is_recognised_by_the_first_bytes(tmp_path, capfd, name, content, message):
     (tmp_path / name).write_bytes(content)
     for read in (audio_info, lambda path: read_audio(path, 22050)):
         with pytest.raises(ValueError, match=message):
@@ -463,7 +463,7 @@ def test_a_flac_of_unknown_length_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-def test_an_ogg_with_another_behind_it_is_read_with_a_warning(tmp_path, subtype):
+def test_the_first_stream_of_a_chained_ogg_is_read_with_a_warning(tmp_path, subtype):
     path, contents = tmp_path / "radio.ogg", []
     for rate in (48000, 24000):
         soundfile.write(path, music(2 * rate), rate, format="OGG", subtype=subtype)
@@ -471,12 +471,12 @@ def test_an_ogg_with_another_behind_it_is_read_with_a_warning(tmp_path, subtype)
         assert audio_info(path).remark is None
     expected = read_audio(contents[0], 48000)
     path.write_bytes(b"".join(contents))
-    assert audio_info(path).remark.startswith("holds another stream behind 2.00 s, not read")
-    with pytest.warns(UserWarning, match=r"radio\.ogg holds another stream"):
+    assert audio_info(path).remark.startswith("has another stream after 2.00 s, which is not read")
+    with pytest.warns(UserWarning, match=r"radio\.ogg has another stream"):
         np.testing.assert_array_equal(read_audio(path, 48000)[:96000], expected)
 
 
-def test_files_that_are_opened_another_way(tmp_path):
+def test_unsupported_ways_to_open_a_file_are_refused(tmp_path):
     soundfile.write(tmp_path / "sound.wav", music(1000), 44100)
     with open(tmp_path / "sound.wav", encoding="latin-1") as text, pytest.raises(ValueError, match="mode 'rb'"):
         read_audio(text, 44100)

@@ -1,4 +1,4 @@
-"""mp3 as people have them: their true length, their middle, and files that are none."""
+"""mp3 files from the wild: their true length, reading from the middle, and files that are not mp3."""
 
 import io
 import struct
@@ -9,8 +9,9 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_jukebox.audio.io import audio_info, iter_audio, read_audio
-from hf_jukebox.audio.mp3_frames import Mp3Stream, index_mp3, read_header
+from hf_jukebox.audio import audio_info, iter_audio, read_audio
+from hf_jukebox.audio.mp3_frames import index_mp3, read_header
+from hf_jukebox.audio.mp3_stream import Mp3Stream
 
 RATE = 44100
 DELAY = 1105  # samples that the encoder adds in front, and says so in its tag
@@ -32,7 +33,7 @@ def encoded(sound: np.ndarray, rate: int = RATE, mode: str = "CONSTANT", compres
 
 
 def without_tag(content: bytes) -> bytes:
-    """The same mp3 without its first frame, if that holds the Xing or Info tag. (At the lowest rates none fits.)"""
+    """Remove the first frame of an mp3 if it holds a Xing or Info tag, which does not fit at the lowest rates."""
     size = read_header(content[:4]).size
     return content[size:] if b"Xing" in content[:size] or b"Info" in content[:size] else content
 
@@ -58,7 +59,7 @@ BARE, BARE_VARIABLE = without_tag(CONSTANT), without_tag(VARIABLE)
 
 
 def decoded(content: bytes) -> np.ndarray:
-    """What libsndfile makes of an mp3 whose tag is right, read in one go."""
+    """Decode an mp3 with a correct tag by libsndfile, in one read."""
     with soundfile.SoundFile(io.BytesIO(content)) as file:
         return file.read(file.frames, dtype="float32")
 
@@ -100,7 +101,7 @@ def test_an_untagged_mp3_is_read_to_its_end(tmp_path, capfd, content, tagged):
         pytest.param(CONSTANT + b"TAG" + bytes(125), id="ID3v1"),
     ],
 )
-def test_a_tagged_mp3_is_trimmed_as_its_encoder_says(tmp_path, capfd, content):
+def test_a_tagged_mp3_is_trimmed_by_the_encoder_delay(tmp_path, capfd, content):
     path = tmp_path / "song.mp3"
     path.write_bytes(content)
     whole = read_audio(path, RATE)
@@ -121,11 +122,11 @@ def test_joined_mp3s_are_read_one_after_the_other(tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_half_a_download_is_read_as_far_as_it_goes_with_a_warning(tmp_path):
+def test_a_truncated_mp3_is_read_to_its_end_with_a_warning(tmp_path):
     path = tmp_path / "half.mp3"
     path.write_bytes(VARIABLE[: 3 * len(VARIABLE) // 4])
     info = audio_info(path)
-    assert 1.5 < info.duration_in_s < 2.9 and info.promised == 3 * RATE
+    assert 1.5 < info.duration_in_s < 2.9 and info.stated_frames == 3 * RATE
     with pytest.warns(
         UserWarning, match=rf"half.mp3 is cut short: it ends after {info.duration_in_s:.2f} s, .* 3.00 s"
     ):
@@ -137,7 +138,7 @@ def test_half_a_download_is_read_as_far_as_it_goes_with_a_warning(tmp_path):
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000])
 @pytest.mark.parametrize(("mode", "compression"), [("CONSTANT", 0.99), ("CONSTANT", 0.0), ("VARIABLE", 0.5)])
-def test_the_middle_of_an_mp3_is_bit_by_bit_that_of_the_whole(rate, channels, mode, compression, capfd):
+def test_the_middle_of_an_mp3_equals_the_whole_bit_for_bit(rate, channels, mode, compression, capfd):
     tagged = encoded(music(4.0, rate, channels)[: 4 * rate], rate, mode, compression)
     content = without_tag(tagged)
     info = audio_info(content)
@@ -153,8 +154,8 @@ def test_the_middle_of_an_mp3_is_bit_by_bit_that_of_the_whole(rate, channels, mo
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_cut_in_front_begins_where_it_can_be_decoded(capfd):
-    """Its first frames refer to bytes that are gone: the decoder must not be given them, as it would talk of it."""
+def test_an_mp3_without_its_beginning_starts_at_the_first_decodable_frame(capfd):
+    """Its first frames refer to missing bytes: the decoder must not get them, as it would print messages."""
     begin = len(BARE) // 2
     part = read_audio(BARE[begin:], RATE)
     whole = read_audio(BARE, RATE)
@@ -191,7 +192,7 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=150, deadline=None)
 @given(content=damaged())
-def test_a_walk_through_anything_ends_inside_of_it(content):
+def test_indexing_arbitrary_bytes_stays_inside_the_file(content):
     file = Counted(content)
     index = index_mp3(file)
     assert file.reads <= len(content) / 20 + 20  # the smallest frame has 24 bytes
@@ -199,7 +200,7 @@ def test_a_walk_through_anything_ends_inside_of_it(content):
         return
     assert all(0 <= begin < end <= len(content) for begin, end in index.spans)
     assert all(a[1] < b[0] for a, b in zip(index.spans, index.spans[1:], strict=False))
-    assert len(index.places) == -(-index.num_frames // 16) and 0 <= index.length <= index.num_frames * 1152
+    assert len(index.offsets) == -(-index.num_frames // 16) and 0 <= index.length <= index.num_frames * 1152
     for sample in (0, index.length // 2, max(index.length - 1, 0)):
         first, dropped = index.start(sample)
         assert first % 16 == 0 and dropped >= 0 and first * index.kind.samples + dropped == sample + index.delay

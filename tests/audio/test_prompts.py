@@ -1,4 +1,4 @@
-"""Prompts in every form in which other libraries hand audio over: what is read, what is refused, what is said."""
+"""Prompts in every form that other libraries return: reading, refusals and warnings."""
 
 import io
 import warnings
@@ -21,7 +21,7 @@ def music(seed: int = 0, seconds: float = 0.2) -> np.ndarray:
 
 
 def stereo(seed: int = 0) -> np.ndarray:
-    """`[2, T]`, as alike as the channels of a mix are."""
+    """Return `[2, T]` with the correlation of the channels of a mix."""
     middle, side = music(seed), music(seed + 100)
     return np.stack([middle + 0.5 * side, middle - 0.5 * side])
 
@@ -31,7 +31,7 @@ def read(audio: Any, sampling_rate: int | None = RATE, limit: int = 10**6) -> li
 
 
 def read_one(audio: Any, sampling_rate: int | None = None) -> Prompt:
-    """Of a recording that needs no warning."""
+    """Read one recording without any warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         (prompt,) = read(audio, sampling_rate)
@@ -39,7 +39,7 @@ def read_one(audio: Any, sampling_rate: int | None = None) -> Prompt:
 
 
 class Decoder:
-    """As torchcodec decodes and datasets hands it over."""
+    """A decoder like that of torchcodec, as datasets returns it."""
 
     def __init__(self, data: torch.Tensor, sample_rate: int) -> None:
         self.samples = SimpleNamespace(data=data, sample_rate=sample_rate)
@@ -49,7 +49,7 @@ class Decoder:
 
 
 class Pipe(io.RawIOBase):
-    """A file that is read once, from front to back, as a response of a server is."""
+    """A file that can only be read once from front to back, like a server's response."""
 
     def __init__(self, content: bytes) -> None:
         self.content = io.BytesIO(content)
@@ -113,18 +113,18 @@ def test_a_home_folder_may_be_written_as_a_tilde(drums: Path, monkeypatch: pytes
     ],
     ids=lambda form: type(form).__name__,
 )
-def test_what_brings_its_rate_is_one_recording_whose_channels_are_averaged(form: Any) -> None:
+def test_samples_with_a_rate_are_one_recording_with_averaged_channels(form: Any) -> None:
     assert np.allclose(read_one(form).samples, music(), atol=1e-6)
 
 
 def test_integers_of_other_libraries_are_scaled() -> None:
-    """Gradio and scipy hand over int16 and int32."""
+    """Gradio and scipy return int16 and int32."""
     for kind in (np.int16, np.int32):
         samples = (stereo().T * np.iinfo(kind).max).astype(kind)
         assert np.allclose(read_one((RATE, samples)).samples, music(), atol=1e-4)
 
 
-def test_another_rate_is_resampled_whoever_says_it() -> None:
+def test_other_rates_are_resampled_however_they_are_given() -> None:
     expected = read_one(music(), 2 * RATE).samples
     assert len(expected) == len(music()) // 2
     for form in ((music(), 2 * RATE), {"array": music(), "sampling_rate": 2 * RATE}):
@@ -133,16 +133,16 @@ def test_another_rate_is_resampled_whoever_says_it() -> None:
         read((music(), 2 * RATE), sampling_rate=RATE)
 
 
-def test_samples_without_a_rate_are_said_to_be_taken_for_the_models(recwarn: pytest.WarningsRecorder) -> None:
+def test_samples_without_a_rate_are_treated_as_the_models_with_a_warning(recwarn: pytest.WarningsRecorder) -> None:
     read([music(), music(1), music(2)], sampling_rate=None)
     (warning,) = recwarn.list
-    assert "taken for 22050 Hz" in str(warning.message) and "sampling_rate" in str(warning.message)
+    assert "treated as 22050 Hz" in str(warning.message) and "sampling_rate" in str(warning.message)
 
 
 # Arrays on their own -------------------------------------------------------------------------------------------------
 
 
-def test_a_batch_is_one_prompt_a_row() -> None:
+def test_a_batch_is_one_prompt_per_row() -> None:
     rows = np.stack([music(seed) for seed in range(3)])
     for form in (rows, torch.from_numpy(rows), list(rows), rows[:, None], np.stack([rows, rows], axis=1)):
         prompts = read(form)
@@ -160,7 +160,7 @@ def test_two_rows_that_are_alike_are_refused_as_stereo() -> None:
 
 
 def test_two_rows_of_wide_stereo_are_refused_too() -> None:
-    """As with choruses and reverberation: the samples do not correlate, what is heard does."""
+    """Choruses and reverberation decorrelate the samples, but not the spectra."""
     melody = np.repeat(np.random.default_rng(0).integers(200, 4000, 40), 2205)
     left, right = (np.cumsum(melody * factor) * 2 * np.pi / RATE for factor in (1.0, 1.002))
     wide = np.stack([np.sin(left), np.sin(right + 1.0)]).astype(np.float32) * 0.5
@@ -169,13 +169,13 @@ def test_two_rows_of_wide_stereo_are_refused_too() -> None:
         read(wide)
 
 
-def test_two_rows_that_differ_are_two_songs_with_a_word_about_it() -> None:
-    with pytest.warns(UserWarning, match="taken for two songs"):
+def test_two_different_rows_are_two_songs_with_a_warning() -> None:
+    with pytest.warns(UserWarning, match="treated as two songs"):
         assert len(read(np.stack([music(0), music(1)]))) == 2
 
 
-def test_channels_last_are_channels_all_the_same() -> None:
-    """As soundfile.read returns them."""
+def test_channels_in_the_last_dimension_are_recognised() -> None:
+    """soundfile.read returns them in this order."""
     assert np.allclose(read_one(stereo().T, RATE).samples, music(), atol=1e-6)
     assert np.allclose(read_one(music()[:, None], RATE).samples, music())
     assert np.allclose(read_one([stereo().T], RATE).samples, music(), atol=1e-6)
@@ -195,13 +195,13 @@ def test_every_prompt_of_several_has_a_name(drums: Path) -> None:
 # What is said of the level -------------------------------------------------------------------------------------------
 
 
-def test_channels_that_cancel_are_said_to() -> None:
+def test_channels_that_cancel_out_are_a_warning() -> None:
     for form in ((np.stack([music(), -music()]), RATE), np.stack([music(), -music()])[None]):
         with pytest.warns(UserWarning, match="channels cancel out"):
             read(form)
 
 
-def test_silence_and_levels_far_off_are_said_of_files_and_arrays(tmp_path: Path) -> None:
+def test_silence_and_unsuitable_levels_are_a_warning_for_files_and_arrays(tmp_path: Path) -> None:
     for factor, message in ((0.0, "is silent"), (1e-3, "is very quiet"), (8.0, "exceeds full scale")):
         soundfile.write(tmp_path / "bass.wav", music() * factor, RATE, subtype="FLOAT")
         for form, name in ((tmp_path / "bass.wav", "The prompt bass.wav "), (music() * factor, "The prompt ")):
@@ -209,13 +209,13 @@ def test_silence_and_levels_far_off_are_said_of_files_and_arrays(tmp_path: Path)
                 read(form)
 
 
-def test_a_file_whose_channels_cancel_is_said_to(tmp_path: Path) -> None:
+def test_a_file_whose_channels_cancel_out_is_a_warning(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "inverted.wav", np.stack([music(), -music()]).T, RATE, subtype="FLOAT")
     with pytest.warns(UserWarning, match=r"inverted\.wav is silent.*channels cancel out"):
         read(tmp_path / "inverted.wav")
 
 
-# What is refused -----------------------------------------------------------------------------------------------------
+# Refusals ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_file_whose_channels_cancel_is_said_to(tmp_path: Path) -> None:
         ([1, 2], "not samples"),
         ({"text": "drums"}, "it has text"),
         ({"bytes": None, "path": None}, "array and sampling_rate"),
-        ({"array": [[0.1], [0.1, 0.2]], "sampling_rate": RATE}, "no array"),
+        ({"array": [[0.1], [0.1, 0.2]], "sampling_rate": RATE}, "not an array"),
         ((music(), 0), "positive whole number of Hz, not 0"),
         ((music(), 22050.5), "positive whole number of Hz, not 22050.5"),
         ((music(), float("nan")), "positive whole number of Hz, not nan"),
@@ -249,13 +249,13 @@ def test_a_file_whose_channels_cancel_is_said_to(tmp_path: Path) -> None:
         ({1, 2}, "not set"),
     ],
 )
-def test_what_is_no_prompt_is_refused_in_one_sentence(form: Any, message: str) -> None:
+def test_values_that_are_not_prompts_are_refused_in_one_sentence(form: Any, message: str) -> None:
     with pytest.raises((ValueError, OSError), match=message) as error:
         read(form)
     assert "\n" not in str(error.value)
 
 
-def test_a_rate_that_is_none_is_refused() -> None:
+def test_an_invalid_rate_is_refused() -> None:
     for rate in (0, -1, float("inf"), float("nan"), "22050", 44100.5, True):
         with pytest.raises(ValueError, match="positive whole number of Hz"):
             read(music(), rate)  # type: ignore[arg-type]

@@ -8,17 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from helpers.command_line import run
 from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
-from typer.testing import CliRunner, Result
-
-from hf_jukebox.cli import app
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline("tiny_labelled_prior").save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -26,10 +17,6 @@ def prompt(tmp_path: Path) -> Path:
     path = tmp_path / "prompt.wav"
     soundfile.write(path, noise_audio(codes_in_s(6)).numpy(), RATE)
     return path
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def files(folder: Path) -> list[str]:
@@ -77,21 +64,21 @@ def test_no_prompt_is_dropped_or_used_more_often_than_the_others(
     result = run("sample", *[prompt] * 3, "--output", tmp_path / "out", "--model", model, "--num-samples", count)
     assert result.exit_code == 2 and not (tmp_path / "out").exists()
     assert result.stderr == (
-        f"hf-jukebox: --num-samples {count} cannot be shared evenly by 3 prompts; give a multiple of 3, such as 3 or 6."
-        "\n"
+        f"hf-jukebox: --num-samples {count} cannot be divided evenly among 3 prompts; give a multiple of 3, "
+        "such as 3 or 6.\n"
     )
 
 
-def test_an_unknown_genre_is_told_in_one_line(model: Path, tmp_path: Path) -> None:
+def test_an_unknown_genre_is_one_line_of_warning(model: Path, tmp_path: Path) -> None:
     arguments = ["--model", model, "--seconds", codes_in_s(4), "--levels", "2", "--genre", "polka"]
     result = run("sample", "--output", tmp_path / "out", *arguments)
     assert result.exit_code == 0, result.output
     (line,) = [line for line in result.stderr.splitlines() if "polka" in line]
-    assert line.startswith("hf-jukebox: Level 2 does not know the genre 'polka'")
+    assert line.startswith("hf-jukebox: Level 2 has no genre 'polka'")
     assert "UserWarning" not in result.stderr
 
 
-def test_a_real_process_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
+def test_a_real_process_reports_an_error_in_one_line(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -118,7 +105,7 @@ def test_a_real_process_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
         (["--temperature", "1,1"], "--temperature needs one value"),
     ],
 )
-def test_what_does_not_fit_the_model_is_said_in_the_words_of_the_options(
+def test_values_that_do_not_fit_the_model_are_reported_by_option(
     model: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     result = run("sample", "--output", tmp_path / "out", "--model", model, *arguments)
@@ -129,7 +116,7 @@ def test_what_does_not_fit_the_model_is_said_in_the_words_of_the_options(
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no sound", b"RIFF\x00\x00\x00\x00WAVE"])
-def test_a_prompt_that_is_no_audio(model: Path, tmp_path: Path, content: bytes) -> None:
+def test_a_prompt_that_is_not_audio_is_refused(model: Path, tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "bad.wav"
     path.write_bytes(content)
     result = run("sample", path, "--output", tmp_path / "out", "--model", model)
@@ -137,14 +124,14 @@ def test_a_prompt_that_is_no_audio(model: Path, tmp_path: Path, content: bytes) 
     assert not (tmp_path / "out").exists()
 
 
-def test_an_output_that_is_a_file(model: Path, prompt: Path, tmp_path: Path) -> None:
+def test_an_output_that_is_a_file_is_refused(model: Path, prompt: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("precious")
     result = run("sample", prompt, "--output", tmp_path / "out", "--model", model)
     assert result.exit_code == 2 and "is a file" in result.stderr
     assert (tmp_path / "out").read_text() == "precious"
 
 
-def test_a_damaged_weight_file(model: Path, tmp_path: Path) -> None:
+def test_a_damaged_weight_file_is_named(model: Path, tmp_path: Path) -> None:
     tiny_pipeline("tiny_labelled_prior").save_pretrained(tmp_path / "model")
     weights = tmp_path / "model" / "prior_1" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -153,7 +140,7 @@ def test_a_damaged_weight_file(model: Path, tmp_path: Path) -> None:
     assert result.stderr.count("hf-jukebox:") == 1 and "prior_1" in result.stderr
 
 
-def test_assemble_puts_own_parts_together(model: Path, tmp_path: Path) -> None:
+def test_separately_trained_models_are_assembled(model: Path, tmp_path: Path) -> None:
     parts = ["--vqvae", model / "vqvae"]
     for level in range(3):
         parts += ["--prior", model / f"prior_{level}"]

@@ -1,4 +1,4 @@
-"""Going on with runs from the command line: co-composing, interruption, progress for people and for programs."""
+"""Runs continued from the command line: co-composing, and progress for people and for programs."""
 
 import json
 from pathlib import Path
@@ -7,28 +7,16 @@ import pytest
 import soundfile
 import torch
 import yaml
-from helpers.tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
-from typer.testing import CliRunner, Result
+from helpers.command_line import run
+from helpers.tiny import RATE, codes_in_s, noise_audio
+from typer.testing import Result
 
-from hf_jukebox import files
-from hf_jukebox.cli import app
 from hf_jukebox.runs.folder import JukeboxRun
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline("tiny_labelled_prior").save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
 def succeed(*arguments: object) -> Result:
@@ -41,26 +29,26 @@ def wavs(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.glob("level_*/*.wav"))
 
 
-def test_draw_four_seconds_choose_draw_again_upsample(model: Path, tmp_path: Path) -> None:
+def test_four_seconds_are_sampled_picked_continued_and_upsampled(model: Path, tmp_path: Path) -> None:
     song = tmp_path / "song"
     options = ["--model", model, "--artist", "night bus", "--seed", 1]
     succeed("sample", "--output", song, "--levels", 2, "--seconds", codes_in_s(4), "--num-samples", 3, *options)
     assert wavs(song) == [f"level_2/item_{item}.wav" for item in range(3)]
     assert (song / "index.html").is_file()
-    drawn = JukeboxRun.open(song).codes[2]
-    assert "number 1" in succeed("pick", song, 1).stdout
+    sampled = JukeboxRun.open(song).codes[2]
+    assert "Picked candidate 1" in succeed("pick", song, 1).stdout
     succeed("continue", song, "--seconds", codes_in_s(8), "--num-samples", 2, "--artist", "the lanterns")
     succeed("pick", song, 0)
     result = succeed("upsample", song, "--temperature", "0.9,0.95,1")
     assert str(song / "level_0" / "item_0.wav") in result.stdout.replace("\n", "")
     finished = JukeboxRun.open(song)
     assert finished.is_finished and wavs(song) == [f"level_{level}/item_0.wav" for level in range(3)]
-    assert torch.equal(finished.codes[2][:, :4], drawn[1:2])
+    assert torch.equal(finished.codes[2][:, :4], sampled[1:2])
     assert [step.request.songs[0].artist for step in finished.steps[1:3]] == ["night bus", "the lanterns"]
     assert [settings.temperature for settings in finished.request.settings] == [0.9, 0.95, 1.0]
 
 
-def test_a_folder_that_holds_a_run_is_offered_for_resuming(model: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_a_run_is_left_alone_and_the_next_command_named(model: Path, tmp_path: Path) -> None:
     arguments = ["sample", "--output", tmp_path, "--model", model, "--seconds", codes_in_s(3), "--levels", 2]
     succeed(*arguments)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -70,7 +58,7 @@ def test_a_folder_that_holds_a_run_is_offered_for_resuming(model: Path, tmp_path
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_without_an_output_a_new_folder_is_taken(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_output_a_new_folder_is_made(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("jukebox-out", "jukebox-out-2"):
         succeed("sample", "--model", model, "--seconds", codes_in_s(2), "--levels", 2)
@@ -87,12 +75,12 @@ def test_progress_as_json_lines(model: Path, tmp_path: Path) -> None:
     assert last["finished"] and last["audio"]["1"] == [str(tmp_path / "level_1" / "item_0.wav")]
 
 
-def test_quiet_says_nothing(model: Path, tmp_path: Path) -> None:
+def test_quiet_prints_nothing(model: Path, tmp_path: Path) -> None:
     result = succeed("sample", "-o", tmp_path, "--model", model, "--seconds", codes_in_s(2), "--levels", 2, "--quiet")
     assert result.stdout == "" and result.stderr == ""
 
 
-def test_songs_of_a_file(model: Path, tmp_path: Path) -> None:
+def test_songs_of_a_file_become_runs_of_their_own(model: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "prompt.wav", noise_audio(codes_in_s(3)).numpy(), RATE)
     songs = [
         {"name": "bus", "artist": "night bus", "prompt": "prompt.wav", "seconds": codes_in_s(5), "seed": 1},
@@ -105,10 +93,10 @@ def test_songs_of_a_file(model: Path, tmp_path: Path) -> None:
     assert JukeboxRun.open(out / "song-2").request.songs[0].artist == "the lanterns"
     assert (out / "bus" / "index.html").is_file()
     result = run("sample", "--requests", tmp_path / "songs.yaml", "--output", tmp_path / "x", "--seconds", 3)
-    assert result.exit_code == 2 and "--seconds cannot go with --requests" in result.stderr
+    assert result.exit_code == 2 and "--seconds cannot be combined with --requests" in result.stderr
 
 
-def test_upsampling_what_the_published_code_has_drawn(model: Path, tmp_path: Path) -> None:
+def test_codes_of_the_published_code_are_upsampled(model: Path, tmp_path: Path) -> None:
     top = torch.randint(64, (2, 5), generator=torch.Generator().manual_seed(0))
     empty = torch.zeros(2, 0, dtype=torch.long)
     torch.save({"zs": [empty, empty, top], "labels": [{"info": [{"artist": "x"}]}]}, tmp_path / "data.pth.tar")
@@ -127,7 +115,7 @@ def test_upsampling_what_the_published_code_has_drawn(model: Path, tmp_path: Pat
         ({"zs": Path("x")}, "holds a Python object of type pathlib"),
     ],
 )
-def test_files_that_hold_no_codes(model: Path, tmp_path: Path, content: object, message: str) -> None:
+def test_a_file_without_codes_is_refused(model: Path, tmp_path: Path, content: object, message: str) -> None:
     torch.save(content, tmp_path / "data.pth.tar")
     result = run("upsample", tmp_path / "data.pth.tar", "--output", tmp_path / "out", "--model", model)
     assert result.exit_code == 2 and message in result.stderr and result.stderr.count("\n") == 1
@@ -137,7 +125,7 @@ def test_files_that_hold_no_codes(model: Path, tmp_path: Path, content: object, 
 @pytest.mark.parametrize(
     "command", [["resume"], ["continue", "--seconds", "3"], ["upsample"], ["pick", "0"]], ids=lambda command: command[0]
 )
-def test_a_folder_without_a_run(tmp_path: Path, command: list[str]) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path, command: list[str]) -> None:
     result = run(command[0], tmp_path / "none", *command[1:])
     assert result.exit_code == 2 and "holds no run" in result.stderr
     assert not (tmp_path / "none").exists()

@@ -1,4 +1,4 @@
-"""What ends a command or a script in one line, and what does not."""
+"""Errors that end a command or a script in one line, and those that keep their traceback."""
 
 import logging
 import sys
@@ -31,7 +31,7 @@ def as_line(**options: object) -> AbstractContextManager[None]:
     ],
     ids=["torch", "torch zeros", "numpy", "bytes"],
 )
-def test_memory_that_runs_out_is_a_line(capsys: pytest.CaptureFixture[str], allocate: object) -> None:
+def test_running_out_of_memory_is_one_line(capsys: pytest.CaptureFixture[str], allocate: object) -> None:
     with pytest.raises(SystemExit) as stopped, as_line():
         allocate()
     assert stopped.value.code == 2
@@ -55,24 +55,24 @@ def test_memory_that_runs_out_is_a_line(capsys: pytest.CaptureFixture[str], allo
         "std::bad_alloc",
     ],
 )
-def test_every_form_of_running_out_of_memory_is_known(message: str) -> None:
+def test_every_out_of_memory_message_is_recognised(message: str) -> None:
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(ValueError(message))
 
 
-def test_an_error_of_ours_keeps_its_traceback() -> None:
+def test_a_bug_keeps_its_traceback() -> None:
     for error in (TypeError("x"), RuntimeError("shapes differ"), AssertionError(), ZeroDivisionError()):
         with pytest.raises(type(error)), as_line():
             raise error
 
 
-def test_a_message_of_several_lines_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_of_several_lines_is_printed_as_one(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), as_line():
         raise ValueError("one\ntwo\n   three")
     assert capsys.readouterr().err == "program: one two three\n"
 
 
-def test_of_several_processes_the_first_says_what_is_wrong(
+def test_the_first_of_several_processes_prints_the_error(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -82,7 +82,7 @@ def test_of_several_processes_the_first_says_what_is_wrong(
     assert capsys.readouterr().err == "program: no disk\n"
 
 
-def test_only_what_the_package_says_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_messages_of_this_package_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = tiny_pipeline("tiny_labelled_prior").tokenizer
     assert isinstance(tokenizer, JukeboxTokenizer)
     with as_line():
@@ -93,10 +93,10 @@ def test_only_what_the_package_says_is_heard(capsys: pytest.CaptureFixture[str])
         own_logger.info("no news")
         tokenizer(level=2, genre="polka", total_length=10**6, window_length=1000)
     first, second = capsys.readouterr().err.splitlines()
-    assert first == "program: 3 songs" and second.startswith("program: Level 2 does not know the genre 'polka'")
+    assert first == "program: 3 songs" and second.startswith("program: Level 2 has no genre 'polka'")
 
 
-def test_quiet_leaves_out_everything_but_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_errors_only(capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = tiny_pipeline("tiny_labelled_prior").tokenizer
 
     def sample() -> None:
@@ -109,7 +109,7 @@ def test_quiet_leaves_out_everything_but_errors(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "program: wrong\n"
 
 
-def test_the_log_is_as_it_was_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_log_is_restored_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["torch", "transformers", "hf_jukebox"]
     before = [(logging.getLogger(name).level, list(logging.getLogger(name).handlers)) for name in names]
     shown = warnings.showwarning
@@ -137,11 +137,11 @@ def test_the_log_is_as_it_was_afterwards(capsys: pytest.CaptureFixture[str]) -> 
         ("the artist 'top_k' is", "the artist 'top_k' is"),
     ],
 )  # fmt: skip
-def test_messages_speak_of_options(message: str, said: str) -> None:
+def test_messages_use_the_names_of_options(message: str, said: str) -> None:
     assert in_options(message) == said
 
 
-def test_a_reader_that_has_gone_ends_the_program_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_closed_pipe_ends_the_program_quietly(capfd: pytest.CaptureFixture[str]) -> None:
     from subprocess import PIPE, Popen
 
     code = (

@@ -1,4 +1,4 @@
-"""Own parts put together: what belongs together becomes a pipeline, anything else is refused."""
+"""Assembly of separately trained models: parts that fit become a pipeline, others are rejected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from helpers.tiny import NAMES, tiny_prior, tiny_vqvae
 
 from hf_jukebox import JukeboxPipeline
-from hf_jukebox.convert import assemble, hub
+from hf_jukebox.convert import assemble, model_sources
 
 TWO_LEVELS: dict[str, Any] = {"downs_t": [3, 2], "strides_t": [2, 2], "multipliers": [1, 1]}
 TOP_OF_TWO: dict[str, Any] = {"level": 1, "hop_length": 32}
@@ -18,7 +18,7 @@ TOP_OF_TWO: dict[str, Any] = {"level": 1, "hop_length": 32}
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models of their own, each in a folder as training leaves it."""
+    """Return models, each in a folder as training leaves it."""
     folder = tmp_path_factory.mktemp("parts")
     models = {
         "vqvae": tiny_vqvae(),
@@ -36,7 +36,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refusal(output: Path, vqvae: Path, priors: list[Path], error: type[Exception] = ValueError) -> str:
-    """The one sentence with which parts are refused; nothing may be left behind."""
+    """Return the one sentence of the error, and check that nothing is left behind."""
     before = sorted(output.parent.iterdir())
     with pytest.raises(error) as raised:
         assemble(vqvae, priors, output)
@@ -55,7 +55,7 @@ def same_weights(model: torch.nn.Module, other: torch.nn.Module) -> bool:
     return tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
 
 
-def test_three_levels(parts: Path, tmp_path: Path):
+def test_three_levels_are_assembled(parts: Path, tmp_path: Path):
     assemble(parts / "vqvae", three(parts), tmp_path / "out")
     pipe = JukeboxPipeline.from_pretrained(tmp_path / "out")
     assert same_weights(pipe.vqvae, tiny_vqvae()) and same_weights(pipe.prior_0, tiny_prior("tiny_upsampler"))
@@ -65,14 +65,14 @@ def test_three_levels(parts: Path, tmp_path: Path):
     assert "level 2: top" in card and str(parts) not in card
 
 
-def test_two_levels_without_labels(parts: Path, tmp_path: Path):
+def test_two_levels_without_labels_are_assembled(parts: Path, tmp_path: Path):
     assemble(parts / "vqvae_of_two", [parts / "bottom", parts / "top_of_two"], tmp_path / "out")
     pipe = JukeboxPipeline.from_pretrained(tmp_path / "out")
     assert len(pipe.priors) == 2 and pipe.prior_2 is None and pipe.tokenizer is None
     assert pipe(audio_length_in_s=0.05, output_type="pt").audios.shape[0] == 1
 
 
-def test_parts_of_a_pipeline_and_shards(parts: Path, tmp_path: Path):
+def test_parts_of_a_pipeline_and_sharded_models_are_assembled(parts: Path, tmp_path: Path):
     assemble(parts / "vqvae", three(parts), tmp_path / "first")
     other_top = tiny_prior("tiny_prior", seed=5)
     other_top.save_pretrained(tmp_path / "other_top", max_shard_size="20KB")
@@ -84,17 +84,17 @@ def test_parts_of_a_pipeline_and_shards(parts: Path, tmp_path: Path):
     assert same_weights(pipe.prior_2, other_top) and pipe.tokenizer is None
 
 
-def test_parts_of_the_hub(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_parts_of_the_hub_are_assembled(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def snapshot_download(name: str, allow_patterns: list[str]) -> str:
         assert "config.json" in allow_patterns and "prior_2/model.safetensors" in allow_patterns
         return str(parts / name.split("/")[1])
 
-    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(model_sources, "snapshot_download", snapshot_download)
     assemble(parts / "vqvae", [parts / "bottom", parts / "middle", Path("someone/top")], tmp_path / "out")
     assert "level 2: someone/top" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_number_and_order(parts: Path, tmp_path: Path):
+def test_the_number_and_order_of_priors_are_checked(parts: Path, tmp_path: Path):
     out, vqvae = tmp_path / "out", parts / "vqvae"
     bottom, middle, top = three(parts)
     assert "3 levels" in refusal(out, vqvae, [bottom, middle])
@@ -112,19 +112,19 @@ def test_number_and_order(parts: Path, tmp_path: Path):
         ({"upsampling_strides": [2, 2, 2]}, "upsampling_ratio"),
     ],
 )
-def test_priors_of_another_vqvae(parts: Path, tmp_path: Path, changes: dict[str, Any], word: str):
+def test_priors_of_another_vqvae_are_rejected(parts: Path, tmp_path: Path, changes: dict[str, Any], word: str):
     tiny_prior("tiny_upsampler", **({"level": 1, "hop_length": 32} | changes)).save_pretrained(tmp_path / "middle")
     message = refusal(tmp_path / "out", parts / "vqvae", three(parts, middle=tmp_path / "middle"))
     assert word in message and "level 1" in message
 
 
-def test_labels_without_names(parts: Path, tmp_path: Path):
+def test_labels_without_names_are_rejected(parts: Path, tmp_path: Path):
     tiny_prior("tiny_labelled_prior").save_pretrained(tmp_path / "top")
     message = refusal(tmp_path / "out", parts / "vqvae", three(parts, top=tmp_path / "top"))
     assert "artists and genres" in message
 
 
-def test_something_else(parts: Path, tmp_path: Path):
+def test_other_models_are_rejected(parts: Path, tmp_path: Path):
     out = tmp_path / "out"
     assert "jukebox_vqvae is needed" in refusal(out, parts / "top", three(parts))
     assert "jukebox_prior is needed" in refusal(out, parts / "vqvae", three(parts, top=parts / "vqvae"))
@@ -132,7 +132,7 @@ def test_something_else(parts: Path, tmp_path: Path):
     assert "neither a folder" in refusal(out, tmp_path / "nothing", three(parts), OSError)
 
 
-def test_weights_that_are_missing_or_cut_short(parts: Path, tmp_path: Path):
+def test_missing_or_truncated_weights_are_reported(parts: Path, tmp_path: Path):
     (tmp_path / "top").mkdir()
     (tmp_path / "top" / "config.json").write_bytes((parts / "top" / "config.json").read_bytes())
     priors = three(parts, top=tmp_path / "top")
@@ -142,7 +142,7 @@ def test_weights_that_are_missing_or_cut_short(parts: Path, tmp_path: Path):
     assert "cut short" in refusal(tmp_path / "out", parts / "vqvae", priors, OSError)
 
 
-def test_output_must_be_new(parts: Path, tmp_path: Path):
+def test_the_output_folder_must_be_new(parts: Path, tmp_path: Path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "song.wav").write_bytes(b"")
     assert "not empty" in refusal(tmp_path / "mine", parts / "vqvae", three(parts), FileExistsError)

@@ -1,4 +1,4 @@
-"""Conversion needs little more memory than the largest file of a checkpoint: 1.3 times its size at most."""
+"""Conversion needs at most 1.3 times the size of the largest file of a checkpoint in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WIDTH = 1024
 LAYERS_OF_A_FILE = 9  # 113 MB
 TRANSFORMERS = ORIGINAL.parent / "transformers"
 
-# Runs conversions in a process of their own, and prints by how much its memory ever exceeded that of the bare imports.
+# Runs conversions in their own process, and prints its peak memory above that of the imports.
 MEASURE = """
 import sys
 from hf_jukebox.convert import convert_openai, convert_transformers
@@ -49,7 +49,7 @@ def peaks(*conversions: str) -> list[int]:
 
 
 def tensors_of(config: JukeboxPriorConfig, layout: Layout, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Zeros, as a file of the layout holds the model's tensors."""
+    """Return zeros under the names and shapes of the model's tensors in a file of the layout."""
     with torch.device("meta"):
         shapes = {name: list(tensor.shape) for name, tensor in JukeboxPrior(config).state_dict().items()}
     tensors = {}
@@ -65,15 +65,15 @@ def save_old(content: Any, path: Path) -> None:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Unlike `tmp_path` it is emptied at once: the files are large."""
+    """Temporary folder that is removed after the test, unlike `tmp_path`, as the files are large."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
-def test_original_layout_in_both_serialisations(folder: Path):
+def test_memory_of_converting_openais_layout_in_both_serialisations(folder: Path):
     hps = json.loads((ORIGINAL / "hparams.json").read_text())["priors"]["small_prior"]
     hps |= {"prior_width": WIDTH, "prior_depth": LAYERS_OF_A_FILE}
-    content = {"model": tensors_of(prior_config(hps, golden_vqvae().config), "original"), "hps": hps}
+    content = {"model": tensors_of(prior_config(hps, golden_vqvae().config), "openai"), "hps": hps}
     torch.save(content, folder / "zip.pth.tar")
     save_old(content, folder / "old.pth.tar")
     vqvae, *below = (str(checkpoint(name)) for name in ("vqvae", "upsampler_level_0", "upsampler_level_1"))
@@ -85,7 +85,7 @@ def test_original_layout_in_both_serialisations(folder: Path):
     assert max(measured) <= 1.3 * (folder / "old.pth.tar").stat().st_size
 
 
-def test_a_prior_over_two_shards(folder: Path):
+def test_memory_of_converting_a_prior_in_two_shards(folder: Path):
     settings = json.loads((TRANSFORMERS / "config.json").read_text())
     settings["prior_config_list"][0] |= {"hidden_size": WIDTH, "num_layers": 2 * LAYERS_OF_A_FILE}
     vqvae = transformers4_settings.vqvae_config(settings)

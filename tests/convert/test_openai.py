@@ -1,4 +1,4 @@
-"""Original checkpoints, converted, give what was measured from them; other files are refused and leave nothing."""
+"""Converted checkpoints of OpenAI's code have the measured outputs; other files are rejected and leave nothing."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measured_of(name: str) -> dict[str, torch.Tensor]:
 
 
 def convert(output: Path, **changes: Any) -> None:
-    """The `5b` pipeline, but for what is said."""
+    """Convert the `5b` pipeline, with some arguments replaced."""
     options = {"vqvae": checkpoint("vqvae"), "priors": [checkpoint(name) for name in (*UPSAMPLERS, "prior_5b")]}
     convert_openai(**(options | {"output": output, "ids": IDS} | changes))
 
@@ -47,7 +47,7 @@ def convert(output: Path, **changes: Any) -> None:
 def saved_again(
     name: str, folder: Path, change: Callable[[Checkpoint], Any] | None = None, zipped: bool = True
 ) -> Path:
-    """A golden checkpoint with a change, in either of torch's formats."""
+    """Save a golden checkpoint with a change, in either format of torch."""
     content = torch.load(checkpoint(name), weights_only=True)
     if change is not None:
         change(content)
@@ -65,7 +65,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def refusal(output: Path, error: type[Exception] = ValueError, **changes: Any) -> str:
-    """The one sentence with which a conversion is refused; nothing may be left behind."""
+    """Return the one sentence of the error, and check that nothing is left behind."""
     before = sorted(output.parent.iterdir())
     with pytest.raises(error) as raised:
         convert(output, **changes)
@@ -83,7 +83,7 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # The golden files -----------------------------------------------------------------------------------------------------
 
 
-def test_vqvae_as_measured():
+def test_a_converted_vqvae_has_the_measured_outputs():
     vqvae, measured = golden_vqvae(), measured_of("vqvae")
     for level, codes in enumerate(vqvae.encode(measured["x"])):
         assert torch.equal(codes, measured[f"codes_{level}"].long())
@@ -92,7 +92,7 @@ def test_vqvae_as_measured():
 
 
 @pytest.mark.parametrize("name", PRIORS)
-def test_prior_as_measured(name: str):
+def test_a_converted_prior_has_the_measured_outputs(name: str):
     prior, measured = prior_of(name), measured_of(name)
     n_lyrics, shift = prior.config.num_joint_lyrics, prior._code_shift
     for start in (0, 16):
@@ -110,7 +110,7 @@ def test_prior_as_measured(name: str):
 
 @pytest.mark.parametrize("name", PRIORS)
 @pytest.mark.parametrize(("known", "expected"), [(0, "ancestral"), (16, "primed_half"), (7, "primed_7")])
-def test_greedy_draws_as_measured(name: str, known: int, expected: str):
+def test_a_converted_prior_samples_the_measured_greedy_codes(name: str, known: int, expected: str):
     prior, measured = prior_of(name), measured_of(name)
     codes, state = measured["z_0"][:, :known], prior.init_state(2)
     prior.prefill(state, codes, measured.get("z_cond_0"), measured["y_0"] if prior.config.has_labels else None)
@@ -122,7 +122,7 @@ def test_greedy_draws_as_measured(name: str, known: int, expected: str):
 
 
 @pytest.mark.parametrize("name", ["prior_5b_lyrics", "prior_1b_lyrics", "small_sep_enc_dec"])
-def test_alignment_as_measured(name: str):
+def test_a_converted_prior_has_the_measured_alignment(name: str):
     prior, measured = prior_of(name), measured_of(name)
     assert (prior.alignment(measured["z_0"], measured["y_0"]) - measured["alignment"]).abs().max() <= 1e-4
 
@@ -130,7 +130,7 @@ def test_alignment_as_measured(name: str):
 # The folder -----------------------------------------------------------------------------------------------------------
 
 
-def test_folder_is_what_save_pretrained_writes(pipeline_folder: Path, tmp_path: Path):
+def test_the_folder_equals_that_of_save_pretrained(pipeline_folder: Path, tmp_path: Path):
     pipe = JukeboxPipeline.from_pretrained(pipeline_folder)
     pipe.save_pretrained(tmp_path / "saved")
     ours, theirs = files_of(pipeline_folder), files_of(tmp_path / "saved")
@@ -146,14 +146,14 @@ def test_folder_is_what_save_pretrained_writes(pipeline_folder: Path, tmp_path: 
             assert ours[name] == theirs[name]
 
 
-def test_names_and_alphabets_come_along(tmp_path: Path):
+def test_names_and_alphabets_are_converted(tmp_path: Path):
     pipe = JukeboxPipeline.from_pretrained(golden_pipeline_folder("prior_1b_lyrics", tmp_path))
     assert [pipe.tokenizer.vocabularies[level].rules for level in range(3)] == ["v2", "v2", "v3"]
     assert "n.w.a" in pipe.tokenizer.artists(2) and "n_w_a" in pipe.tokenizer.artists(0)
     assert pipe.tokenizer.vocabularies[2].n_lyrics == 8 and len(pipe.tokenizer.vocabularies[2].alphabet) == 78
 
 
-def test_card_tells_the_licence(pipeline_folder: Path):
+def test_the_card_states_the_licence(pipeline_folder: Path):
     card = (pipeline_folder / "README.md").read_text(encoding="utf-8")
     assert "non-commercial" in card and "prior_5b.pth.tar" in card and str(ORIGINAL) not in card
 
@@ -171,17 +171,17 @@ def test_without_labels_there_is_no_tokenizer(tmp_path: Path):
     assert not (tmp_path / "out" / "tokenizer").exists()
 
 
-# Ways in which checkpoints differ -------------------------------------------------------------------------------------
+# Variants of checkpoints ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_both_serialisations(pipeline_folder: Path, tmp_path: Path, zipped: bool):
+def test_both_serialisations_are_read(pipeline_folder: Path, tmp_path: Path, zipped: bool):
     vqvae, *priors = (saved_again(name, tmp_path, zipped=zipped) for name in ("vqvae", *UPSAMPLERS, "prior_5b"))
     convert(tmp_path / "out", vqvae=vqvae, priors=priors)
     assert files_of(tmp_path / "out") == files_of(pipeline_folder)
 
 
-def test_prefix_of_parallel_training_and_state_of_the_optimiser(pipeline_folder: Path, tmp_path: Path):
+def test_a_prefix_of_parallel_training_and_optimizer_state_are_ignored(pipeline_folder: Path, tmp_path: Path):
     def trained_in_parallel(content: Checkpoint) -> None:
         content["model"] = OrderedDict((f"module.{name}", tensor) for name, tensor in content["model"].items())
         content["opt"] = {"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}
@@ -192,7 +192,7 @@ def test_prefix_of_parallel_training_and_state_of_the_optimiser(pipeline_folder:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_settings_in_the_class_of_the_original_code(
+def test_settings_in_a_class_of_openais_code_are_read(
     pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
 ):
     hyperparams = type("Hyperparams", (dict,), {"__module__": "jukebox.hparams"})
@@ -214,20 +214,20 @@ def without_settings(content: Checkpoint) -> None:
     del content["hps"]
 
 
-def test_settings_from_a_file(pipeline_folder: Path, tmp_path: Path):
+def test_settings_are_read_from_a_file(pipeline_folder: Path, tmp_path: Path):
     vqvae, *priors = (saved_again(name, tmp_path, without_settings) for name in ("vqvae", *UPSAMPLERS, "prior_5b"))
     convert(tmp_path / "out", vqvae=vqvae, priors=priors, hparams=HPARAMS)
     assert files_of(tmp_path / "out") == files_of(pipeline_folder)
 
 
-def test_settings_of_one_model_from_a_file(pipeline_folder: Path, tmp_path: Path):
+def test_settings_of_one_model_are_read_from_a_file(pipeline_folder: Path, tmp_path: Path):
     vqvae = saved_again("vqvae", tmp_path, without_settings)
     (tmp_path / "settings.json").write_text(json.dumps(json.loads(HPARAMS.read_text())["vqvae"]))
     convert(tmp_path / "out", vqvae=vqvae, hparams=tmp_path / "settings.json")
     assert files_of(tmp_path / "out") == files_of(pipeline_folder)
 
 
-def test_settings_of_a_released_model(pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_settings_of_a_released_model_are_used(pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     configs = {"vqvae": VQVAE_PRESETS, "prior_0": PRIOR_PRESETS, "prior_1": PRIOR_PRESETS, "prior_2": PRIOR_PRESETS}
     presets, tables = ("5b", *UPSAMPLERS, "prior_5b"), ("artists", "genres")
     for (part, table), preset in zip(configs.items(), presets, strict=True):  # the released ones take gigabytes
@@ -257,7 +257,7 @@ def test_every_tensor_keeps_its_precision(tmp_path: Path):
     assert math.isclose(loss, measured["gen_loss_0"], rel_tol=1e-2)
 
 
-def test_tensors_that_are_views_of_one_memory(pipeline_folder: Path, tmp_path: Path):
+def test_tensors_that_share_memory_are_converted(pipeline_folder: Path, tmp_path: Path):
     def flat(content: Checkpoint) -> None:
         tensors = content["model"]
         memory = torch.cat([tensor.flatten() for tensor in tensors.values()])
@@ -273,11 +273,11 @@ def test_converted_codebooks_can_be_trained_on(pipeline_folder: Path):
     before = vqvae.quantizers[0].codebook.clone()
     vqvae(measured_of("vqvae")["x"])
     assert torch.isfinite(vqvae.quantizers[0].codebook).all()
-    # The running sums were restored: the rows that are used often have moved a little, not started anew.
+    # The running sums were restored: the rows that are used often have moved a little and were not reset.
     assert ((vqvae.quantizers[0].codebook - before).norm(dim=1) < 0.5 * before.norm(dim=1)).any()
 
 
-def test_two_levels_of_ones_own(tmp_path: Path):
+def test_a_model_of_two_levels_is_converted(tmp_path: Path):
     vqvae = tiny_vqvae(downs_t=[3, 2], strides_t=[2, 2], multipliers=[2, 1])
     models = {
         "vqvae": vqvae,
@@ -305,7 +305,7 @@ def test_two_levels_of_ones_own(tmp_path: Path):
         for ours, tensor in model.state_dict().items():
             if not ours.startswith("quantizers.") or ours.endswith(".codebook"):
                 tensor = tensor.t() if is_transposed(ours) else tensor[None] if ours == "start_embedding" else tensor
-                tensors[name_in_file(ours, "original", vqvae.config.downs_t)] = tensor.contiguous()
+                tensors[name_in_file(ours, "openai", vqvae.config.downs_t)] = tensor.contiguous()
         torch.save({"model": tensors, "hps": settings[name]}, tmp_path / f"{name}.pth.tar")
     convert(
         tmp_path / "out",
@@ -337,13 +337,13 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path):
     assert "prior.transformer._attn_mods.1.attn.c_attn.w is [32, 25] instead of [32, 24]" in message
 
 
-def test_long_lists_are_cut(tmp_path: Path):
+def test_long_lists_of_names_are_shortened(tmp_path: Path):
     priors = [checkpoint(name) for name in (*UPSAMPLERS, "prior_5b_lyrics")]
     message = refusal(tmp_path / "out", priors=priors, preset="5b_lyrics")
     assert "more" in message and len(message) < 3000
 
 
-def test_an_output_matrix_of_its_own_needs_the_setting(tmp_path: Path):
+def test_an_untied_output_matrix_needs_its_setting(tmp_path: Path):
     def without_merged_decoder(content: Checkpoint) -> None:
         content["hps"]["merged_decoder"] = False
 
@@ -353,27 +353,27 @@ def test_an_output_matrix_of_its_own_needs_the_setting(tmp_path: Path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("share", [0, 0.001, 0.5, 0.999])
-def test_cut_short(tmp_path: Path, zipped: bool, share: float):
+def test_a_truncated_checkpoint_is_reported(tmp_path: Path, zipped: bool, share: float):
     path = saved_again("prior_5b", tmp_path, zipped=zipped)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     assert "damaged" in refusal(tmp_path / "out", priors=with_top(path))
 
 
-def test_no_checkpoint(tmp_path: Path):
+def test_a_file_that_is_not_a_checkpoint_is_rejected(tmp_path: Path):
     path = tmp_path / "notes.txt"
     path.write_text("These are no weights.\n" * 9)
-    assert "no checkpoint" in refusal(tmp_path / "out", vqvae=path)
+    assert "not a torch checkpoint" in refusal(tmp_path / "out", vqvae=path)
     torch.save([1, 2], path)
     assert "list" in refusal(tmp_path / "out", vqvae=path)
     torch.save({"state_dict": {}}, path)
     assert "'model'" in refusal(tmp_path / "out", vqvae=path)
     torch.save({"model": {"step": 3}}, path)
-    assert "'step' is no tensor" in refusal(tmp_path / "out", vqvae=path)
+    assert "'step' is not a tensor" in refusal(tmp_path / "out", vqvae=path)
 
 
 @pytest.mark.parametrize("name", ["broken.pth.tar", "page.pth.tar", "page.safetensors"])
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html><body>404: Not Found</body></html>"])
-def test_downloads_that_failed(tmp_path: Path, name: str, content: bytes):
+def test_failed_downloads_are_rejected(tmp_path: Path, name: str, content: bytes):
     path = tmp_path / name
     path.write_bytes(content)
     message = refusal(tmp_path / "out", vqvae=path)
@@ -381,7 +381,7 @@ def test_downloads_that_failed(tmp_path: Path, name: str, content: bytes):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_numbers_of_numpy_among_the_settings(pipeline_folder: Path, tmp_path: Path, zipped: bool):
+def test_numpy_scalars_among_the_settings_are_read(pipeline_folder: Path, tmp_path: Path, zipped: bool):
     def measured(content: Checkpoint) -> None:
         bandwidth = {"l1": np.float64(0.1), "l2": np.float32(0.2), "songs": np.int64(3), "ok": np.bool_(True)}
         content["hps"]["bandwidth"] = bandwidth
@@ -394,7 +394,7 @@ def test_numbers_of_numpy_among_the_settings(pipeline_folder: Path, tmp_path: Pa
 
 
 class Intruder:
-    """What a pickle can hold: a call that unpickling makes."""
+    """Object whose unpickling makes a call."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -404,7 +404,7 @@ class Intruder:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_is_refused_and_not_run(tmp_path: Path, zipped: bool):
+def test_pickled_code_is_rejected_and_not_run(tmp_path: Path, zipped: bool):
     def infected(content: Checkpoint) -> None:
         content["hps"]["sr"] = Intruder(tmp_path / "ran")
 
@@ -413,14 +413,14 @@ def test_code_is_refused_and_not_run(tmp_path: Path, zipped: bool):
     assert not (tmp_path / "ran").exists()
 
 
-def test_missing_files(tmp_path: Path):
+def test_missing_files_are_named(tmp_path: Path):
     assert "nothing.pth.tar" in refusal(tmp_path / "out", FileNotFoundError, vqvae=tmp_path / "nothing.pth.tar")
     priors = with_top(tmp_path / "nothing.pth.tar")
     assert "nothing.pth.tar" in refusal(tmp_path / "out", FileNotFoundError, priors=priors)
     assert "nothing.json" in refusal(tmp_path / "out", FileNotFoundError, hparams=tmp_path / "nothing.json")
 
 
-def test_number_and_order_of_priors(tmp_path: Path):
+def test_the_number_and_order_of_priors_are_checked(tmp_path: Path):
     names = [*UPSAMPLERS, "prior_5b"]
     for given in (names[:2], [*names, "prior_5b"], []):
         assert "3 levels" in refusal(tmp_path / "out", priors=[checkpoint(name) for name in given])
@@ -428,7 +428,7 @@ def test_number_and_order_of_priors(tmp_path: Path):
     assert "level 2 in place of level 0" in message and "finest" in message
 
 
-def test_tables_of_names(tmp_path: Path):
+def test_tables_of_names_are_read_and_checked(tmp_path: Path):
     message = refusal(tmp_path / "out", ids=None)
     assert "v2_artist_ids.txt" in message and "upsampler_level_0" in message
     assert "v2_artist_ids.txt" in refusal(tmp_path / "out", FileNotFoundError, ids=tmp_path)
@@ -440,7 +440,7 @@ def test_tables_of_names(tmp_path: Path):
     assert "v2_genre_ids.txt" in message and "10" in message
 
 
-def test_settings_that_do_not_do(tmp_path: Path):
+def test_unusable_settings_are_reported(tmp_path: Path):
     path = saved_again("prior_5b", tmp_path, without_settings)
     message = refusal(tmp_path / "out", priors=with_top(path))
     assert "preset" in message and "1b_lyrics" in message and "hparams" in message
@@ -462,7 +462,7 @@ def test_settings_that_do_not_do(tmp_path: Path):
     assert "not both" in refusal(tmp_path / "out", preset="5b", hparams=HPARAMS)
 
 
-def test_an_alphabet_that_is_not_published(tmp_path: Path):
+def test_an_unpublished_alphabet_is_rejected(tmp_path: Path):
     def cyrillic(content: Checkpoint) -> None:
         content["hps"]["n_vocab"] = 99
 
@@ -473,7 +473,7 @@ def test_an_alphabet_that_is_not_published(tmp_path: Path):
 # The output -----------------------------------------------------------------------------------------------------------
 
 
-def test_output_must_be_new(tmp_path: Path, pipeline_folder: Path):
+def test_the_output_folder_must_be_new(tmp_path: Path, pipeline_folder: Path):
     (tmp_path / "file").write_text("mine")
     assert "is a file" in refusal(tmp_path / "file", FileExistsError)
     assert "not empty" in refusal(tmp_path, FileExistsError)
@@ -487,7 +487,7 @@ def test_output_must_be_new(tmp_path: Path, pipeline_folder: Path):
     assert files_of(tmp_path / "new" / "nested") == files_of(pipeline_folder)
 
 
-def test_full_disk(tmp_path: Path):
+def test_a_full_disk_leaves_no_folder(tmp_path: Path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # of a file, in bytes
     try:

@@ -1,4 +1,4 @@
-"""Codes that people have from the published implementation, as they have them."""
+"""Upsampling of codes that the published implementation has sampled."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from helpers.tiny import tiny_pipeline
 from typer.testing import CliRunner, Result
 
-from hf_jukebox import JukeboxPipeline, JukeboxRun, files
+from hf_jukebox import JukeboxPipeline, JukeboxRun
 from hf_jukebox.cli import app
 from hf_jukebox.convert.openai_codes import read_published_codes
 
@@ -21,7 +21,7 @@ FULL = [torch.zeros(1, 80, dtype=torch.long), torch.zeros(1, 20, dtype=torch.lon
 
 @pytest.fixture(autouse=True)
 def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ def upsample(content: Any, folder: Path, model: Path, name: str = "data.pth.tar"
     ],
 )
 @pytest.mark.parametrize("half", [EMPTY, HALF], ids=["empty", "half"])
-def test_what_is_there_is_upsampled_to_the_length_of_the_top(
+def test_codes_are_upsampled_to_the_length_of_the_top_level(
     pipe: JukeboxPipeline, model: Path, tmp_path: Path, name: str, wrapped: Callable[[Any], Any], half: torch.Tensor
 ) -> None:
     result = upsample(wrapped([EMPTY, half.int(), TOP]), tmp_path, model, name)
     assert result.exit_code == 0, result.output
     assert "The labels in" in result.stderr and "--artist, --genre" in result.stderr
     codes = JukeboxRun.open(tmp_path / "out").codes
-    assert [of_level.shape[1] for of_level in codes] == [80, 20, 5]
+    assert [level_codes.shape[1] for level_codes in codes] == [80, 20, 5]
     assert torch.equal(codes[2], TOP) and torch.equal(codes[1][:, : half.shape[1]], half)
     known = None if half is EMPTY else half
     in_memory = pipe(codes=[None, known, TOP], generator=torch.Generator().manual_seed(1), output_type="latent")
@@ -76,9 +76,9 @@ def test_what_is_there_is_upsampled_to_the_length_of_the_top(
         ([1, 2, 3], "holds no codes"),
         (TOP, "holds no codes"),
         ({"zs": {"0": TOP}}, "holds no codes"),
-        ([EMPTY, EMPTY, TOP.float()], "at level 2: they should be integers"),
+        ([EMPTY, EMPTY, TOP.float()], "at level 2: expected integers"),
         ([EMPTY, EMPTY, TOP[0]], r"integers \[N, T\], not torch.int64 \[5\]"),
-        ([EMPTY, EMPTY, TOP > 3], "at level 2: they should be integers"),
+        ([EMPTY, EMPTY, TOP > 3], "at level 2: expected integers"),
         ([EMPTY, EMPTY, TOP.to_sparse()], "holds a tensor that is sparse"),
         ([EMPTY, EMPTY, TOP - 99], "negative numbers at level 2"),
         ([EMPTY, EMPTY, TOP + 64], "level 2 must lie between 0 and 63"),
@@ -88,12 +88,10 @@ def test_what_is_there_is_upsampled_to_the_length_of_the_top(
         ({"zs": [Path("x")]}, "holds a Python object of type pathlib"),
     ],
 )
-def test_files_that_cannot_be_upsampled_are_one_sentence(
-    model: Path, tmp_path: Path, content: Any, message: str
-) -> None:
+def test_files_that_cannot_be_upsampled_are_refused(model: Path, tmp_path: Path, content: Any, message: str) -> None:
     result = upsample(content, tmp_path, model)
-    told = [line for line in result.stderr.splitlines() if line.startswith("hf-jukebox:")]
-    lines = [line for line in told if "The labels in" not in line]
+    printed = [line for line in result.stderr.splitlines() if line.startswith("hf-jukebox:")]
+    lines = [line for line in printed if "The labels in" not in line]
     assert result.exit_code == 2 and len(lines) == 1, result.output
     with pytest.raises(ValueError, match=message):
         raise ValueError(lines[0])
@@ -101,7 +99,7 @@ def test_files_that_cannot_be_upsampled_are_one_sentence(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x80\x02]q\x00h\x00a.", b"\x80\x02}q\x00(X", b"<html>" * 50])
-def test_damaged_files_are_one_sentence(tmp_path: Path, content: bytes) -> None:
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.z").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.z is no checkpoint of torch, or is damaged"):
+    with pytest.raises(ValueError, match=r"a\.z is not a torch checkpoint, or is damaged"):
         read_published_codes(tmp_path / "a.z")

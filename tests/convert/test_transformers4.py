@@ -1,4 +1,4 @@
-"""Models of transformers 4, converted, give what was measured from them, however their weights are stored."""
+"""Converted models of transformers 4 have the measured outputs, however their weights are stored."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from helpers.golden import ORIGINAL, checkpoint
 from safetensors.torch import load_file, save_file
 
 from hf_jukebox import JukeboxPipeline, JukeboxPriorConfig, JukeboxVQVAEConfig
-from hf_jukebox.convert import convert_transformers, hub, transformers4_settings
+from hf_jukebox.convert import convert_transformers, model_sources, transformers4_settings
 
 GOLDEN = ORIGINAL.parent / "transformers"
 MEASURED = load_file(GOLDEN / "expected.safetensors")
 WEIGHTS: dict[str, torch.Tensor] = torch.load(GOLDEN / "pytorch_model.bin", weights_only=True)
 Settings = dict[str, Any]
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*knows no artist")  # the golden model has no tables
+pytestmark = pytest.mark.filterwarnings("ignore:.*has no artist")  # the golden model has no tables
 
 
 def source(folder: Path, change: Callable[[Settings], Any] | None = None) -> Path:
-    """The golden model's folder without its weights, with a change to its settings."""
+    """Write the golden model's folder without its weights, with a change to its settings."""
     folder.mkdir()
     settings = json.loads((GOLDEN / "config.json").read_text())
     if change is not None:
@@ -49,7 +49,7 @@ def converted(folder: Path) -> JukeboxPipeline:
 
 
 def refusal(folder: Path, error: type[Exception] = ValueError) -> str:
-    """The one sentence with which a conversion is refused; nothing may be left behind."""
+    """Return the one sentence of the error, and check that nothing is left behind."""
     before = sorted(folder.parent.iterdir())
     with pytest.raises(error) as raised:
         convert_transformers(folder, folder.parent / "refused")
@@ -75,7 +75,7 @@ def check_as_measured(pipe: JukeboxPipeline) -> None:
 
 
 def in_shards(folder: Path, name: str, save: Callable[[dict[str, torch.Tensor], Path], Any], count: int = 3) -> Path:
-    """The golden weights dealt to several files in turn, so that every model is spread over all of them."""
+    """Spread the golden weights over several files, so that every model is in all of them."""
     names, stem, ending = list(WEIGHTS), *name.rsplit(".", 1)
     files = [f"{stem}-{number + 1:05}-of-{count:05}.{ending}" for number in range(count)]
     for number, file in enumerate(files):
@@ -92,18 +92,18 @@ def save_old(weights: dict[str, torch.Tensor], path: Path) -> None:
 # Weights --------------------------------------------------------------------------------------------------------------
 
 
-def test_golden_model(tmp_path: Path):
+def test_the_golden_model_is_converted(tmp_path: Path):
     convert_transformers(GOLDEN, tmp_path / "out")
     check_as_measured(JukeboxPipeline.from_pretrained(tmp_path / "out"))
 
 
-def test_old_serialisation(tmp_path: Path):
+def test_the_old_serialisation_is_read(tmp_path: Path):
     folder = source(tmp_path / "model")
     save_old(WEIGHTS, folder / "pytorch_model.bin")
     check_as_measured(converted(folder))
 
 
-def test_safetensors(tmp_path: Path):
+def test_safetensors_are_read(tmp_path: Path):
     folder = source(tmp_path / "model")
     tied = "priors.0.prior.fc_proj_out.weight"  # transformers 4 leaves out what is tied
     save_file({name: tensor.clone() for name, tensor in WEIGHTS.items() if name != tied}, folder / "model.safetensors")
@@ -114,13 +114,13 @@ def test_safetensors(tmp_path: Path):
     ("name", "save"),
     [("pytorch_model.bin", torch.save), ("pytorch_model.bin", save_old), ("model.safetensors", save_file)],
 )
-def test_shards(tmp_path: Path, name: str, save: Callable[[dict[str, torch.Tensor], Path], Any]):
+def test_shards_are_read(tmp_path: Path, name: str, save: Callable[[dict[str, torch.Tensor], Path], Any]):
     check_as_measured(converted(in_shards(source(tmp_path / "model"), name, save)))
     index = json.loads((tmp_path / "model-converted" / "prior_2" / "model.safetensors.index.json").read_text())
     assert set(index["weight_map"].values()) == {f"model-{number:05}-of-00003.safetensors" for number in (1, 2, 3)}
 
 
-def test_hub_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_hub_repository_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
     def snapshot_download(name: str, allow_patterns: list[str]) -> str:
@@ -131,7 +131,7 @@ def test_hub_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
                 shutil.copyfile(path, tmp_path / "hub" / path.name)
         return str(tmp_path / "hub")
 
-    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(model_sources, "snapshot_download", snapshot_download)
     convert_transformers("someone/jukebox", tmp_path / "out")
     check_as_measured(JukeboxPipeline.from_pretrained(tmp_path / "out"))
     assert asked == [["*.json", "model*.safetensors"], ["*.json", "pytorch_model*.bin"]]  # nothing else is downloaded
@@ -141,7 +141,7 @@ def test_hub_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 # Settings -------------------------------------------------------------------------------------------------------------
 
 
-def test_priors_by_name(tmp_path: Path):
+def test_priors_listed_by_name_are_read(tmp_path: Path):
     def named(settings: Settings) -> None:
         for number, prior in enumerate(settings.pop("prior_config_list")):
             settings[f"prior_{number}"] = prior
@@ -149,7 +149,7 @@ def test_priors_by_name(tmp_path: Path):
     check_as_measured(converted(with_weights(source(tmp_path / "model", named))))
 
 
-def test_outer_settings_have_the_last_word(tmp_path: Path):
+def test_outer_settings_take_precedence(tmp_path: Path):
     def contrary(settings: Settings) -> None:
         for prior in settings["prior_config_list"]:
             prior |= {"timing_dims": 7, "max_nb_genres": 1, "metadata_conditioning": False, "max_duration": 1.0}
@@ -159,7 +159,7 @@ def test_outer_settings_have_the_last_word(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["prior_1b_lyrics", "prior_5b_lyrics", "upsampler_level_0", "upsampler_level_1"])
-def test_released_priors_are_known_by_their_size(name: str):
+def test_released_priors_are_recognised_by_their_size(name: str):
     released, vqvae = JukeboxPriorConfig.from_preset(name), JukeboxVQVAEConfig.from_preset("5b")
     wrong = {"blocks": 64, "alignment_layer": 68, "alignment_head": 2, "timing_dims": 64, "metadata_dims": [604, 7896]}
     sizes = {"hidden_size": released.hidden_size, "num_layers": released.num_hidden_layers, "n_ctx": released.n_ctx}
@@ -167,7 +167,7 @@ def test_released_priors_are_known_by_their_size(name: str):
     assert config.to_dict() == released.to_dict()
 
 
-def test_alignment_of_a_model_that_has_the_layer(tmp_path: Path):
+def test_the_alignment_head_is_kept_if_the_model_has_the_layer(tmp_path: Path):
     def aligned(settings: Settings) -> None:
         settings["prior_config_list"][0] |= {"alignment_layer": 31, "alignment_head": 1}
 
@@ -178,7 +178,7 @@ def test_alignment_of_a_model_that_has_the_layer(tmp_path: Path):
 
 
 def separate_lyrics(tmp_path: Path) -> Path:
-    """The original golden prior_5b_lyrics under the names of transformers 4, on top of the golden upsamplers."""
+    """Return the golden prior_5b_lyrics under the names of transformers 4, on top of the golden upsamplers."""
     hps, tensors = (torch.load(checkpoint("prior_5b_lyrics"), weights_only=True)[key] for key in ("hps", "model"))
 
     def lyrics_on_top(settings: Settings) -> None:
@@ -225,7 +225,7 @@ def separate_lyrics(tmp_path: Path) -> Path:
     return with_weights(source(tmp_path / "separate", lyrics_on_top), weights)
 
 
-def test_separate_lyrics(tmp_path: Path):
+def test_a_separate_lyrics_encoder_is_converted(tmp_path: Path):
     prior = converted(separate_lyrics(tmp_path)).prior_2
     measured = load_file(ORIGINAL / "prior_5b_lyrics_expected.safetensors")
     with torch.no_grad():
@@ -248,7 +248,7 @@ def with_tables(folder: Path, artists: dict[str, int] = ARTISTS, genres: dict[st
     return with_weights(folder)
 
 
-def test_names_of_two_vocabularies_in_one_table(tmp_path: Path):
+def test_names_of_two_vocabularies_are_separated(tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         convert_transformers(with_tables(source(tmp_path / "model")), tmp_path / "out")
@@ -259,21 +259,21 @@ def test_names_of_two_vocabularies_in_one_table(tmp_path: Path):
     assert below.artists == {"unknown": 0, "n_w_a": 2} and below.genres == {"deep": 3, "house": 4}
 
 
-def test_a_table_of_a_larger_model(tmp_path: Path):
+def test_a_table_of_a_larger_model_is_rejected(tmp_path: Path):
     folder = with_tables(source(tmp_path / "model"), genres={"unknown": 0, "polka": 6})
     message = refusal(folder)
     assert "genres.json" in message and "6" in message
 
 
 def test_without_tables_every_name_is_unknown(tmp_path: Path):
-    with pytest.warns(UserWarning, match="knows no artist"):
+    with pytest.warns(UserWarning, match="has no artist"):
         convert_transformers(GOLDEN, tmp_path / "out")
     tokenizer = JukeboxPipeline.from_pretrained(tmp_path / "out").tokenizer
     labels = tokenizer(level=0, total_length=8192, window_length=256)["labels"]
     assert labels.shape == (1, 4 + 5) and labels[0, 3] == 0
 
 
-# What is refused ------------------------------------------------------------------------------------------------------
+# Rejected input ------------------------------------------------------------------------------------------------------
 
 
 def test_tensors_that_do_not_fit_are_listed(tmp_path: Path):
@@ -285,7 +285,7 @@ def test_tensors_that_do_not_fit_are_listed(tmp_path: Path):
     assert "priors.1.prior.embed_tokens.weight is [65, 32] instead of [64, 32]" in message
 
 
-def test_files_that_are_missing_or_damaged(tmp_path: Path):
+def test_missing_or_damaged_files_are_reported(tmp_path: Path):
     folder = tmp_path / "model"
     assert "neither a folder" in refusal(tmp_path / "nothing", OSError)
     folder.mkdir()
@@ -314,6 +314,6 @@ def test_files_that_are_missing_or_damaged(tmp_path: Path):
         (lambda settings: settings["prior_config_list"][0].update(lyric_vocab_size=33), "33"),
     ],
 )
-def test_settings_that_do_not_do(tmp_path: Path, change: Callable[[Settings], Any], words: str):
+def test_unusable_settings_are_reported(tmp_path: Path, change: Callable[[Settings], Any], words: str):
     message = refusal(with_weights(source(tmp_path / "model", change)))
     assert words in message and "config.json" in message

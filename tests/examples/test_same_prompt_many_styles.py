@@ -8,7 +8,7 @@ import pytest
 from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
-from hf_jukebox.audio.io import read_audio, write_audio
+from hf_jukebox.audio import read_audio, write_audio
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
@@ -19,7 +19,7 @@ RATE = 22050
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of two artists, one of them twice, by two genres."""
+    """Folder with the page of two artists, one of them twice, by two genres."""
     folder = tmp_path_factory.mktemp("styles")
     tiny_pipeline("tiny_labelled_prior").save_pretrained(folder / "model")
     write_audio(folder / "break.wav", noise_audio(codes_in_s(8)).numpy(), RATE)
@@ -36,27 +36,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_artist_meets_every_genre_on_the_page(folder: Path) -> None:
+def test_the_page_has_every_artist_with_every_genre(folder: Path) -> None:
     html = (folder / "styles" / "index.html").read_text("utf-8")
     titles = [
         f"{artist} · {genre}"
         for artist in ("the lanterns", "night bus", "night bus")
         for genre in ("rock", "deep house")
     ]
-    places = [html.index(f"<h2>{title}</h2>") for title in titles[:4]]
-    assert places == sorted(places)
+    positions = [html.index(f"<h2>{title}</h2>") for title in titles[:4]]
+    assert positions == sorted(positions)
     assert html.count("<article") == html.count("<audio ") == 6
     assert "break.wav" in html
 
 
-def test_only_the_labels_differ(folder: Path) -> None:
+def test_samples_differ_by_their_labels_alone(folder: Path) -> None:
     pieces = [read_audio(folder / "styles" / "level_2" / f"item_{number}.wav", RATE) for number in range(6)]
     assert np.array_equal(pieces[2], pieces[4]) and np.array_equal(pieces[3], pieces[5])  # the same artist twice
     assert not np.array_equal(pieces[0], pieces[2])
     assert not np.array_equal(pieces[2], pieces[3])
 
 
-def test_names_are_those_that_the_model_knows_by_default(folder: Path) -> None:
+def test_names_are_those_of_the_model_by_default(folder: Path) -> None:
     pipe = JukeboxPipeline.from_pretrained(folder / "model")
     assert names(pipe, "artists", None) == ["night bus", "the lanterns"]
     assert names(pipe, "genres", None) == ["deep house", "rock"]
@@ -64,5 +64,5 @@ def test_names_are_those_that_the_model_knows_by_default(folder: Path) -> None:
 
 
 def test_a_model_without_labels_is_refused() -> None:
-    with pytest.raises(ValueError, match="reads no labels"):
+    with pytest.raises(ValueError, match="has no labels"):
         names(tiny_pipeline(), "artists", None)

@@ -1,4 +1,4 @@
-"""From recordings to a piece, with the scripts of examples/ as a user calls them."""
+"""Scripts of examples/: from recordings to a sampled piece, and errors."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def script(name: str, *words: object, status: int = 0) -> str:
-    """Run a script; what it said. `status` is its exit status."""
+    """Run a script, check its exit status, and return its stderr."""
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *map(str, words)], capture_output=True, text=True, env=ONE_THREAD
     )
@@ -37,7 +37,7 @@ def songs(tmp_path_factory) -> Path:
     return folder
 
 
-def test_from_recordings_to_a_piece(tmp_path, songs):
+def test_models_trained_from_recordings_sample_a_piece(tmp_path, songs):
     quick = ["--max_train_steps", 3, "--train_batch_size", 2, "--sample_steps", 0, "--checkpointing_steps", 2]
     vqvae, codes = tmp_path / "vqvae", tmp_path / "codes"
     script(
@@ -74,9 +74,8 @@ def test_from_recordings_to_a_piece(tmp_path, songs):
     ],
 )
 def test_bad_input_ends_with_one_line_and_status_2(tmp_path, songs, name, words, message):
-    places = [("EMPTY", str(tmp_path)), ("SONGS", str(songs))]
-    for place, folder in places:
-        words = [word.replace(place, folder) for word in words]
-        message = message.replace(place, folder)
+    for name_in_words, folder in (("EMPTY", str(tmp_path)), ("SONGS", str(songs))):
+        words = [word.replace(name_in_words, folder) for word in words]
+        message = message.replace(name_in_words, folder)
     (line,) = [line for line in script(name, *words, status=2).splitlines() if "songs to train on" not in line]
     assert line.startswith(f"{name}: ") and message in line

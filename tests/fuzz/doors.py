@@ -1,4 +1,4 @@
-"""The doors: every function that reads what somebody else wrote, with a good example of what it reads."""
+"""Doors: every function that reads files of others, each with a valid example of its input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hf_jukebox import (
     JukeboxVQVAE,
 )
 from hf_jukebox.adapters import load_adapter, unload_adapter
-from hf_jukebox.audio.io import audio_info, read_audio
+from hf_jukebox.audio import audio_info, read_audio
 from hf_jukebox.convert import convert_openai, convert_transformers
 from hf_jukebox.convert.openai_codes import read_published_codes
 from hf_jukebox.labels.lyrics import Lyrics
@@ -49,11 +49,11 @@ LONGEST_MESSAGE = 8000  # characters: some quote what they refuse
 
 @dataclass(frozen=True)
 class Door:
-    """What reads a file, and what such a file may be.
+    """Reader of a file, with a strategy for contents of that file.
 
     Attributes:
-        contents: What is put in place of the good file.
-        enter: Called with the content and an empty folder.
+        contents: Function that returns the strategy of contents to replace the valid file.
+        enter: Function that reads a content; its second argument is an empty folder.
     """
 
     contents: Callable[[], st.SearchStrategy[bytes]]
@@ -70,12 +70,12 @@ def sound(format: str, subtype: str | None = None) -> bytes:
     return file.getvalue()
 
 
-# Good files, each made once -------------------------------------------------------------------------------------------
+# Valid files, each made once ------------------------------------------------------------------------------------------
 
 
 @cache
 def workshop() -> Path:
-    """A folder for good files; it goes when the process ends."""
+    """Make a folder for valid files, removed when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="jukebox_fuzz_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -98,7 +98,7 @@ def run_folder() -> Path:
         levels=(2, 1),
         generator=torch.Generator().manual_seed(1),
         output_dir=folder,
-        callback=lambda progress: progress.level > 1 or progress.done < 10,
+        callback=lambda progress: progress.level > 1 or progress.filled < 10,
     )
     return folder
 
@@ -154,7 +154,7 @@ def adapter() -> tuple[Path, JukeboxPrior]:
 
 
 def copied(folder: Path, to: Path, name: str, content: bytes) -> Path:
-    """A copy of a folder in which one file is another."""
+    """Copy a folder, and replace the content of one file."""
     shutil.copytree(folder, to)
     (to / name).write_bytes(content)
     return to
@@ -207,7 +207,7 @@ def enter_run(name: str) -> Callable[[bytes, Path], object]:
     def enter(content: bytes, folder: Path) -> None:
         run = JukeboxRun.open(copied(run_folder(), folder / "run", name, content))
         assert run.seconds >= 0 and run.is_finished is not None
-        run.codes, run.filled, run.audio_paths()
+        run.codes, run.num_filled, run.audio_paths()
         for level in range(3):
             run.snapshots(level)
 
@@ -428,7 +428,7 @@ DOORS: dict[str, Door] = {
 
 
 def check(door: Door, content: bytes, folder: Path) -> None:
-    """Enter a door: it opens, or refuses by a ValueError or an OSError of one sentence."""
+    """Enter a door, and check that it accepts the content or raises a ValueError or OSError of one sentence."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -1,4 +1,4 @@
-"""What a stranger's file may be: a good one with some bytes, or some values of its JSON, changed."""
+"""Strategies for malformed files: good ones with some bytes, or some values of their JSON, changed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ _words = st.sampled_from(INTEGERS).map(lambda n: struct.pack("<Q", n % 2**64)) |
 
 @st.composite
 def mutated_bytes(draw: st.DrawFn, good: bytes, header: int = 128) -> bytes:
-    """A file with one to six changes, half of them in its header."""
+    """Make one to six changes to a file, half of them in its header."""
     content = bytearray(good)
     for _ in range(draw(st.integers(1, 6))):
         end = min(header, len(content)) if draw(st.booleans()) else len(content)
@@ -109,7 +109,7 @@ def _replace(content: Any, place: tuple[Any, ...], change: Any) -> Any:
 
 @st.composite
 def mutated_value(draw: st.DrawFn, good: Any) -> Any:
-    """A JSON value with one to three parts replaced, left out, doubled or added."""
+    """Replace, leave out, double or add one to three parts of a JSON value."""
     content = copy.deepcopy(good)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.sampled_from(_places(content)))
@@ -143,7 +143,7 @@ def as_json(value: Any) -> bytes:
 
 
 def mutated_json(good: Any) -> st.SearchStrategy[bytes]:
-    """A JSON file: values changed, or bytes, or something nested very deeply."""
+    """Change values or bytes of a JSON file, or nest values very deeply."""
     return st.one_of(
         mutated_value(good).map(as_json), mutated_value(good).map(as_json), mutated_bytes(as_json(good)), deep
     )
@@ -151,7 +151,7 @@ def mutated_json(good: Any) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def mutated_safetensors(draw: st.DrawFn, good: bytes) -> bytes:
-    """A safetensors file: its header's values changed, with the right or a wrong length, or its bytes."""
+    """Change values in the header of a safetensors file, with the right or a wrong length, or its bytes."""
     length = int.from_bytes(good[:8], "little")
     if draw(st.booleans()):
         return draw(mutated_bytes(good, 8 + length))
@@ -161,7 +161,7 @@ def mutated_safetensors(draw: st.DrawFn, good: bytes) -> bytes:
 
 
 def mutated_text(good: str) -> st.SearchStrategy[bytes]:
-    """A text file: bytes changed, lines of anything, or other encodings."""
+    """Change bytes of a text file, add arbitrary lines, or encode it otherwise."""
     lines = st.lists(st.sampled_from(good.split("\n")) | st.text(max_size=30), max_size=12)
     joined = st.tuples(lines, st.sampled_from(["\n", "\r\n", "\r", "\u2028"])).map(lambda pair: pair[1].join(pair[0]))
     encoded = st.tuples(joined, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"])).map(

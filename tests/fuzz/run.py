@@ -1,7 +1,7 @@
 """Fuzz the doors for a time: `python tests/fuzz/run.py --seconds 3600 [DOOR ...]`.
 
-Each door is entered in turn with new random contents. A failure is shrunk, kept in the folder --findings with its
-traceback, and does not end the run. The last line printed is JSON: executions, minutes, failures.
+Each door is entered in turn with new random contents. A failure does not end the run: it is shrunk and saved with its
+traceback in the folder --findings. The last line printed is JSON: executions, minutes, failures.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz.doors import DOORS, check
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-EXAMPLES = 150  # of one door, before it is the turn of the next
-MOST_SECONDS = 10.0  # of CPU for one example
-MOST_BYTES = 2 * 2**30  # of address space over what the process has at the beginning
+EXAMPLES = 150  # per door and turn
+MOST_SECONDS = 10.0  # CPU time per example
+MOST_BYTES = 2 * 2**30  # of address space beyond that of the process at the start
 
 
 class Slow(AssertionError):
-    """An example that takes too long."""
+    """Error of an example that takes too long."""
 
 
 def main() -> int:
@@ -39,11 +39,11 @@ def main() -> int:
     doors = arguments.doors or list(DOORS)
     counts = dict.fromkeys(doors, 0)
     failures: dict[str, str] = {}
-    begun, cpu = time.monotonic(), time.process_time()
+    start, cpu = time.monotonic(), time.process_time()
     for name in doors:
-        DOORS[name].contents()  # good files are made before memory is limited
+        DOORS[name].contents()  # make the valid files before memory is limited
     limit_memory()
-    while time.monotonic() - begun < arguments.seconds:
+    while time.monotonic() - start < arguments.seconds:
         for name in doors:
             failure = fuzz(name, counts)
             if failure is not None:
@@ -55,9 +55,9 @@ def main() -> int:
                     path.with_suffix(".txt").write_text(f"door: {name}\n{text}", errors="replace")
                     path.with_suffix(".bin").write_bytes(content)
                     print(f"{name}: {signature}", flush=True)
-            if time.monotonic() - begun >= arguments.seconds:
+            if time.monotonic() - start >= arguments.seconds:
                 break
-    minutes = (time.monotonic() - begun) / 60
+    minutes = (time.monotonic() - start) / 60
     figures = {
         "executions": sum(counts.values()),
         "minutes": round(minutes, 1),
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 def fuzz(name: str, counts: dict[str, int]) -> tuple[str, str, bytes] | None:
-    """Enter a door some times; a failure as its signature, its traceback and its content."""
+    """Enter a door repeatedly, and return a failure as its signature, traceback and content, or None."""
     door, last = DOORS[name], b""
 
     @seed(random.getrandbits(64))
@@ -100,8 +100,8 @@ def fuzz(name: str, counts: dict[str, int]) -> tuple[str, str, bytes] | None:
         if isinstance(error, KeyboardInterrupt):
             raise
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if "hf_jukebox" in frame.filename]
-        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
-        return f"{type(error).__name__} at {place}: {str(error)[:150]!r}", traceback.format_exc()[-6000:], last
+        position = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
+        return f"{type(error).__name__} at {position}: {str(error)[:150]!r}", traceback.format_exc()[-6000:], last
     return None
 
 

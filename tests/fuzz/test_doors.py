@@ -1,4 +1,4 @@
-"""Whatever a stranger's file holds, a door refuses it by a ValueError or an OSError, in bounded time and memory."""
+"""Readers accept any file or raise a ValueError or OSError, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fuzz.doors import DOORS, check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-BYTES = 2 * 2**30  # of address space over what the process has: an allocation of any size fails at once
+BYTES = 2 * 2**30  # of address space beyond that of the process, so that large allocations fail at once
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def little_memory() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", DOORS)
-def test_a_door_opens_or_refuses(name: str, request: pytest.FixtureRequest) -> None:
+def test_malformed_files_are_read_or_refused(name: str, request: pytest.FixtureRequest) -> None:
     door = DOORS[name]
     contents = door.contents()
     request.getfixturevalue("little_memory")
@@ -49,7 +49,7 @@ def test_a_door_opens_or_refuses(name: str, request: pytest.FixtureRequest) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOORS)
-def test_a_door_opens_or_refuses_many_more(name: str, little_memory: None) -> None:
+def test_many_malformed_files_are_read_or_refused(name: str, little_memory: None) -> None:
     door = DOORS[name]
 
     @settings(max_examples=1000, database=None, deadline=None, suppress_health_check=list(HealthCheck))

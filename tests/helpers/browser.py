@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the pipe of its DevTools protocol."""
+"""Headless Chromium, driven over the pipe of its DevTools protocol."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FLAGS = (
 
 
 class Browser:
-    """One tab. `problems` collects what its console complains about, `requests` the addresses it asked for."""
+    """One tab. `problems` collects errors of its console, `requests` the URLs that it requested."""
 
     def __init__(self, profile: Path) -> None:
         program = next(filter(None, map(shutil.which, _NAMES)), None)
@@ -75,7 +75,7 @@ class Browser:
         self._in.close()
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command and wait for its answer; events that come before it are looked at on the way."""
+        """Send a command and wait for its answer, handling the events before it."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": parameters}
         if self._session is not None:
@@ -95,14 +95,14 @@ class Browser:
             self._notice(self._read())
 
     def run(self, script: str) -> Any:
-        """The value of an expression, or of the promise that it gives."""
+        """Evaluate an expression, awaiting a promise."""
         result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{script}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
     def look(self, *, dark: bool = False, width: int = 1280, height: int = 900) -> None:
-        """Prefer light or dark, in a window of this size."""
+        """Emulate a preference for light or dark, and a window size."""
         self.call(
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}],

@@ -1,4 +1,4 @@
-"""The small models of tests/fixtures/golden, converted: what was measured from them is in the files beside them."""
+"""The converted small models of tests/fixtures/golden, whose measured outputs are in the files beside them."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ PRIORS = {
 
 
 def checkpoint(name: str) -> Path:
-    """The original file of a model."""
+    """Return the original file of a model."""
     return ORIGINAL / f"{name}.pth.tar"
 
 
 def golden_vqvae() -> JukeboxVQVAE:
-    """The VQ-VAE under all priors, in evaluation mode."""
+    """Return the VQ-VAE of all priors, in evaluation mode."""
     with tempfile.TemporaryDirectory() as folder:
         convert_vqvae(checkpoint("vqvae"), Path(folder) / "vqvae", SettingsSource())
         return JukeboxVQVAE.from_pretrained(Path(folder) / "vqvae")
 
 
 def golden_prior(name: str) -> JukeboxPrior:
-    """One of `PRIORS`, in evaluation mode."""
+    """Return one of `PRIORS`, in evaluation mode."""
     with tempfile.TemporaryDirectory() as folder:
         source = checkpoint(name)
         convert_prior(source, Path(folder) / name, PRIORS[name], _vqvae_config(), SettingsSource(), IDS)
@@ -50,7 +50,7 @@ def golden_prior(name: str) -> JukeboxPrior:
 
 
 def golden_pipeline_folder(top: str, folder: Path) -> Path:
-    """The pipeline of a top prior and both upsamplers, written to `folder / top`."""
+    """Write the pipeline of a top prior and both upsamplers to `folder / top`."""
     priors = [checkpoint(name) for name in ("upsampler_level_0", "upsampler_level_1", top)]
     convert_openai(checkpoint("vqvae"), priors, folder / top, ids=IDS)
     return folder / top

@@ -1,4 +1,4 @@
-"""A Hub on 127.0.0.1 that keeps repositories in memory: what huggingface_hub asks for to make, fill and read one."""
+"""A Hub on 127.0.0.1 that keeps repositories in memory, with the requests to create, fill and read one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMIT = "0" * 40
 
 
 class LoopbackHub(ThreadingHTTPServer):
-    """Repositories of models: files by path, by name of the repository."""
+    """Model repositories: files by path, by name of the repository."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -32,7 +32,7 @@ class LoopbackHub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def environment(self, home: Path) -> dict[str, str]:
-        """For a process that talks to this Hub and to no other; `home` is its cache."""
+        """Return the environment of a process that uses this Hub only; `home` is its cache."""
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": "hf_loopback", "HF_HUB_OFFLINE": "0"}
         return os.environ | own | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
 
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _oid(content: bytes) -> str:

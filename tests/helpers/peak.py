@@ -1,4 +1,4 @@
-"""How much memory this process has, and had at most."""
+"""Current and peak memory of this process."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ def resident_bytes() -> int:
 
 
 def peak_bytes() -> int:
-    return _status("VmHWM")  # getrusage would also count what the process had that started this one
+    return _status("VmHWM")  # getrusage would also count the parent process
 
 
 def _status(name: str) -> int:

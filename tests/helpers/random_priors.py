@@ -1,4 +1,4 @@
-"""A small random prior for each attention order, label style and lyrics scheme, inputs that fit it, and its steps."""
+"""A small random prior per attention order, label style and lyrics scheme, with fitting inputs and its steps."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +13,8 @@ from torch import nn
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.modeling_prior import DecodeState
+from hf_jukebox.sampling.logits import SamplingSettings
+from hf_jukebox.sampling.single_prior import sample_codes
 
 _BASE: dict[str, Any] = {
     "sampling_rate": 100,
@@ -69,7 +71,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Inputs:
-    """What a prior is called with."""
+    """Inputs of a prior."""
 
     codes: torch.Tensor
     upper_codes: torch.Tensor | None
@@ -82,7 +84,7 @@ class Inputs:
 
 
 def randomize(model: nn.Module, seed: int = 0) -> None:
-    """Draw every weight large enough for an error anywhere to show, also those that start at zero."""
+    """Make every weight large enough for an error anywhere to show, including those that start at zero."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -97,29 +99,31 @@ def randomize(model: nn.Module, seed: int = 0) -> None:
 
 @lru_cache
 def random_prior(name: str, dtype: torch.dtype = torch.float32) -> JukeboxPrior:
-    """The prior of `CONFIGS[name]`, the same on every call: do not change it."""
+    """Return the prior of `CONFIGS[name]`, the same on every call: do not change it."""
     prior = JukeboxPrior(JukeboxPriorConfig(**(_BASE | CONFIGS[name])))
     randomize(prior)
     return prior.to(dtype).eval()
 
 
 def random_inputs(config: JukeboxPriorConfig, batch_size: int = 2, seed: int = 0) -> Inputs:
-    """A whole window of `batch_size` songs, all different."""
+    """Return a whole window of `batch_size` songs, all different."""
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(high: int, length: int, low: int = 0) -> torch.Tensor:
+    def integers(high: int, length: int, low: int = 0) -> torch.Tensor:
         return torch.randint(low, high, (batch_size, length), generator=generator)
 
     upper = labels = None
     if config.is_upsampler:
-        upper = draw(config.codebook_size, config.n_ctx // config.upsampling_ratio)
+        upper = integers(config.codebook_size, config.n_ctx // config.upsampling_ratio)
     if config.has_labels:
-        total = draw(round(config.max_duration * config.sampling_rate), 1, low=config.window_length * 10)
-        offset = draw(config.window_length * 9, 1)
+        total = integers(round(config.max_duration * config.sampling_rate), 1, low=config.window_length * 10)
+        offset = integers(config.window_length * 9, 1)
         window = torch.full_like(total, config.window_length)
-        artist, genres = draw(config.num_artists, 1), draw(config.num_genres, config.genre_words, low=-1)
-        labels = torch.cat([total, offset, window, artist, genres, draw(config.lyrics_vocab_size, config.n_lyrics)], 1)
-    return Inputs(draw(config.codebook_size, config.n_ctx), upper, labels)
+        artist, genres = integers(config.num_artists, 1), integers(config.num_genres, config.genre_words, low=-1)
+        labels = torch.cat(
+            [total, offset, window, artist, genres, integers(config.lyrics_vocab_size, config.n_lyrics)], 1
+        )
+    return Inputs(integers(config.codebook_size, config.n_ctx), upper, labels)
 
 
 def full_logits(prior: JukeboxPrior, inputs: Inputs) -> torch.Tensor:
@@ -128,7 +132,7 @@ def full_logits(prior: JukeboxPrior, inputs: Inputs) -> torch.Tensor:
 
 
 def step_logits(prior: JukeboxPrior, inputs: Inputs, known: int, state: DecodeState | None = None) -> torch.Tensor:
-    """Logits `[B, n_ctx - known, codebook_size]` of steps over the window's codes, the first `known` in one pass."""
+    """Return the logits `[B, n_ctx - known, codebook_size]` of steps over a window, prefilled with `known` codes."""
     state = state or prior.init_state(inputs.codes.shape[0])
     prior.prefill(state, inputs.codes[:, :known], inputs.upper_codes, inputs.labels)
     logits = [
@@ -138,16 +142,16 @@ def step_logits(prior: JukeboxPrior, inputs: Inputs, known: int, state: DecodeSt
     return torch.stack(logits, dim=1)
 
 
-def draw_greedily(prior: JukeboxPrior, inputs: Inputs, known: int, end: int) -> torch.Tensor:
-    """Codes `[B, end]` of a window, the most likely ones after the first `known` of `inputs.codes`."""
-    codes = inputs.codes[:, :known]
-    state = prior.init_state(codes.shape[0])
-    prior.prefill(state, codes, inputs.upper_codes, inputs.labels)
-    for position in range(known, end):
-        previous = codes[:, -1] if position else codes.new_zeros(codes.shape[0])
-        logits = prior.step(state, previous, torch.tensor([position]))
-        codes = torch.cat([codes, logits.argmax(-1, keepdim=True)], dim=1)
-    return codes
+def sample_greedily(prior: JukeboxPrior, inputs: Inputs, known: int) -> torch.Tensor:
+    """Return the codes `[B, n_ctx]` of a window, the most likely ones after the first `known` of `inputs.codes`."""
+    return sample_codes(
+        prior,
+        prior.config.n_ctx,
+        prefix=inputs.codes[:, :known],
+        upper_codes=inputs.upper_codes,
+        labels=inputs.labels,
+        settings=SamplingSettings(temperature=1, top_k=1),
+    )
 
 
 def write_adapter(prior: JukeboxPrior, config: LoraConfig, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Random models small enough to draw whole pieces in a test: three levels, hops 8, 32 and 128, 22050 Hz."""
+"""Random models small enough to sample whole pieces in a test: three levels, hops 8, 32 and 128, 22050 Hz."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ def tiny_vqvae(seed: int = 0, **config: Any) -> JukeboxVQVAE:
     torch.manual_seed(seed)
     vqvae = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("tiny_vqvae", **config))
     with torch.no_grad():
-        vqvae.train()(noise_audio(128 * TOP_HOP / RATE, seed)[None])  # takes its codebooks from what it encodes
+        vqvae.train()(noise_audio(128 * TOP_HOP / RATE, seed)[None])  # initialises the codebooks
     return vqvae.eval()
 
 
 def tiny_prior(preset: str, seed: int = 0, **config: Any) -> JukeboxPrior:
-    """A random prior whose logits are far enough apart for greedy draws not to be ties."""
+    """Return a random prior whose logits are far enough apart to have no ties in greedy sampling."""
     torch.manual_seed(seed)
     prior = JukeboxPrior(JukeboxPriorConfig.from_preset(preset, init_scale=8.0, **config))
     return prior.eval()
 
 
 def tiny_pipeline(top: str = "tiny_prior", seed: int = 0, **top_config: Any) -> JukeboxPipeline:
-    """A whole system; `top` is the preset of its top prior."""
+    """Return a pipeline of three levels; `top` is the preset of its top prior."""
     if top != "tiny_prior":
         top_config = NAMES | top_config
     pipeline = JukeboxPipeline(
@@ -43,11 +43,11 @@ def tiny_pipeline(top: str = "tiny_prior", seed: int = 0, **top_config: Any) -> 
 
 
 def noise_audio(seconds: float, seed: int = 0) -> torch.Tensor:
-    """Samples `[T]` that no two codes of a piece encode alike."""
+    """Return noise `[T]`, so that the codes of a piece differ."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(round(seconds * RATE), generator=generator) - 0.5
 
 
 def codes_in_s(top_codes: float) -> float:
-    """Seconds of that many top-level codes."""
+    """Convert top-level codes to seconds."""
     return top_codes * TOP_HOP / RATE

@@ -1,4 +1,4 @@
-"""Runs of seconds: examples that are made up, models that are tiny, and a loop that notes every loss."""
+"""Training runs of seconds: made-up examples, tiny models, and a loop that records every loss."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch
 from torch.utils.data import Dataset
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE, JukeboxVQVAEConfig
+from hf_jukebox.training.accelerator import make_accelerator
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.data import TrainingData
-from hf_jukebox.training.loop import Trainer, make_accelerator
-from hf_jukebox.training.prior import PriorTask
-from hf_jukebox.training.vqvae import VQVAETask
+from hf_jukebox.training.loop import Trainer
+from hf_jukebox.training.train_prior import PriorTask
+from hf_jukebox.training.train_vqvae import VQVAETask
 
 HOPS = {"downs_t": [3, 1, 1]}  # 8, 16, 32
 CHUNK = 2048
 
 
 class Examples(Dataset[dict[str, torch.Tensor]]):
-    """Example `position` is made from a generator of that seed: a pure function, as the loop wants it."""
+    """Dataset whose example `position` is made from a generator of that seed, so a pure function of the position."""
 
     def __init__(self, make: Callable[[torch.Generator], dict[str, torch.Tensor]], length: int) -> None:
         self.make = make
@@ -47,15 +48,15 @@ def loop_arguments(output_dir: Path, **options: Any) -> LoopArguments:
     return LoopArguments(output_dir=str(output_dir), **quiet | options)
 
 
-class NotingTrainer(Trainer):
-    """Keeps the loss of every step."""
+class RecordingTrainer(Trainer):
+    """Trainer that records the loss of every step."""
 
     losses: dict[int, float]
 
     def train_step(self, batches: Any) -> dict[str, torch.Tensor]:
-        figures = super().train_step(batches)
-        self.__dict__.setdefault("losses", {})[self.step] = figures["loss"].item()
-        return figures
+        metrics = super().train_step(batches)
+        self.__dict__.setdefault("losses", {})[self.step] = metrics["loss"].item()
+        return metrics
 
 
 def tiny_vqvae(**config: Any) -> JukeboxVQVAE:
@@ -63,12 +64,12 @@ def tiny_vqvae(**config: Any) -> JukeboxVQVAE:
     return JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("tiny_vqvae", **HOPS | config))
 
 
-def vqvae_trainer(arguments: LoopArguments, model: JukeboxVQVAE | None = None, chunk: int = CHUNK) -> NotingTrainer:
+def vqvae_trainer(arguments: LoopArguments, model: JukeboxVQVAE | None = None, chunk: int = CHUNK) -> RecordingTrainer:
     model = tiny_vqvae() if model is None else model
     examples = Examples(lambda generator: {"audio": torch.rand(chunk, generator=generator) - 0.5}, 8)
     accelerator = make_accelerator(arguments)
     data = TrainingData(examples, Examples(examples.make, 2), "noise")
-    return NotingTrainer(model, VQVAETask(model, accelerator.device), data, arguments, accelerator)
+    return RecordingTrainer(model, VQVAETask(model, accelerator.device), data, arguments, accelerator)
 
 
 def tiny_prior(preset: str = "tiny_prior", **config: Any) -> JukeboxPrior:
@@ -82,7 +83,7 @@ def tiny_prior(preset: str = "tiny_prior", **config: Any) -> JukeboxPrior:
 
 def prior_trainer(
     arguments: LoopArguments, model: JukeboxPrior | None = None, label_dropout: float = 0.0
-) -> NotingTrainer:
+) -> RecordingTrainer:
     model = tiny_prior() if model is None else model
     config = model.config
 
@@ -102,4 +103,4 @@ def prior_trainer(
     accelerator = make_accelerator(arguments)
     task = PriorTask(config, tiny_vqvae().eval(), label_dropout)
     data = TrainingData(Examples(example, 8), Examples(example, 2), "random codes")
-    return NotingTrainer(model, task, data, arguments, accelerator)
+    return RecordingTrainer(model, task, data, arguments, accelerator)

@@ -1,4 +1,4 @@
-"""Hostile folders are read with little memory, and nothing beside them may change."""
+"""Limited memory for reading hostile files, and a check that nothing outside their folder changes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def little_memory() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def outside(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is no part of what is read; it must be as it was."""
+    """Folder outside of the one that is read, which must not change."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "precious.txt").write_text("precious")

@@ -1,4 +1,4 @@
-"""Codes, checkpoints of training, original checkpoints and adapters from strangers: refused in a sentence."""
+"""Hostile code caches, training checkpoints, original checkpoints and adapters are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_progress_of_the_wrong_shape_is_refused(tmp_path: Path, content: str) ->
 
 
 @pytest.mark.parametrize("sharding", ["[]", '{"model": 3}', "[" * 5000, '{"x": {"saved_offsets": [99999999]}}'])
-def test_a_training_state_with_a_header_of_a_stranger_is_refused(tmp_path: Path, sharding: str) -> None:
+def test_a_training_state_with_a_malformed_header_is_refused(tmp_path: Path, sharding: str) -> None:
     good, tensors = checkpoint()
     shutil.copytree(good, tmp_path / "checkpoint-1")
     for path in (tmp_path / "checkpoint-1/training_state").glob("*.safetensors"):
@@ -154,15 +154,15 @@ def test_a_training_state_with_a_header_of_a_stranger_is_refused(tmp_path: Path,
 
 
 class _Evil:
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def __reduce__(self) -> Any:
-        return Path.touch, (self.place,)
+        return Path.touch, (self.path,)
 
 
 def packed(content: bytes) -> bytes:
-    """The same archive with its entries compressed, one of them of a gigabyte."""
+    """Compress the entries of an archive, and add one of a gigabyte."""
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as good, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bad:
         for entry in good.infolist():
@@ -174,7 +174,7 @@ def packed(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("fault", ["code", "bomb", "repeated", "sparse", "floats", "plain pickle", "nested", "folder"])
-def test_a_file_of_torch_that_is_not_what_it_seems_is_refused(tmp_path: Path, outside: Path, fault: str) -> None:
+def test_malicious_and_malformed_files_of_torch_are_refused(tmp_path: Path, outside: Path, fault: str) -> None:
     path, codes = tmp_path / "data.pth.tar", torch.arange(4)[None]
     if fault == "code":
         torch.save({"zs": [codes], "evil": _Evil(outside / "ran/code")}, path)
@@ -216,7 +216,7 @@ def test_a_file_of_torch_that_is_not_what_it_seems_is_refused(tmp_path: Path, ou
         ("prior", {"cond_depth": 2**40}),
     ],
 )
-def test_settings_of_a_stranger_are_refused(tmp_path: Path, model: str, values: dict[str, Any]) -> None:
+def test_impossible_settings_of_checkpoints_are_refused(tmp_path: Path, model: str, values: dict[str, Any]) -> None:
     hparams = json.loads(json.dumps(HPARAMS))
     (hparams["vqvae"] if model == "vqvae" else hparams["priors"]["prior"]).update(values)
     (tmp_path / "hparams.json").write_text(json.dumps(hparams))

@@ -1,4 +1,4 @@
-"""Models and pipelines from strangers: refused in a sentence, before anything is allocated, imported or run."""
+"""Hostile models and pipelines are refused in one sentence, before anything is allocated, imported or run."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_config_of_another_model_is_refused(folder: Path, model_type: Any) -> 
     assert "vqvae" in refusal(lambda: JukeboxVQVAE.from_pretrained(folder / "vqvae"))
 
 
-def test_settings_that_are_not_ours_are_not_read(folder: Path, outside: Path) -> None:
+def test_foreign_settings_are_not_read(folder: Path, outside: Path) -> None:
     foreign = {
         "auto_map": {"AutoModel": "evil.Evil"},
         "quantization_config": {"quant_method": "bitsandbytes"},
@@ -186,7 +186,7 @@ def test_a_pipeline_of_foreign_classes_is_refused_and_nothing_is_run(
 
 
 @pytest.mark.parametrize("option", ["custom_pipeline", "trust_remote_code"])
-def test_code_of_others_is_not_run_even_when_it_is_asked_for(folder: Path, outside: Path, option: str) -> None:
+def test_foreign_code_is_not_run_even_on_request(folder: Path, outside: Path, option: str) -> None:
     (folder / "pipeline.py").write_text(EVIL.format(place=str(outside / "ran" / "code")))
     value = str(folder) if option == "custom_pipeline" else True
     assert option in refusal(lambda: JukeboxPipeline.from_pretrained(folder, **{option: value}))
@@ -217,7 +217,7 @@ TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
         ({}, 0),
     ],
 )
-def test_weights_whose_header_lies_are_refused(folder: Path, content: dict[str, Any], length: int | None) -> None:
+def test_weights_with_a_false_header_are_refused(folder: Path, content: dict[str, Any], length: int | None) -> None:
     header(folder / "vqvae/model.safetensors", content, bytes(8), length)
     refusal(lambda: JukeboxVQVAE.from_pretrained(folder / "vqvae"))
 
@@ -251,7 +251,7 @@ def test_an_index_that_names_files_elsewhere_is_refused(folder: Path, name: Any)
 def test_weights_that_are_a_link_to_no_file_are_refused(folder: Path, target: str) -> None:
     (folder / "vqvae/model.safetensors").unlink()
     (folder / "vqvae/model.safetensors").symlink_to(target)
-    assert "no regular file" in refusal(lambda: JukeboxVQVAE.from_pretrained(folder / "vqvae"))
+    assert "not a regular file" in refusal(lambda: JukeboxVQVAE.from_pretrained(folder / "vqvae"))
 
 
 def test_weights_that_are_a_link_to_a_file_are_read(folder: Path, tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_tokenizer_of_an_impossible_rate_is_refused(folder: Path, rate: Any) -
     assert "sampling_rate" in refusal(lambda: JukeboxTokenizer.from_pretrained(folder / "tokenizer"))
 
 
-def test_a_tokenizer_follows_no_setting_of_a_stranger(folder: Path, outside: Path) -> None:
+def test_foreign_settings_of_a_tokenizer_are_ignored(folder: Path, outside: Path) -> None:
     values = {
         "auto_map": {"AutoTokenizer": ["evil.Evil", None]},
         "artists_file": str(outside / "precious.txt"),

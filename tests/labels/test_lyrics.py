@@ -1,4 +1,4 @@
-"""Cleaning, LRC times, and the characters that a window sees."""
+"""Cleaning of lyrics, LRC times, and the characters of a window."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RATE = 1000
 
 
 def window(lyrics: Lyrics, size: int, seconds: float, total: float = 100.0) -> str:
-    """The text of the window of 2 s around a time."""
+    """Return the text of the window of 2 s around a time."""
     timing = {"total_length": int(total * RATE), "offset": int((seconds - 1) * RATE), "window_length": 2 * RATE}
     return "".join(lyrics.text[i] for i in lyrics.window(size, sampling_rate=RATE, **timing) if i >= 0)
 
@@ -52,13 +52,13 @@ def test_letters_with_accents_are_kept_however_they_are_composed(form: str, alph
     assert cleaned == unicodedata.normalize(alphabet_form, "ёлка йод ")
 
 
-def test_an_alphabet_may_hold_a_letter_that_is_composed_otherwise() -> None:
+def test_an_alphabet_may_hold_decomposed_letters() -> None:
     assert (
         clean_lyrics("\u212b \u00c5 A\u030a", "\u212b ") == "\u212b \u212b \u212b"
     )  # the sign of the unit, and the letter
 
 
-def test_short_lyrics_are_padded_on_the_left_and_fitting_ones_taken_whole() -> None:
+def test_short_lyrics_are_used_whole_and_padded_on_the_left() -> None:
     timing = {"total_length": 100, "offset": 40, "window_length": 10, "sampling_rate": RATE}
     assert Lyrics("abc").window(5, **timing) == [-1, -1, 0, 1, 2]
     assert Lyrics("abcde").window(5, **timing) == [0, 1, 2, 3, 4]
@@ -71,7 +71,7 @@ def test_plain_lyrics_move_linearly_and_stop_at_both_ends(offset: int, first: in
     assert indices == list(range(first, first + 8))
 
 
-def test_lrc_is_read_in_the_order_of_time() -> None:
+def test_lrc_lines_are_sorted_by_time() -> None:
     source = """[ar: Somebody]
 [offset:+500]
 [00:10.50] first
@@ -107,7 +107,7 @@ continued
         ("[00:01." + "9" * 400 + "]", 2.0),
     ],
 )
-def test_stamps_of_other_programs(stamp: str, seconds: float) -> None:
+def test_stamps_in_the_form_of_other_programs_are_read(stamp: str, seconds: float) -> None:
     text = f"\ufeff{stamp}we <00:80,1>turn [00:81.00]the tide\u2028[99:00]{stamp}la"
     assert timed_lines(text) == [(seconds, "we turn the tide"), (seconds, "la"), (5940.0, "la")]
 
@@ -125,7 +125,7 @@ def test_stamps_of_other_programs(stamp: str, seconds: float) -> None:
         ("", None),
     ],
 )
-def test_digits_in_brackets_that_are_no_times_are_found(text: str, stamp: str | None) -> None:
+def test_apparent_time_stamps_in_plain_text_are_found(text: str, stamp: str | None) -> None:
     assert unread_stamp(text) == stamp
     assert timed_lines(text) == []
 
@@ -141,13 +141,13 @@ def test_digits_in_brackets_that_are_no_times_are_found(text: str, stamp: str | 
         "",
     ],
 )
-def test_text_without_times_is_no_lrc(text: str) -> None:
+def test_text_without_times_is_not_lrc(text: str) -> None:
     assert timed_lines(text) == []
     assert Lyrics.parse(text, ALPHABET_V3).text == clean_lyrics(text, ALPHABET_V3)
 
 
 def test_timed_lyrics_follow_the_song_and_not_its_length() -> None:
-    """A fast first verse and a long outro: by time the window shows what is sung, linearly it would be far behind."""
+    """With a fast first verse and a long outro, a linear window would be far behind the times."""
     source = "[00:00.00]aaaaaaaaa\n[00:05.00]bbbbbbbbb\n[00:10.00]ccccccccc\n[00:15.00]ddddddddd\n[00:20.00]"
     timed, plain = Lyrics.parse(source, ALPHABET_V3), Lyrics("aaaaaaaaa\nbbbbbbbbb\nccccccccc\nddddddddd\n")
     assert timed.text == plain.text
@@ -158,7 +158,7 @@ def test_timed_lyrics_follow_the_song_and_not_its_length() -> None:
     assert window(timed, 4, 60.0) == "ddd\n"
 
 
-def test_before_the_first_line_and_in_the_last_one() -> None:
+def test_times_before_the_first_line_and_in_the_last_one() -> None:
     lyrics = Lyrics.parse("[00:20.00]abcdefghij\n[00:30.00]klmnopqrstuvwxyz", ALPHABET_V3)
     assert window(lyrics, 4, 5.0) == "abcd"
     assert window(lyrics, 4, 65.0) == "qrst"  # the last line ends with the song, at 100 s

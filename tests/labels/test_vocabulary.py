@@ -1,4 +1,4 @@
-"""Tables of names, the rules by which they are written, and their files."""
+"""Tables of names, the rules for their spelling, and their files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hf_jukebox.configuration_jukebox import JukeboxPriorConfig
 from hf_jukebox.labels.vocabulary import LevelVocabulary, normalize_name, read_ids
 from hf_jukebox.presets import ALPHABET_V2, ALPHABET_V3
 
-IDS = Path(__file__).parent / "fixtures" / "golden" / "openai" / "ids"
+IDS = Path(__file__).parents[1] / "fixtures" / "golden" / "openai" / "ids"
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ IDS = Path(__file__).parent / "fixtures" / "golden" / "openai" / "ids"
         ("米津玄師", "", "米津玄師"),
     ],
 )
-def test_names_are_written_by_the_rules(name: str, v2: str, v3: str) -> None:
+def test_names_are_normalised_by_the_rules(name: str, v2: str, v3: str) -> None:
     assert (normalize_name(name, "v2"), normalize_name(name, "v3")) == (v2, v3)
 
 
@@ -37,7 +37,7 @@ def test_a_table_may_hold_shared_ids_empty_names_and_semicolons(tmp_path: Path) 
     assert read_ids(path) == {"unknown": 0, "": 0, "beyoncé": 1, "semi;colon": 2, "twice": 4}
 
 
-def test_a_table_that_was_edited_by_hand_is_read_as_it_is_meant(tmp_path: Path) -> None:
+def test_a_table_edited_by_hand_is_read(tmp_path: Path) -> None:
     path = tmp_path / "ids.txt"
     path.write_bytes("\ufeff\r\na;1\r\n\r\n b\u00a0;2 \r\nBeyonce\u0301 ;3\r\nb;2\r\n  \r\n".encode())
     assert read_ids(path) == {"a": 1, "b": 2, "beyoncé": 3}
@@ -55,7 +55,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
         read_ids(path)
 
 
-def test_a_table_that_is_missing_or_no_text_is_named(tmp_path: Path) -> None:
+def test_a_missing_or_binary_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.txt is missing"):
         read_ids(tmp_path / "gone.txt")
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
@@ -71,7 +71,7 @@ def test_published_names_that_break_their_own_rules_are_found() -> None:
 
 
 @pytest.mark.parametrize("rules", ["v2", "v3"])
-def test_every_way_to_write_a_name_is_one_id(rules: str) -> None:
+def test_every_spelling_of_a_name_has_one_id(rules: str) -> None:
     tables = ({normalize_name("Ella Fitzgerald", rules): 4, normalize_name("Beyoncé", rules): 5}, {})
     vocabulary = LevelVocabulary(rules, *tables)
     ways = [
@@ -88,7 +88,7 @@ def test_every_way_to_write_a_name_is_one_id(rules: str) -> None:
 
 
 def test_tables_of_earlier_versions_keep_their_ids() -> None:
-    """They were looked up by the lower-cased name alone, and may hold names that are one name now."""
+    """They were looked up by the lower-cased name alone, and may hold several spellings of one name."""
     table = {"ella": 1, "ella ": 2, " ": 3, "beyonce\u0301": 4, "miles\u00a0davis": 5, "x  y": 6}
     vocabulary = LevelVocabulary("v3", table, table)
     assert {name: vocabulary.artist_id(name.upper()) for name in table} == table
@@ -98,7 +98,7 @@ def test_tables_of_earlier_versions_keep_their_ids() -> None:
 
 @pytest.mark.parametrize("kind", ["artist", "genre"])
 @pytest.mark.parametrize("rules", ["v2", "v3"])
-def test_published_names_are_looked_up_as_they_always_were(rules: str, kind: str) -> None:
+def test_published_names_keep_their_ids(rules: str, kind: str) -> None:
     path = IDS / f"{rules}_{kind}_ids.txt"
     lines = [line.rpartition(";") for line in path.read_text("utf-8").splitlines()]
     table = {name.lower(): int(index) for name, _, index in lines}
@@ -121,12 +121,12 @@ def test_published_names_are_looked_up_as_they_always_were(rules: str, kind: str
         ({"alphabet": "aba"}, "holds a character twice"),
     ],
 )
-def test_a_vocabulary_that_makes_no_row_is_refused(fields: dict[str, object], message: str) -> None:
+def test_an_invalid_vocabulary_is_refused(fields: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LevelVocabulary(**({"rules": "v2", "artists": {}, "genres": {}} | fields))
 
 
-def test_the_vocabulary_in_a_priors_configuration() -> None:
+def test_a_priors_configuration_holds_its_vocabulary() -> None:
     config = JukeboxPriorConfig.from_preset("prior_5b_lyrics", artists={"unknown": 0, "x": 1}, genres={"soul": 1})
     vocabulary = LevelVocabulary.from_config(config)
     assert vocabulary == LevelVocabulary("v2", {"unknown": 0, "x": 1}, {"soul": 1}, ALPHABET_V2, 5, 512)

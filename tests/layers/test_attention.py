@@ -13,7 +13,7 @@ from hf_jukebox.layers.attention import (
     attention_kinds,
 )
 
-# Four rows of six. Three lyrics come first where a layer reads them from its own sequence: it may see (3 // 4 + 1) * 4.
+# Four rows of six. In a layer with joint lyrics three lyrics come first, and it may see (3 // 4 + 1) * 4 positions.
 ROWS, COLUMNS = 4, 6
 SHAPE = AttentionShape(width=10, state=8, heads=2, rows=ROWS, positions=ROWS * COLUMNS, num_lyrics=3)
 
@@ -21,7 +21,7 @@ each_kind = pytest.mark.parametrize("kind", list(AttentionKind))
 
 
 def table(kind: AttentionKind, i: int, j: int) -> bool:
-    """Whether position i sees position (or lyric) j, in the words of the table."""
+    """Return True if position i sees position (or lyric) j, by the definition of each kind."""
     row, column = divmod(i, COLUMNS)
     row_of_key, column_of_key = divmod(j, COLUMNS)
     match kind:
@@ -81,7 +81,7 @@ def test_outputs_depend_on_exactly_what_they_see(kind: AttentionKind) -> None:
 
 
 @each_kind
-def test_the_weights_are_those_of_the_pass(kind: AttentionKind) -> None:
+def test_recorded_weights_reproduce_the_output_of_the_pass(kind: AttentionKind) -> None:
     layer = attention(kind)
     x, lyrics = inputs()
     source = lyrics if kind == AttentionKind.LYRICS else x
@@ -91,7 +91,7 @@ def test_the_weights_are_those_of_the_pass(kind: AttentionKind) -> None:
     torch.testing.assert_close(layer(x, lyrics), layer.out_proj(torch.cat(heads, dim=-1)), rtol=0, atol=1e-6)
 
 
-def test_the_first_row_has_none_above_it_and_gives_the_bias_alone() -> None:
+def test_the_first_row_of_previous_row_attention_outputs_the_bias() -> None:
     layer = attention(AttentionKind.PREVIOUS_ROW)
     x, _ = inputs()
     output = layer(x)
@@ -101,14 +101,14 @@ def test_the_first_row_has_none_above_it_and_gives_the_bias_alone() -> None:
 
 @pytest.mark.parametrize("known_rows", [0, 1, 2, 3])
 @each_kind
-def test_steps_go_on_where_a_pass_ended(kind: AttentionKind, known_rows: int) -> None:
+def test_steps_continue_a_prefilled_cache(kind: AttentionKind, known_rows: int) -> None:
     layer = attention(kind)
     x, lyrics = inputs()
     whole = layer(x, lyrics)
     cache = layer.new_cache(2, torch.float64, torch.device("cpu"))
     known = known_rows * COLUMNS
     if kind == AttentionKind.LYRICS:
-        layer.read_lyrics(lyrics, cache)
+        layer.prefill_lyrics(lyrics, cache)
     if known:
         torch.testing.assert_close(layer(x[:, :known], lyrics, cache), whole[:, :known])
     index = torch.arange(SHAPE.positions)[None]
@@ -119,7 +119,7 @@ def test_steps_go_on_where_a_pass_ended(kind: AttentionKind, known_rows: int) ->
 
 
 @each_kind
-def test_a_pass_over_whole_rows_is_the_beginning_of_a_longer_one(kind: AttentionKind) -> None:
+def test_a_pass_over_some_rows_equals_the_start_of_a_longer_pass(kind: AttentionKind) -> None:
     layer = attention(kind)
     x, lyrics = inputs()
     whole = layer(x, lyrics)
@@ -127,8 +127,8 @@ def test_a_pass_over_whole_rows_is_the_beginning_of_a_longer_one(kind: Attention
         torch.testing.assert_close(layer(x[:, : rows * COLUMNS], lyrics), whole[:, : rows * COLUMNS])
 
 
-def test_lyrics_that_fill_all_but_one_column_can_be_stepped_over() -> None:
-    """Rows of few columns: the keys of a layer that reads lyrics reach to the window's end."""
+def test_steps_cross_lyrics_that_fill_all_but_one_column() -> None:
+    """With rows of few columns, the keys of a joint lyrics layer reach the end of the window."""
     shape = AttentionShape(width=10, state=8, heads=2, rows=4, positions=8, num_lyrics=4)
     layer = ATTENTION_CLASSES[AttentionKind.JOINT_LYRICS](shape)
     randomize(layer)
@@ -141,7 +141,7 @@ def test_lyrics_that_fill_all_but_one_column_can_be_stepped_over() -> None:
         torch.testing.assert_close(step[:, 0], whole[:, position], rtol=0, atol=1e-12)
 
 
-def test_a_layer_that_reads_lyrics_asks_for_them() -> None:
+def test_lyrics_attention_without_lyrics_is_an_error() -> None:
     with pytest.raises(ValueError, match="needs the states of the lyrics encoder"):
         attention(AttentionKind.LYRICS)(inputs()[0])
 
@@ -156,11 +156,11 @@ def test_a_layer_that_reads_lyrics_asks_for_them() -> None:
         (12, 49, "123" * 5 + "7" + "231" * 5 + "7" + "312" * 5 + "0" + "1"),
     ],
 )
-def test_the_kinds_of_an_order(order: int, depth: int, kinds: str) -> None:
+def test_the_attention_kinds_of_an_order(order: int, depth: int, kinds: str) -> None:
     assert "".join(str(int(kind)) for kind in attention_kinds(order, depth)) == kinds
 
 
-def test_the_kinds_of_the_released_priors_with_lyrics() -> None:
+def test_the_attention_kinds_of_the_released_priors_with_lyrics() -> None:
     joint = attention_kinds(12, 72)
     assert [layer for layer, kind in enumerate(joint) if kind == AttentionKind.JOINT_LYRICS] == [15, 31, 63]
     assert [layer for layer, kind in enumerate(joint) if kind == AttentionKind.DENSE] == [47]
@@ -169,6 +169,6 @@ def test_the_kinds_of_the_released_priors_with_lyrics() -> None:
     assert readers == [18, 28, 38, 48, 58, 68, 78]
 
 
-def test_an_unknown_order_is_refused() -> None:
+def test_an_unknown_order_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"Attention order 3 .* choose one of \(0, 2, 8, 10, 12\)"):
         attention_kinds(3, 12)

@@ -1,4 +1,4 @@
-"""The stages of a level: how many convolutions, of which width, and in which order."""
+"""Stages of a level: number, width and order of the convolutions."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ SHAPE = ResidualShape(width=6, depth=2)
 @pytest.mark.parametrize(
     ("downs", "strides", "hop"), [([3], [2], 8), ([3, 2], [2, 2], 32), ([1, 2], [4, 2], 16), ([1], [6], 6)]
 )
-def test_a_level_has_one_vector_a_hop_and_back(downs: list[int], strides: list[int], hop: int) -> None:
+def test_encoder_and_decoder_have_one_vector_per_hop(downs: list[int], strides: list[int], hop: int) -> None:
     encoder, decoder = Encoder(5, downs, strides, SHAPE), Decoder(5, downs, strides, SHAPE)
     for samples in (hop, 3 * hop, 4 * hop - 1):
         hidden = encoder(torch.randn(2, 1, samples))
@@ -20,7 +20,7 @@ def test_a_level_has_one_vector_a_hop_and_back(downs: list[int], strides: list[i
         assert decoder(hidden).shape == (2, 1, samples // hop * hop)
 
 
-def test_the_convolutions_of_a_level() -> None:
+def test_a_level_has_the_published_convolutions() -> None:
     encoder, decoder = Encoder(5, [2, 1], [2, 4], SHAPE), Decoder(5, [2, 1], [2, 4], SHAPE)
 
     def described(stage: torch.nn.Module) -> list[tuple[int, ...]]:
@@ -35,7 +35,7 @@ def test_the_convolutions_of_a_level() -> None:
     assert all(stage.proj_in.in_channels == 5 for stage in decoder.stages)
 
 
-def test_a_decoder_goes_down_the_stages_with_the_largest_dilation_first() -> None:
+def test_a_decoder_runs_its_stages_in_reverse_with_the_largest_dilation_first() -> None:
     decoder = Decoder(5, [1, 1], [2, 2], SHAPE)
     order: list[int] = []
     for number, stage in enumerate(decoder.stages):

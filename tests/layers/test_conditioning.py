@@ -1,17 +1,17 @@
-"""What a prior is conditioned on: the bins of the timing, the sums of the tables, the upsampled codes."""
+"""Conditioning of a prior: the bins of the timing, the sums of the tables, the upsampled codes."""
 
 import pytest
 import torch
 from helpers.random_priors import randomize
 
-from hf_jukebox.layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner
+from hf_jukebox.layers.conditioning import LabelColumns, LabelEmbedding, TimingEmbedding, UpperCodesConditioner
 from hf_jukebox.layers.resnet import ResidualShape
 
 BINS, N_CTX = 8, 16
 
 
 def timing() -> TimingEmbedding:
-    """Three tables whose rows count their own bins, in units of 1, 100 and 10000, so that a sum names its rows."""
+    """Make three tables whose rows count their bins in units of 1, 100 and 10000, so that a sum identifies its rows."""
     embedding = TimingEmbedding(BINS, 1, N_CTX, min_length=1000.0, max_length=9000.0)
     tables = (embedding.total_length, embedding.absolute_position, embedding.relative_position)
     with torch.no_grad():
@@ -26,7 +26,7 @@ def bins(total: int, offset: int, window: int) -> list[tuple[int, int, int]]:
     return [(row % 100, row // 100 % 100, row // 10000) for row in rows]
 
 
-def test_timing_looks_up_length_place_and_share() -> None:
+def test_timing_is_the_sum_of_length_position_and_relative_position() -> None:
     expected = []
     for position in range(N_CTX):
         place = 1100 + 3200 * position / N_CTX  # samples from the song's start
@@ -34,7 +34,7 @@ def test_timing_looks_up_length_place_and_share() -> None:
     assert bins(total=5000, offset=1100, window=3200) == expected
 
 
-def test_a_window_that_ends_after_its_song_is_at_its_end_to_the_last() -> None:
+def test_relative_positions_after_the_end_of_the_song_are_clamped() -> None:
     of_share = [share for _, _, share in bins(total=2000, offset=1000, window=4000)]
     assert of_share == [4 + position // 4 for position in range(N_CTX)]  # from a half to the whole of the song
 
@@ -43,11 +43,19 @@ def test_the_longest_song_stays_inside_the_tables() -> None:
     assert bins(total=8999, offset=5800, window=3200)[-1] == (7, 7, 7)
 
 
-def test_a_batch_of_windows_is_looked_up_song_by_song() -> None:
+def test_timing_of_a_batch_equals_that_of_its_songs() -> None:
     labels = torch.tensor([[5000, 1100, 3200], [2000, 0, 1600]])
     together = timing()(labels)
     assert together.shape == (2, N_CTX, 1)
     assert torch.equal(together[1:], timing()(labels[1:]))
+
+
+def test_the_columns_of_a_label_row_are_timing_artist_genres_and_lyrics() -> None:
+    columns, row = LabelColumns(genre_words=2, n_lyrics=3), list(range(9))
+    assert columns.length == len(row)
+    assert row[columns.timing] == [columns.total_length, columns.offset, columns.window_length] == [0, 1, 2]
+    assert (row[columns.artist], row[columns.genres], row[columns.lyrics]) == (3, [4, 5], [6, 7, 8])
+    assert row[LabelColumns(genre_words=2).lyrics] == []
 
 
 def test_labels_are_the_artist_and_the_sum_of_the_genres() -> None:
@@ -70,8 +78,8 @@ def test_upper_codes_are_upsampled_and_normalised(strides: list[int]) -> None:
     torch.testing.assert_close(conditioning.mean(-1), torch.zeros(2, 6 * ratio), rtol=0, atol=1e-5)
 
 
-def test_a_conditioning_knows_where_its_codes_begin_and_end() -> None:
-    """The convolutions are padded with zeros at both ends: a window of a piece is no window cut from the whole."""
+def test_upper_codes_are_zero_padded_at_both_ends() -> None:
+    """The convolutions pad with zeros, so the conditioning of a window differs from a cut of that of the piece."""
     conditioner = UpperCodesConditioner(11, 16, [2, 2], ResidualShape(width=8, depth=2))
     randomize(conditioner)
     codes = torch.randint(11, (1, 24), generator=torch.Generator().manual_seed(0))

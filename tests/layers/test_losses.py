@@ -1,4 +1,4 @@
-"""Reconstruction errors on signals whose value is known."""
+"""Reconstruction losses of signals with known errors."""
 
 import math
 
@@ -13,7 +13,7 @@ def noise(batch_size: int = 2, samples: int = 4096, seed: int = 0) -> torch.Tens
     return torch.randn(batch_size, samples, generator=torch.Generator().manual_seed(seed))
 
 
-def test_a_sine_stands_in_its_bin() -> None:
+def test_a_sine_peaks_in_its_bin() -> None:
     stft = STFT(n_fft=256, hop_length=64, win_length=256)
     time = torch.arange(4096) / 256
     magnitude = stft.magnitude(torch.sin(2 * math.pi * 16 * time)[None])
@@ -58,7 +58,7 @@ def test_multispectral_distance_averages_three_resolutions() -> None:
     torch.testing.assert_close(reconstruction.multispectral_distance(audio, target), sum(each) / 3)
 
 
-def test_spectral_convergence_is_relative_and_leaves_silence_out() -> None:
+def test_spectral_convergence_is_relative_and_skips_silence() -> None:
     target = noise()
     assert reconstruction.spectral_convergence(target / 2, target).item() == pytest.approx(0.5, rel=1e-4)
     target[0] = 0

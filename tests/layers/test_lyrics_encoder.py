@@ -8,7 +8,7 @@ from hf_jukebox.layers.lyrics_encoder import LyricsEncoder
 from hf_jukebox.layers.transformer import TransformerShape
 
 
-def test_the_state_at_a_character_depends_on_the_characters_before_it_alone() -> None:
+def test_the_state_at_a_character_depends_only_on_the_characters_before_it() -> None:
     shape = AttentionShape(width=8, state=4, heads=2, rows=2, positions=8)
     encoder = LyricsEncoder(9, TransformerShape(shape, depth=3, order=2, mlp_width=8), out_width=16)
     randomize(encoder)

@@ -45,7 +45,7 @@ def test_the_gradient_goes_straight_through_to_the_encoder() -> None:
     torch.testing.assert_close(x.grad, slope)
 
 
-def test_the_codebook_is_no_parameter_and_rests_in_evaluation() -> None:
+def test_the_codebook_is_a_buffer_and_does_not_change_in_evaluation_mode() -> None:
     vq = quantizer().eval()
     assert not list(vq.parameters())
     before = {name: buffer.clone() for name, buffer in vq.named_buffers()}
@@ -78,7 +78,7 @@ def test_the_first_batch_gives_the_first_codebook() -> None:
     rows = hidden().flatten(0, 1)
     chosen = [(rows - row).abs().sum(-1).argmin().item() for row in vq.codebook]
     torch.testing.assert_close(vq.codebook, rows[chosen])
-    assert len(set(chosen)) == SIZE  # drawn without replacement
+    assert len(set(chosen)) == SIZE  # sampled without replacement
     assert torch.equal(vq.running_count, torch.ones(SIZE))
     torch.testing.assert_close(vq.running_sum, vq.codebook)
     assert vq.initialized
@@ -94,7 +94,7 @@ def test_a_first_batch_smaller_than_the_codebook_is_repeated_with_a_little_noise
     assert 0 < distance.max() < 6 * 0.01  # of std 0.01 / sqrt(DIM) in each of DIM directions
 
 
-def test_a_row_out_of_use_restarts_until_it_is_used_and_its_counts_run_on() -> None:
+def test_an_unused_row_restarts_until_it_is_used_without_resetting_its_counts() -> None:
     vq = quantizer(decay=0.9).train()
     vq.running_count[3] = 1.05
     vq.running_sum[3] = 105.0
@@ -113,7 +113,7 @@ def test_a_row_out_of_use_restarts_until_it_is_used_and_its_counts_run_on() -> N
     torch.testing.assert_close(vq.codebook[3], total / (1.05 * 0.9**3 + 0.1 * used.sum()))
 
 
-def test_sums_that_a_checkpoint_lacks_are_restored_from_the_samples_of_an_item() -> None:
+def test_missing_running_sums_are_restored_from_the_codes_per_item() -> None:
     vq = quantizer(decay=1.0)
     vq.running_count.zero_()
     vq.running_sum.zero_()
@@ -135,7 +135,7 @@ def _update_on(rank: int, world: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_processes_share_their_counts_and_their_restarts(tmp_path: Path) -> None:
+def test_processes_share_counts_and_restarts(tmp_path: Path) -> None:
     mp.spawn(_update_on, args=(2, tmp_path), nprocs=2)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for name in first:

@@ -1,4 +1,4 @@
-"""Blocks: the formulas of a block written out, the padding of a part of a window, and what a pass may keep."""
+"""Blocks: the formulas of a block written out, the padding of a part of a window, and recorded outputs."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_layer_norm_computes_in_float32_in_half_precision() -> None:
         torch.testing.assert_close(halved(far).float(), exact, rtol=0.02, atol=0.02)
 
 
-def test_the_blocks_compute_in_their_own_precision_and_give_back_that_of_the_input() -> None:
+def test_blocks_compute_in_their_own_precision_and_return_that_of_the_input() -> None:
     model = transformer().to(torch.bfloat16)
     assert model.dtype == torch.bfloat16
     output = model(x().float())
@@ -57,7 +57,7 @@ def test_the_blocks_compute_in_their_own_precision_and_give_back_that_of_the_inp
     assert {cache.dtype for cache in model.init_caches(1, torch.device("cpu"))} == {torch.bfloat16}
 
 
-def test_taps_keep_hidden_states_and_the_attention_of_chosen_heads() -> None:
+def test_hidden_states_and_the_attention_of_selected_heads_are_recorded() -> None:
     model = transformer()
     recorded = RecordedOutputs(hidden_states=[], heads=[(0, 1), (2, 0)])
     output = model(x(13), recorded=recorded)

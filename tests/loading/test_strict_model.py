@@ -1,4 +1,4 @@
-"""Weights that do not fit are an error that names them; everything transformers can load by still loads."""
+"""Weights that do not fit are an error that names them; all ways of loading of transformers still work."""
 
 import logging
 from collections.abc import Callable
@@ -61,7 +61,7 @@ def test_tensors_of_the_wrong_shape_are_named_with_both_shapes(folder: Path) -> 
         JukeboxPrior.from_pretrained(folder)
 
 
-def test_all_faults_are_told_at_once_and_long_lists_are_cut(folder: Path) -> None:
+def test_all_faults_are_reported_at_once_and_long_lists_shortened(folder: Path) -> None:
     def edit(weights: Weights) -> None:
         for name in list(weights):
             if ".mlp." in name:
@@ -102,7 +102,7 @@ def test_a_folder_without_weights_or_with_a_shard_missing_is_refused(folder: Pat
         JukeboxPrior.from_pretrained(folder)
 
 
-def test_shapes_can_be_given_up_on_request(folder: Path) -> None:
+def test_mismatched_shapes_can_be_ignored_on_request(folder: Path) -> None:
     change(folder, lambda weights: weights.update(start_embedding=torch.ones(5)))
     prior = JukeboxPrior.from_pretrained(folder, ignore_mismatched_sizes=True)
     assert prior.start_embedding.shape == (16,)
@@ -116,18 +116,18 @@ def assert_is_the_saved_one(prior: JukeboxPrior) -> None:
         assert torch.equal(prior.state_dict()[name], weight), name
 
 
-def test_the_loading_info_is_given_on_request(folder: Path) -> None:
+def test_the_loading_info_is_returned_on_request(folder: Path) -> None:
     prior, info = JukeboxPrior.from_pretrained(folder, output_loading_info=True)
     assert_is_the_saved_one(prior)
     assert not any(info.values())
 
 
-def test_a_variant_in_a_subfolder(tmp_path: Path) -> None:
+def test_a_variant_in_a_subfolder_is_loaded(tmp_path: Path) -> None:
     random_prior("folded").save_pretrained(tmp_path / "part", variant="ema")
     assert_is_the_saved_one(JukeboxPrior.from_pretrained(tmp_path, subfolder="part", variant="ema"))
 
 
-def test_a_device_map_a_config_and_a_state_dict(folder: Path) -> None:
+def test_a_device_map_a_config_and_a_state_dict_are_accepted(folder: Path) -> None:
     assert_is_the_saved_one(JukeboxPrior.from_pretrained(folder, device_map="cpu"))
     assert_is_the_saved_one(JukeboxPrior.from_pretrained(folder, device_map={"": "cpu"}, dtype=torch.float32))
     saved = random_prior("folded")
@@ -146,7 +146,7 @@ def test_low_rank_adapters_are_loaded_with_their_model(folder: Path) -> None:
     assert not torch.equal(loaded(codes).logits, plain)
 
 
-def test_other_errors_of_transformers_keep_the_report_they_speak_of(
+def test_other_errors_of_transformers_keep_the_report_they_refer_to(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:

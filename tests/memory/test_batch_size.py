@@ -1,4 +1,4 @@
-"""Estimates of memory, against what is really allocated."""
+"""Estimates of memory, compared with actual allocations."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from hf_jukebox.memory import batch_size as memory
 
 TESTS = Path(__file__).parents[1]
 
-# All codes but the last few are known: what is drawn is short, but what is kept, decoded and written is long.
+# All codes but the last few are given: little is sampled, but much is kept, decoded and written.
 LONG_RUN = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -28,7 +28,7 @@ print(peak_bytes())
 """
 
 
-def test_what_a_song_needs_covers_its_state() -> None:
+def test_the_estimate_per_song_covers_its_state() -> None:
     for preset in ("tiny_prior", "tiny_upsampler", "tiny_lyrics_prior"):
         prior = tiny_prior(preset)
         state = prior.init_state(3)
@@ -44,17 +44,17 @@ def test_free_memory_and_weights() -> None:
     assert memory.weight_bytes(linear, cpu) == 0 and memory.weight_bytes(linear, torch.device("meta")) == 440
 
 
-def test_a_prior_that_may_not_fit_is_told_and_tried(
+def test_a_prior_that_may_not_fit_warns_and_is_tried(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     with caplog.at_level("WARNING"):
         assert memory.fitting_batch_size(tiny_prior("tiny_prior"), 64, torch.device("cpu")) == 1
-    assert "may not suffice for level 2; dtype='float16' needs less" in caplog.text
+    assert "Free memory on cpu may be too small for level 2; try dtype='float16'" in caplog.text
 
 
-def test_a_container_may_have_less_than_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_left_in_container", lambda: 12345)
+def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_container_bytes", lambda: 12345)
     assert memory.free_bytes(torch.device("cpu")) == 12345
 
 

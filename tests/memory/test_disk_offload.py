@@ -1,4 +1,4 @@
-"""Priors that stay on disk until they are drawn with."""
+"""Priors that stay on disk until they are needed."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from helpers.tiny import codes_in_s, tiny_pipeline
 from hf_jukebox import JukeboxPipeline
 
 
-def test_priors_on_disk_draw_the_same_and_are_given_up_again(tmp_path):
+def test_priors_on_disk_sample_the_same_and_are_freed_again(tmp_path):
     pipe = tiny_pipeline("tiny_labelled_prior")
     pipe.save_pretrained(tmp_path)
     lean = JukeboxPipeline.from_pretrained(tmp_path, low_memory=True).to("cpu")

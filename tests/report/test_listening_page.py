@@ -1,4 +1,4 @@
-"""The listening page as a person meets it: opened from the file system in a real browser."""
+"""The listening page, opened from the file system in a real browser."""
 
 import time
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers.browser import Browser
 
-from hf_jukebox.audio.io import write_audio
+from hf_jukebox.audio import write_audio
 from hf_jukebox.report import Candidate, Grid, ListeningPage, LyricTiming, write_listening_page
 
 RATE, HOP = 22050, 128
@@ -27,7 +27,7 @@ def sound(seconds: float, seed: int) -> np.ndarray:
 
 
 def sung(seconds: float, text: str = LYRICS, seed: int = 0) -> LyricTiming:
-    """Characters that wander through the lyrics, with a rest."""
+    """Return a timing that advances through the lyrics, with noise and a rest."""
     total = int(seconds * CODES_PER_SECOND)
     generator = torch.Generator().manual_seed(seed)
     characters = torch.linspace(0, len(text) - 1, total) + 3 * torch.randn(total, generator=generator)
@@ -95,7 +95,7 @@ def click(page: Browser, selector: str) -> None:
 # It opens and plays ----------------------------------------------------------------------------------------------
 
 
-def test_it_loads_without_complaints_and_asks_nobody_else(page: Browser) -> None:
+def test_the_page_loads_without_errors_or_network_requests(page: Browser) -> None:
     wait_for(page, "cards.every((card) => card.audios.every((audio) => audio.readyState >= 1))")
     assert page.problems == []
     assert {url.split(":")[0] for url in page.requests} == {"file", "data"}
@@ -103,7 +103,7 @@ def test_it_loads_without_complaints_and_asks_nobody_else(page: Browser) -> None
     assert durations == [pytest.approx(SECONDS)] * 7
 
 
-def test_one_plays_at_a_time(page: Browser) -> None:
+def test_one_candidate_plays_at_a_time(page: Browser) -> None:
     click(page, ".card:nth-of-type(1) .play")
     wait_for(page, "cards[0].audio.currentTime > 0.3")
     assert page.run("document.querySelector('.card .now').textContent").startswith("0:0")
@@ -116,7 +116,7 @@ def test_one_plays_at_a_time(page: Browser) -> None:
     assert page.problems == []
 
 
-def test_another_level_goes_on_from_the_same_place(page: Browser) -> None:
+def test_another_level_continues_at_the_same_position(page: Browser) -> None:
     assert page.run("cards[0].audio.getAttribute('src')") == "level_0/item%200.wav"  # the finest to begin with
     page.run("cards[0].seek(2.5)")
     click(page, ".card .play")
@@ -130,7 +130,7 @@ def test_another_level_goes_on_from_the_same_place(page: Browser) -> None:
     assert page.run("cards[0].pictures.map((picture) => picture.hidden)") == [False, True, True]
 
 
-def test_it_starts_over_after_the_end(page: Browser) -> None:
+def test_playing_restarts_after_the_end(page: Browser) -> None:
     page.run(f"cards[1].seek({SECONDS} - 0.2); cards[1].play()")
     wait_for(page, "cards[1].audio.ended && !cards[1].element.classList.contains('playing')")
     page.run("cards[1].play()")
@@ -163,7 +163,7 @@ def test_the_keyboard_does_everything(page: Browser) -> None:
     wait_for(page, "!cards[0].audio.paused && cards[2].audio.paused")
 
 
-def test_every_control_can_be_reached_and_says_what_it_is(page: Browser) -> None:
+def test_controls_can_be_focused_and_have_names(page: Browser) -> None:
     names = page.run(
         "[...document.querySelectorAll('.card:nth-of-type(1) :is(button, .seek)')].map((e) => e.ariaLabel)"
     )
@@ -177,7 +177,7 @@ def test_every_control_can_be_reached_and_says_what_it_is(page: Browser) -> None
     wait_for(page, "!cards[0].audio.paused && cards[0].button.getAttribute('aria-pressed') === 'true'")
 
 
-def test_a_click_into_the_picture_goes_there(page: Browser) -> None:
+def test_a_click_into_the_picture_seeks(page: Browser) -> None:
     click(page, ".card .seek")
     assert page.run("cards[0].audio.currentTime") == pytest.approx(SECONDS / 2, abs=0.05)
 
@@ -222,7 +222,7 @@ def test_the_highlight_moves_while_it_plays(page: Browser) -> None:
         assert characters[code] % 65536 == character
 
 
-def test_a_click_on_a_word_goes_to_where_it_is_sung(page: Browser) -> None:
+def test_a_click_on_a_word_seeks_to_it(page: Browser) -> None:
     word = page.run("cards[0].lyrics.wordOf.findIndex((word) => word?.textContent === 'counted')")
     assert LYRICS[word:].startswith("counted")
     page.run(f"cards[0].lyrics.wordOf[{word}].click()")
@@ -230,7 +230,7 @@ def test_a_click_on_a_word_goes_to_where_it_is_sung(page: Browser) -> None:
     assert page.run("cards[0].audio.currentTime") == pytest.approx(first / CODES_PER_SECOND, abs=1e-3)
 
 
-def test_nothing_is_lit_before_it_plays(page: Browser) -> None:
+def test_no_word_is_highlighted_before_playing(page: Browser) -> None:
     assert page.run("document.querySelectorAll('.sung').length") == 0
 
 
@@ -280,7 +280,7 @@ CONTRASTS = """(() => {
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_texts_stand_out_in_light_and_dark(page: Browser, dark: bool) -> None:
+def test_contrast_is_sufficient_in_light_and_dark(page: Browser, dark: bool) -> None:
     page.look(dark=dark)
     page.call("Emulation.setEmulatedMedia", features=[
         {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
@@ -330,7 +330,7 @@ def test_a_grid_sets_styles_side_by_side(browser: Browser, grid_path: Path) -> N
     assert browser.run("document.querySelectorAll('.card')[4].ariaLabel") == "The Lanterns · Rock"
 
 
-def test_in_a_grid_another_style_goes_on_from_the_same_place(browser: Browser, grid_path: Path) -> None:
+def test_in_a_grid_another_style_continues_at_the_same_position(browser: Browser, grid_path: Path) -> None:
     browser.look(width=390)
     browser.open(grid_path.as_uri())
     browser.run("cards[0].seek(3); cards[0].play()")
@@ -345,7 +345,7 @@ def test_in_a_grid_another_style_goes_on_from_the_same_place(browser: Browser, g
 # Weight ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_large_page_is_light(browser: Browser, tmp_path: Path, record_property: Any) -> None:
+def test_a_large_page_stays_small(browser: Browser, tmp_path: Path, record_property: Any) -> None:
     candidates = [
         candidate(tmp_path, number, seconds=60, sung=LyricTiming(
             LYRICS * 20,
@@ -395,10 +395,10 @@ def test_a_failure_leaves_the_older_page(tmp_path: Path) -> None:
         write_listening_page(blocked, page)
 
 
-def test_moved_audio_is_missed_in_words(browser: Browser, tmp_path: Path) -> None:
+def test_missing_audio_is_reported_on_the_page(browser: Browser, tmp_path: Path) -> None:
     path = write_listening_page(tmp_path, ListeningPage("Moved", [candidate(tmp_path, 0, levels=1)]))
     (tmp_path / "level_0" / "item 0.wav").unlink()
     browser.open(path.as_uri())
     wait_for(browser, "document.querySelector('.card .note') !== null")
     note = browser.run("document.querySelector('.card .note').textContent")
-    assert note == "level_0/item 0.wav cannot be played: it has to lie beside this page."
+    assert note == "level_0/item 0.wav cannot be played: it must be in the folder of this page."

@@ -1,4 +1,4 @@
-"""What is kept of an alignment."""
+"""The timing of lyrics that is kept of an alignment."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def alignment(total: int, text: str = TEXT) -> LyricAlignment:
     return LyricAlignment(text, weights, 100.0)
 
 
-def test_it_keeps_the_character_of_every_code() -> None:
+def test_the_timing_keeps_the_character_of_every_code() -> None:
     whole = alignment(50)
     whole.weights[7] = 0
     sung = LyricTiming.of(whole)
@@ -26,7 +26,7 @@ def test_it_keeps_the_character_of_every_code() -> None:
 
 
 @pytest.mark.parametrize(("total", "text", "shape"), [(50, TEXT, (8, 50)), (2000, TEXT * 100, (320, 720))])
-def test_the_overview_has_the_map_in_it(total: int, text: str, shape: tuple[int, int]) -> None:
+def test_the_overview_shows_the_map(total: int, text: str, shape: tuple[int, int]) -> None:
     whole = LyricAlignment(text, torch.zeros(total, len(text)), 100.0)
     whole.weights[torch.arange(total), torch.arange(total) * len(text) // total] = 0.5
     sung = LyricTiming.of(whole)
@@ -35,7 +35,7 @@ def test_the_overview_has_the_map_in_it(total: int, text: str, shape: tuple[int,
     assert sung.overview[-1, 0] == sung.overview[0, -1] == 0
 
 
-def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_timing_is_read_as_it_was_written(tmp_path: Path) -> None:
     sung = LyricTiming.of(alignment(50))
     sung.save(tmp_path / "alignment" / "item_0.safetensors")
     read = LyricTiming.load(tmp_path / "alignment" / "item_0.safetensors")
@@ -45,14 +45,14 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert len(list((tmp_path / "alignment").iterdir())) == 1
 
 
-def test_no_lyrics_can_be_kept_too(tmp_path: Path) -> None:
+def test_a_timing_without_lyrics_can_be_saved(tmp_path: Path) -> None:
     sung = LyricTiming.of(alignment(50, ""))
     sung.save(tmp_path / "item_0.safetensors")
     read = LyricTiming.load(tmp_path / "item_0.safetensors")
     assert read.text == "" and read.overview.numel() == 0
 
 
-def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         LyricTiming.load(tmp_path / "missing.safetensors")
     (tmp_path / "item_0.safetensors").write_bytes(b"torn")

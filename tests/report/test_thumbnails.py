@@ -1,4 +1,4 @@
-"""Pictures of a recording: loud where it is loud, bright where it sounds, whatever its length."""
+"""Waveforms and spectrograms of recordings of any length."""
 
 import base64
 import io
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_jukebox.audio.io import write_audio
+from hf_jukebox.audio import write_audio
 from hf_jukebox.report.thumbnails import AudioPicture, render_audio
 
 RATE = 22050
@@ -33,7 +33,7 @@ def tone(hertz: float, seconds: float) -> np.ndarray:
     return np.sin(2 * np.pi * hertz * np.arange(round(seconds * RATE)) / RATE).astype(np.float32)
 
 
-def test_the_waveform_is_as_tall_as_the_sound_is_loud(tmp_path: Path) -> None:
+def test_the_height_of_the_waveform_is_the_loudness(tmp_path: Path) -> None:
     shown = picture(tmp_path, np.concatenate([0.2 * tone(220, 2), 0.8 * tone(220, 2), 0 * tone(220, 1)]))
     assert (shown.duration, shown.bars, len(heights(shown))) == (5.0, 40, 40)
     assert heights(shown)[2:14] == [24] * 12
@@ -41,7 +41,7 @@ def test_the_waveform_is_as_tall_as_the_sound_is_loud(tmp_path: Path) -> None:
     assert heights(shown)[34:] == [2] * 6
 
 
-def test_the_spectrogram_shows_when_and_how_high(tmp_path: Path) -> None:
+def test_the_spectrogram_shows_time_and_frequency(tmp_path: Path) -> None:
     brightness = pixels(picture(tmp_path, np.concatenate([0.5 * tone(220, 2), 0.5 * tone(3520, 2)])))
     low, high = brightness[:, 5:55].mean(axis=1).argmax(), brightness[:, 65:115].mean(axis=1).argmax()
     assert high < low  # higher up in the picture
@@ -58,5 +58,5 @@ def test_the_shortest_sound_has_a_picture(tmp_path: Path, samples: int) -> None:
     assert max(heights(shown)) == 96
 
 
-def test_silence_is_a_line(tmp_path: Path) -> None:
+def test_silence_is_a_thin_line(tmp_path: Path) -> None:
     assert set(heights(picture(tmp_path, np.zeros(RATE, dtype=np.float32)))) == {2}

@@ -1,4 +1,4 @@
-"""A run's folder: what it keeps, what a choice does to it, and how damage is told."""
+"""Run folders: their content, the steps that change them, and the errors for damaged ones."""
 
 import json
 import os
@@ -14,10 +14,10 @@ import torch
 from helpers.tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 from safetensors.torch import load_file
 
-from hf_jukebox import JukeboxPipeline, files
-from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress, pick_candidate
 from hf_jukebox.runs.record import FORMAT_VERSION
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 SHORT: dict[str, Any] = {"audio_length_in_s": codes_in_s(6), "num_waveforms_per_prompt": 3}
 
@@ -27,27 +27,22 @@ def pipe() -> JukeboxPipeline:
     return tiny_pipeline("tiny_labelled_prior")
 
 
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
-
-
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
-    """What there is to lose; the page can be made again from it."""
+    """Return the content of all files but the page, which can be regenerated."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "index.html")
     return {str(path): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
 def stopped_run(pipe: JukeboxPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three songs, stopped in the middle of level 1."""
+    """Return a run of three songs that was stopped in the middle of level 1."""
 
     def early(progress: SamplingProgress) -> bool:
-        return progress.level == 2 or progress.done < 9
+        return progress.level == 2 or progress.filled < 9
 
     folder = tmp_path_factory.mktemp("stopped") / "run"
     pipe(output_dir=folder, output_type="latent", generator=seeded(), callback=early, **SHORT)
@@ -61,7 +56,7 @@ def unfinished(stopped_run: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(pipe: JukeboxPipeline) -> list[torch.Tensor]:
-    """The codes of the run that was not stopped."""
+    """Return the codes of the run that was not stopped."""
     return pipe(generator=seeded(), output_type="latent", **SHORT).codes
 
 
@@ -71,7 +66,7 @@ def test_a_run_is_a_folder(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     run = JukeboxRun.open(tmp_path / "run")
     assert run.is_finished and run.sampling_rate == pipe.sampling_rate
     assert all(torch.equal(a, b) for a, b in zip(run.codes, out.codes, strict=True))
-    assert run.filled == [[96] * 3, [24] * 3, [6] * 3]
+    assert run.num_filled == [[96] * 3, [24] * 3, [6] * 3]
     assert [list(paths) for paths in run.audio_paths().values()] == [
         [tmp_path / "run" / f"level_{level}" / f"item_{item}.wav" for item in range(3)] for level in range(3)
     ]
@@ -87,7 +82,7 @@ def test_a_run_is_a_folder(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     assert torch.equal(codes.long(), out.codes[2])
 
 
-def test_codes_without_audio_in_memory(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_latent_output_still_writes_the_audio(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     out = pipe(levels=2, output_dir=tmp_path / "run", output_type="latent", **SHORT)
     assert out.audios is None and out.codes[2].shape == (3, 6)
     assert len(JukeboxRun.open(tmp_path / "run").audio_paths()[2]) == 3
@@ -98,7 +93,7 @@ def test_a_folder_with_a_run_is_not_overwritten(pipe: JukeboxPipeline, unfinishe
     with pytest.raises(FileExistsError, match="hf-jukebox resume"):
         pipe(output_dir=unfinished, **SHORT)
     assert snapshot(unfinished) == before
-    pipe.resume(unfinished, output_type="latent")
+    pipe.resume_run(unfinished, output_type="latent")
     with pytest.raises(FileExistsError, match=r"finished run.*hf-jukebox continue"):
         pipe(output_dir=unfinished, **SHORT)
 
@@ -107,27 +102,27 @@ def test_bad_input_leaves_no_folder(pipe: JukeboxPipeline, tmp_path: Path) -> No
     with pytest.raises(ValueError, match="greedily"):
         pipe(output_dir=tmp_path / "run", temperature=0, **SHORT)
     with pytest.raises(FileNotFoundError, match="holds no run"):
-        pipe.resume(tmp_path / "run")
+        pipe.resume_run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_resuming_a_finished_run_brings_lost_audio_back(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_resuming_a_finished_run_restores_lost_audio(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     pipe(levels=2, output_dir=tmp_path / "run", **SHORT)
     path = JukeboxRun.open(tmp_path / "run").audio_path(2, 1)
     content = path.read_bytes()
     path.unlink()
     assert JukeboxRun.open(tmp_path / "run").audio_paths() == {}
-    pipe.resume(tmp_path / "run")
+    pipe.resume_run(tmp_path / "run")
     assert path.read_bytes() == content
 
 
 # Damage --------------------------------------------------------------------------------------------------------------
 
 
-def refused(pipe: JukeboxPipeline, folder: Path, kind: type[Exception], message: str) -> None:
-    """Every command that would go on is refused in one sentence, and nothing is changed."""
+def check_refused(pipe: JukeboxPipeline, folder: Path, kind: type[Exception], message: str) -> None:
+    """Check that every command that would continue is refused in one sentence, and that nothing is changed."""
     before = snapshot(folder)
-    for command in (pipe.resume, pipe.upsample_run, lambda place: pipe.continue_run(place, 1.0)):
+    for command in (pipe.resume_run, pipe.upsample_run, lambda place: pipe.continue_run(place, 1.0)):
         with pytest.raises(kind, match=message) as error:
             command(folder)
         assert "\n" not in str(error.value)
@@ -136,82 +131,84 @@ def refused(pipe: JukeboxPipeline, folder: Path, kind: type[Exception], message:
 
 @pytest.mark.parametrize("name", ["codes/level_2.safetensors", "codes/level_1.safetensors"])
 @pytest.mark.parametrize("size", [0, 5, 90])
-def test_truncated_codes(pipe: JukeboxPipeline, unfinished: Path, name: str, size: int) -> None:
+def test_truncated_codes_are_refused(pipe: JukeboxPipeline, unfinished: Path, name: str, size: int) -> None:
     path = unfinished / name
     path.write_bytes(path.read_bytes()[:size])
-    refused(pipe, unfinished, ValueError, f"{path.name} is damaged or cut short")
+    check_refused(pipe, unfinished, ValueError, f"{path.name} is damaged or cut short")
 
 
-def test_a_truncated_state(pipe: JukeboxPipeline, unfinished: Path, whole: list[torch.Tensor]) -> None:
+def test_truncated_snapshots_are_refused_until_removed(
+    pipe: JukeboxPipeline, unfinished: Path, whole: list[torch.Tensor]
+) -> None:
     (path,) = (unfinished / "state").glob("*.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     before = snapshot(unfinished)
     with pytest.raises(ValueError, match=f"{path.name} is damaged.*remove it"):
-        pipe.resume(unfinished)
+        pipe.resume_run(unfinished)
     assert snapshot(unfinished) == before
-    path.unlink()  # what the message says: the window is drawn from its start again
-    resumed = pipe.resume(unfinished, output_type="latent")
+    path.unlink()  # as the message says: the window is sampled again from its start
+    resumed = pipe.resume_run(unfinished, output_type="latent")
     assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole, strict=True))
 
 
-def test_missing_codes(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_missing_codes_are_refused(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     pipe(noise_audio(codes_in_s(3)), output_dir=tmp_path, output_type="latent", levels=2, **SHORT)
     (tmp_path / "codes" / "level_2.safetensors").unlink()
-    refused(pipe, tmp_path, ValueError, "level_2.safetensors does not hold the codes")
+    check_refused(pipe, tmp_path, ValueError, "level_2.safetensors does not hold the codes")
 
 
-def test_a_damaged_request(pipe: JukeboxPipeline, unfinished: Path) -> None:
+def test_a_damaged_request_is_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:
     path = unfinished / "request.json"
     content = path.read_text()
     path.write_text(content[: len(content) // 2])
-    refused(pipe, unfinished, ValueError, "request.json is damaged")
+    check_refused(pipe, unfinished, ValueError, "request.json is damaged")
     path.write_text(content.replace('"top_codes"', '"top_notes"'))
-    refused(pipe, unfinished, ValueError, "request.json is damaged")
+    check_refused(pipe, unfinished, ValueError, "request.json is damaged")
 
 
-def test_a_newer_version(pipe: JukeboxPipeline, unfinished: Path) -> None:
+def test_a_run_of_a_newer_version_is_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:
     path = unfinished / "request.json"
     path.write_text(path.read_text().replace(f'"format_version": {FORMAT_VERSION}', '"format_version": 99'))
-    refused(pipe, unfinished, ValueError, "written by a newer hf_jukebox.*update")
+    check_refused(pipe, unfinished, ValueError, "written by a newer hf_jukebox.*update")
 
 
-def test_another_model(pipe: JukeboxPipeline, unfinished: Path) -> None:
+def test_another_model_is_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:
     before = snapshot(unfinished)
-    with pytest.raises(ValueError, match="drawn with another model: vqvae, prior_0, prior_1, prior_2 differ"):
-        tiny_pipeline("tiny_labelled_prior", seed=5).resume(unfinished)
+    with pytest.raises(ValueError, match="sampled with another model: vqvae, prior_0, prior_1, prior_2 differ"):
+        tiny_pipeline("tiny_labelled_prior", seed=5).resume_run(unfinished)
     mixed = tiny_pipeline("tiny_labelled_prior", seed=0)
     mixed.register_modules(prior_1=tiny_pipeline(seed=9).prior_1)
     with pytest.raises(ValueError, match="another model: prior_1 differ"):
-        mixed.resume(unfinished)
+        mixed.resume_run(unfinished)
     with pytest.raises(ValueError, match=r"Level 0 has no prior"):
-        JukeboxPipeline(pipe.vqvae, prior_1=pipe.prior_1, prior_2=pipe.prior_2).resume(unfinished)
+        JukeboxPipeline(pipe.vqvae, prior_1=pipe.prior_1, prior_2=pipe.prior_2).resume_run(unfinished)
     assert snapshot(unfinished) == before
 
 
 def test_the_same_model_in_another_precision_is_the_same(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "model")
     half = JukeboxPipeline.from_pretrained(tmp_path / "model", dtype="bfloat16")
-    assert half._model_record().parts == pipe._model_record().parts
-    assert half._model_record().dtype == "torch.bfloat16"
+    assert half.model_record().parts == pipe.model_record().parts
+    assert half.model_record().dtype == "torch.bfloat16"
 
 
-def test_two_processes_on_one_folder(pipe: JukeboxPipeline, unfinished: Path) -> None:
+def test_a_second_process_is_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom hf_jukebox.files import locked\n"
+        "import sys\nfrom pathlib import Path\nfrom hf_jukebox.files.atomic import locked\n"
         f"with locked(Path({str(unfinished)!r})):\n    print('locked', flush=True)\n    sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"locked\n"
-        refused(pipe, unfinished, OSError, f"is being worked on by process {other.pid}")
+        check_refused(pipe, unfinished, OSError, f"is in use by process {other.pid}")
         other.kill()  # the folder is free as soon as the process is gone, however it went
-    assert pipe.resume(unfinished, output_type="latent").codes[0].shape == (3, 96)
+    assert pipe.resume_run(unfinished, output_type="latent").codes[0].shape == (3, 96)
 
 
 def test_leftovers_of_a_killed_process_do_no_harm(pipe: JukeboxPipeline, unfinished: Path) -> None:
     (unfinished / "codes" / ".level_1.safetensors.tmp").write_bytes(b"half")
     (unfinished / "level_1").mkdir()
     (unfinished / "level_1" / ".item_0.wav.tmp").write_bytes(b"half")
-    pipe.resume(unfinished, output_type="latent")
+    pipe.resume_run(unfinished, output_type="latent")
     assert not list(unfinished.rglob("*.tmp"))
 
 
@@ -226,26 +223,26 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
         with pytest.raises(OSError, match=r"level_1\.safetensors cannot be written: No space left"):
-            pipe.resume(unfinished)
+            pipe.resume_run(unfinished)
     assert snapshot(unfinished / "codes") == before
-    assert pipe.resume(unfinished, output_type="latent").codes[0].shape == (3, 96)
+    assert pipe.resume_run(unfinished, output_type="latent").codes[0].shape == (3, 96)
 
 
 # Steps ---------------------------------------------------------------------------------------------------------------
 
 
-def test_draw_choose_draw_again_and_upsample(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_sample_pick_continue_pick_and_upsample(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     pipe(output_dir=tmp_path, levels=2, generator=seeded(), artist="night bus", **SHORT)
     first = JukeboxRun.open(tmp_path)
     second_song = first.audio_path(2, 1).read_bytes()
-    JukeboxRun.open(tmp_path).pick(1)
+    pick_candidate(tmp_path, 1)
     picked = JukeboxRun.open(tmp_path)
     sketch = picked.codes[2]
     assert torch.equal(sketch, first.codes[2][1:2])
     assert {level: [path.read_bytes() for path in paths] for level, paths in picked.audio_paths().items()} == {
         2: [second_song]
     }
-    aside = JukeboxRun.open(tmp_path / "earlier" / "0")  # nothing drawn is lost
+    aside = JukeboxRun.open(tmp_path / "earlier" / "0")  # nothing sampled is lost
     assert torch.equal(aside.codes[2], first.codes[2]) and len(aside.audio_paths()[2]) == 3
 
     out = pipe.continue_run(
@@ -254,7 +251,7 @@ def test_draw_choose_draw_again_and_upsample(pipe: JukeboxPipeline, tmp_path: Pa
     assert out.codes[2].shape == (2, 10)
     assert torch.equal(out.codes[2][:, :6], sketch.expand(2, -1))
     assert not torch.equal(out.codes[2][0], out.codes[2][1])
-    JukeboxRun.open(tmp_path).pick(0)
+    pick_candidate(tmp_path, 0)
     final = pipe.upsample_run(tmp_path, temperature=[0.9, 0.9, 0.9])
     run = JukeboxRun.open(tmp_path)
     assert torch.equal(final.codes[2], out.codes[2][:1]) and final.codes[0].shape == (1, 160)
@@ -264,7 +261,7 @@ def test_draw_choose_draw_again_and_upsample(pipe: JukeboxPipeline, tmp_path: Pa
     assert [step.request.settings[2].temperature for step in run.steps[1:]] == [0.99, 1.1, 1.1, 0.9]
 
 
-def test_continuing_in_a_folder_draws_what_continuing_in_memory_draws(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_continuing_in_a_folder_samples_the_same_as_in_memory(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     first = pipe(output_dir=tmp_path, generator=seeded(), **SHORT)
     longer = pipe.continue_run(tmp_path, codes_in_s(9))
     expected = pipe(codes=first.codes, audio_length_in_s=codes_in_s(9), generator=seeded())
@@ -272,7 +269,7 @@ def test_continuing_in_a_folder_draws_what_continuing_in_memory_draws(pipe: Juke
     assert len(soundfile.read(tmp_path / "level_0" / "item_2.wav")[0]) == 9 * TOP_HOP
 
 
-def test_steps_that_make_no_sense(pipe: JukeboxPipeline, tmp_path: Path, unfinished: Path) -> None:
+def test_impossible_steps_are_refused(pipe: JukeboxPipeline, tmp_path: Path, unfinished: Path) -> None:
     with pytest.raises(ValueError, match=r"not finished.*hf-jukebox resume"):
         pipe.continue_run(unfinished, 1.0)
     with pytest.raises(ValueError, match=r"not finished.*hf-jukebox resume"):
@@ -285,16 +282,16 @@ def test_steps_that_make_no_sense(pipe: JukeboxPipeline, tmp_path: Path, unfinis
     with pytest.raises(ValueError, match="temperature must be above 0"):
         pipe.continue_run(tmp_path / "run", codes_in_s(9), temperature=0.0)
     with pytest.raises(ValueError, match="nothing to pick"):
-        JukeboxRun.open(tmp_path / "run").pick(0)
+        pick_candidate(tmp_path / "run", 0)
     with pytest.raises(ValueError, match="songs 0 to 2"):
-        JukeboxRun.open(unfinished).pick(3)
+        pick_candidate(unfinished, 3)
     assert len(JukeboxRun.open(tmp_path / "run").steps) == 1
 
 
-def test_a_choice_in_the_middle_of_a_run_goes_on_with_one_song(pipe: JukeboxPipeline, unfinished: Path) -> None:
+def test_an_unfinished_run_resumes_with_the_picked_song(pipe: JukeboxPipeline, unfinished: Path) -> None:
     run = JukeboxRun.open(unfinished)
     before = run.codes
-    JukeboxRun.open(unfinished).pick(2)
-    out = pipe.resume(unfinished, output_type="latent")
+    pick_candidate(unfinished, 2)
+    out = pipe.resume_run(unfinished, output_type="latent")
     assert torch.equal(out.codes[2], before[2][2:]) and out.codes[0].shape == (1, 96)
     assert torch.equal(out.codes[1][:, : before[1].shape[1]], before[1][2:])

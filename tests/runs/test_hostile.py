@@ -1,4 +1,4 @@
-"""Run folders from strangers: refused in a sentence, and nothing outside of them is touched."""
+"""Untrusted run folders are refused in one sentence, and nothing outside them is touched."""
 
 import hashlib
 import json
@@ -13,10 +13,11 @@ import torch
 from helpers.tiny import codes_in_s, tiny_pipeline
 from safetensors.torch import load_file, save_file
 
-from hf_jukebox import JukeboxPipeline, JukeboxRun, files
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SongRequest, pick_candidate
 from hf_jukebox.files.tensors import read_tensors, write_tensors
 from hf_jukebox.runs.record import SongFolder
-from hf_jukebox.runs.song_requests import SongRequest
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 Hostile = Callable[[Path, Path], None]  # changes a run's folder; the other one lies outside of it
 
@@ -26,26 +27,21 @@ def pipe() -> JukeboxPipeline:
     return tiny_pipeline("tiny_labelled_prior")
 
 
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
-
-
 @pytest.fixture(scope="module")
 def batch(pipe: JukeboxPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two songs of a batch, stopped in the middle of level 1."""
+    """Return a batch of two songs that was stopped in the middle of level 1."""
     folder = tmp_path_factory.mktemp("batch") / "run"
     songs = [SongRequest(name, "night bus", lyrics="la", seed=1, seconds=codes_in_s(6)) for name in ("a", "b")]
-    pipe.sample_songs(songs, folder, output_type="latent", callback=lambda at: at.level == 2 or at.done < 9)
+    pipe.sample_songs(songs, folder, output_type="latent", callback=lambda at: at.level == 2 or at.filled < 9)
     return folder
 
 
 @pytest.fixture(scope="module")
 def single(pipe: JukeboxPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a run of two candidates."""
+    """Return the same as a run of two candidates."""
     folder = tmp_path_factory.mktemp("single") / "run"
     options: dict[str, Any] = {"artist": "night bus", "lyrics": "la", "num_waveforms_per_prompt": 2}
-    stop = lambda at: at.level == 2 or at.done < 9  # noqa: E731
+    stop = lambda at: at.level == 2 or at.filled < 9  # noqa: E731
     length = codes_in_s(6)
     pipe(audio_length_in_s=length, output_dir=folder, output_type="latent", callback=stop, **options)
     return folder
@@ -181,20 +177,20 @@ RUNS: dict[str, Hostile] = {
     "offset-beyond-the-song": value("request.songs.0.offset", 2**47),
     "song-of-no-length": value("request.songs.0.total_length", 0),
     "no-levels": value("request.levels", []),
-    "level-that-is-none": value("request.levels", [9]),
+    "missing-level": value("request.levels", [9]),
     "negative-level": value("request.levels", [-1]),
     "level-twice": value("request.levels", [2, 2, 1]),
     "no-hop": value("request.hops.1", 0),
     "windows-with-gaps": value("request.hops.1", 2**30),
     "hops-of-two-levels": request(lambda step: step["request"]["hops"].pop()),
-    "upsampling-unheard-of": value("request.upsampling", "os.system"),
+    "unknown-upsampling": value("request.upsampling", "os.system"),
     "no-batch": value("request.max_batch_size", 0),
     "more-known-than-there-is": value("known.1.0", 10**9),
     "negative-known": value("known.1.0", -1),
     "known-of-one-level": request(lambda step: step.update(known=step["known"][:1])),
-    "row-of-nobody": value("rows.0", 2),
+    "row-of-a-missing-song": value("rows.0", 2),
     "negative-row": value("rows.0", -1),
-    "action-unheard-of": value("action", "exec"),
+    "unknown-action": value("action", "exec"),
     "hop-lengths-that-do-not-divide": value("model.hop_lengths", [8, 12, 128]),
     "no-hop-length": value("model.hop_lengths.0", 0),
     "levels-of-another-model": value("model.hop_lengths.0", 4),
@@ -255,11 +251,11 @@ RUNS: dict[str, Hostile] = {
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Everything in a folder, without following links."""
+    """Return everything in a folder, without following links."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.name in (".lock", "index.html") and not path.is_symlink() and "outside" not in path.parts:
-            continue  # taken, and made anew from the rest
+            continue  # locked, and regenerated from the rest
         if path.is_symlink():
             found[str(path)] = os.readlink(path)
         elif path.is_file() and path.stat().st_size < 2**40:
@@ -284,7 +280,7 @@ def check_refused(pipe: JukeboxPipeline, base: Path, tmp_path: Path, hostile: Ho
         assert after == kept and all(contents(tmp_path)[where] == before[where] for where in kept)
 
     with pytest.raises((ValueError, OSError)) as error:
-        pipe.resume(run, output_type="latent")
+        pipe.resume_run(run, output_type="latent")
     message = str(error.value)
     assert "\n" not in message and len(message) < 600 and message.endswith("."), message
     check_nothing_is_touched(inside=True)
@@ -294,15 +290,15 @@ def check_refused(pipe: JukeboxPipeline, base: Path, tmp_path: Path, hostile: Ho
         lambda: pipe(levels=2, audio_length_in_s=codes_in_s(2), output_dir=run, output_type="latent"),
         lambda: pipe.continue_run(run, codes_in_s(9), output_type="latent"),
         lambda: pipe.upsample_run(run, output_type="latent"),
-        lambda: JukeboxRun.open(run).pick(0),
+        lambda: pick_candidate(run, 0),
     ]
-    for other in others:  # a few of them do not look at what is wrong
+    for other in others:  # some of them do not read the damaged part
         assert "\n" not in (message := message_of(other)) and len(message) < 600, message
         check_nothing_is_touched(inside=False)
 
 
 def message_of(action: Callable[[], object]) -> str:
-    """The error of an action; nothing where there is none."""
+    """Return the message of an action's error; empty without an error."""
     try:
         action()
     except (ValueError, OSError) as error:
@@ -320,12 +316,10 @@ def test_a_hostile_batch_is_refused(pipe: JukeboxPipeline, batch: Path, tmp_path
     check_refused(pipe, batch, tmp_path, hostile)
 
 
-def test_the_runs_are_good_without_the_hostility(
-    pipe: JukeboxPipeline, batch: Path, single: Path, tmp_path: Path
-) -> None:
+def test_the_unchanged_runs_are_accepted(pipe: JukeboxPipeline, batch: Path, single: Path, tmp_path: Path) -> None:
     for base in (batch, single):
         run = shutil.copytree(base, tmp_path / base.parent.name)
-        pipe.resume(run, output_type="latent")
+        pipe.resume_run(run, output_type="latent")
         assert JukeboxRun.open(run).is_finished
 
 
@@ -349,7 +343,7 @@ def test_links_in_the_place_of_files_are_replaced(pipe: JukeboxPipeline, single:
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(outside)
     (run / "codes" / "level_0.safetensors").unlink()
-    pipe.resume(run, output_type="latent")
+    pipe.resume_run(run, output_type="latent")
     assert outside.read_text() == "mine" and JukeboxRun.open(run).is_finished
 
 
@@ -361,20 +355,20 @@ def test_a_batch_within_a_batch_is_not_followed(pipe: JukeboxPipeline, batch: Pa
     (outside / "index.html").unlink(missing_ok=True)
     before = contents(outside)
     (inner / "b").symlink_to(outside)
-    pipe.resume(run, output_type="latent")
+    pipe.resume_run(run, output_type="latent")
     assert contents(outside) == before
 
 
 @pytest.mark.parametrize("name", ["codes", "level_1", "../x", "a/b", "con"])
-def test_a_batch_is_not_begun_with_such_names(pipe: JukeboxPipeline, tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="no name for a song's folder"):
+def test_songs_with_such_names_are_refused_before_sampling(pipe: JukeboxPipeline, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot name a song's folder"):
         SongFolder(name, 0, 0, 1)
-    with pytest.raises(ValueError, match="no name for a song's folder"):
+    with pytest.raises(ValueError, match="cannot name a song's folder"):
         pipe.sample_songs([SongRequest(name, seconds=codes_in_s(2))], tmp_path / "out", levels=2)
     assert not (tmp_path / "out").exists()
 
 
-def test_timing_files_of_strangers_are_not_believed(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_damaged_timing_files_are_refused(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     from hf_jukebox.report import LyricTiming
 
     good = LyricTiming("la", torch.tensor([0, 1, -1], dtype=torch.int32), 10.0, torch.zeros(2, 3, dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""A run finds its model again: from another folder, on another machine, and never on the Hub unasked."""
+"""A run finds its model again from another folder or machine, and downloads nothing that the user has not named."""
 
 import json
 import shutil
@@ -9,18 +9,15 @@ import pytest
 from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner, Result
 
-from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun, files
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun
 from hf_jukebox.cli import app
 from hf_jukebox.runs import model_source
 from hf_jukebox.runs.model_source import model_of_run, recorded_source
 
+pytestmark = pytest.mark.usefixtures("no_fsync")
+
 ELSEWHERE = "/usr/lib/elsewhere/hf_jukebox/demo/model"
 WINDOWS = r"C:\Users\me\venv\Lib\site-packages\hf_jukebox\demo\model"
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def run(*arguments: object) -> Result:
 
 
 def begin(folder: Path, model: str | Path) -> Path:
-    """A run of a model, as it is named to the command."""
+    """Sample a run with a model, named as in the command, and return its folder."""
     result = run("sample", "-o", folder, "--model", model, "--levels", 2, "--seconds", codes_in_s(3), "--quiet")
     assert result.exit_code == 0, result.output
     return folder
@@ -81,7 +78,7 @@ def test_a_relative_model_of_an_older_version_is_looked_for_beside_the_run(
     assert continue_run(folder).exit_code == 0
 
 
-def test_a_model_that_has_moved_is_one_sentence_that_names_the_option(model: Path, tmp_path: Path) -> None:
+def test_the_error_for_a_moved_model_names_the_option(model: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(model, tmp_path / "moved")
     folder = begin(tmp_path / "run", moved)
     moved.rename(tmp_path / "moved-again")
@@ -93,18 +90,18 @@ def test_a_model_that_has_moved_is_one_sentence_that_names_the_option(model: Pat
 
 
 @pytest.mark.parametrize("source", [ELSEWHERE, WINDOWS, "hf_jukebox/demo/model"])
-def test_the_demo_of_another_environment_is_this_one(model: Path, tmp_path: Path, source: str) -> None:
+def test_the_demo_model_of_another_environment_is_found(model: Path, tmp_path: Path, source: str) -> None:
     folder = with_source(begin(tmp_path / "run", model), source)
     assert model_of_run(JukeboxRun.open(folder)) == DEMO_MODEL
 
 
 @pytest.mark.parametrize("source", ["/gone/m20", None])
 def test_the_demo_is_recognised_by_its_weights(model: Path, tmp_path: Path, source: str | None) -> None:
-    folder = with_source(begin(tmp_path / "run", model), source, **model_source._demo_parts())
+    folder = with_source(begin(tmp_path / "run", model), source, **model_source.demo_fingerprints())
     assert model_of_run(JukeboxRun.open(folder)) == DEMO_MODEL
 
 
-def test_the_demo_is_recorded_by_a_mark_that_every_machine_understands(tmp_path: Path) -> None:
+def test_the_demo_is_recorded_by_a_mark_instead_of_a_path(tmp_path: Path) -> None:
     pipe = JukeboxPipeline.from_pretrained(DEMO_MODEL)
     pipe(levels=2, audio_length_in_s=0.1, output_dir=tmp_path, output_type="latent")
     assert source_of(tmp_path) == "the demo model"
@@ -112,7 +109,7 @@ def test_the_demo_is_recorded_by_a_mark_that_every_machine_understands(tmp_path:
     assert "the demo model" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_pipeline_put_together_in_python_has_no_source(tmp_path: Path) -> None:
+def test_a_pipeline_assembled_in_python_has_no_source(tmp_path: Path) -> None:
     pipe = tiny_pipeline()
     pipe(levels=2, audio_length_in_s=codes_in_s(3), output_dir=tmp_path, output_type="latent")
     assert source_of(tmp_path) is None
@@ -121,14 +118,14 @@ def test_a_pipeline_put_together_in_python_has_no_source(tmp_path: Path) -> None
 
 
 def put_into_cache(model: Path, cache: Path) -> Path:
-    """A repository in the Hub's cache, as a download leaves it there."""
+    """Put a repository into the cache of the Hub, as a download does."""
     repository = cache / "models--me--x"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text("a" * 40)
     return shutil.copytree(model, repository / "snapshots" / ("a" * 40))
 
 
-def test_a_model_of_the_hub_is_not_loaded_from_there_unasked(
+def test_a_model_of_the_hub_is_not_downloaded_unless_named(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_source(begin(tmp_path / "run", model), "me/x")
@@ -143,7 +140,7 @@ def test_a_model_of_the_hub_is_not_loaded_from_there_unasked(
     assert "name the model with --model: a folder or, to load it from the Hub, me/x" in result.stderr
 
 
-def test_a_model_of_the_hub_is_loaded_from_the_cache_of_this_machine(
+def test_a_model_of_the_hub_is_loaded_from_the_cache(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = with_source(begin(tmp_path / "run", model), "me/x")
@@ -156,7 +153,7 @@ def test_a_model_of_the_hub_is_loaded_from_the_cache_of_this_machine(
 
 
 @pytest.mark.parametrize("source", [r"\\server\share\model", "//server/share/model", "x" * 400, "../" * 300, "a\0b"])
-def test_odd_sources_are_one_sentence(model: Path, tmp_path: Path, source: str) -> None:
+def test_odd_sources_are_refused_in_one_sentence(model: Path, tmp_path: Path, source: str) -> None:
     folder = with_source(begin(tmp_path / "run", model), source)
     with pytest.raises(ValueError, match="name it with --model") as error:
         model_of_run(JukeboxRun.open(folder))

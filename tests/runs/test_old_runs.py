@@ -1,4 +1,4 @@
-"""Runs that an older version has left are opened, resumed to the same bits, continued and upsampled."""
+"""Runs of an older version can be opened, resumed with the same bits, continued and upsampled."""
 
 import logging
 import tarfile
@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun, files
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun
 from hf_jukebox.runs.model_source import model_of_run
 
+pytestmark = pytest.mark.usefixtures("no_fsync")
+
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "runs" / "1bafd47.tar.xz"  # see the README beside it
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +29,10 @@ def runs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_they_are_opened(runs: Path) -> None:
+def test_old_runs_are_opened(runs: Path) -> None:
     finished, interrupted = JukeboxRun.open(runs / "finished"), JukeboxRun.open(runs / "interrupted")
-    assert finished.is_finished and finished.filled[2] == [43] and list(finished.audio_paths()) == [2]
-    assert not interrupted.is_finished and interrupted.filled[2] == [8]
+    assert finished.is_finished and finished.num_filled[2] == [43] and list(finished.audio_paths()) == [2]
+    assert not interrupted.is_finished and interrupted.num_filled[2] == [8]
     picked = JukeboxRun.open(runs / "picked")
     aside = JukeboxRun.open(runs / "picked" / "earlier" / "0")
     assert [step.action for step in picked.steps] == ["sample", "pick"] and picked.is_finished
@@ -46,19 +43,19 @@ def test_they_are_opened(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["finished", "interrupted", "picked", "picked/earlier/0", "batch", "batch/second"])
-def test_their_demo_model_is_found(runs: Path, name: str) -> None:
+def test_the_demo_model_of_old_runs_is_found(runs: Path, name: str) -> None:
     assert model_of_run(JukeboxRun.open(runs / name)) == DEMO_MODEL
 
 
-def test_an_interrupted_one_is_resumed_with_the_same_bits(pipe: JukeboxPipeline, runs: Path) -> None:
-    pipe.resume(runs / "interrupted", output_type="latent")
+def test_an_interrupted_old_run_is_resumed_with_the_same_bits(pipe: JukeboxPipeline, runs: Path) -> None:
+    pipe.resume_run(runs / "interrupted", output_type="latent")
     finished, resumed = JukeboxRun.open(runs / "finished"), JukeboxRun.open(runs / "interrupted")
     assert torch.equal(resumed.codes[2], finished.codes[2])
     assert resumed.audio_path(2, 0).read_bytes() == finished.audio_path(2, 0).read_bytes()
 
 
 @pytest.mark.parametrize("name", ["finished", "picked", "batch/first"])
-def test_they_are_continued_and_upsampled(
+def test_old_runs_are_continued_and_upsampled(
     pipe: JukeboxPipeline, runs: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = JukeboxRun.open(runs / name).codes[2]
@@ -73,7 +70,7 @@ def test_they_are_continued_and_upsampled(
     assert caplog.records == []
 
 
-def test_an_edit_of_another_length_is_kept_there_too(pipe: JukeboxPipeline, runs: Path) -> None:
+def test_edited_audio_of_an_old_run_is_kept(pipe: JukeboxPipeline, runs: Path) -> None:
     path = runs / "finished" / "level_2" / "item_0.wav"
     header, samples = path.read_bytes()[:44], path.read_bytes()[44:-2000]
     header = header[:4] + (36 + len(samples)).to_bytes(4, "little") + header[8:40] + len(samples).to_bytes(4, "little")

@@ -1,4 +1,4 @@
-"""The audio in a run's folder is an output: damage does not block the run, and an edit is neither lost nor read."""
+"""Audio files of a run: damaged ones are decoded again, and edited ones are kept but not read."""
 
 import logging
 import shutil
@@ -9,18 +9,14 @@ import soundfile
 import torch
 from helpers.tiny import RATE, codes_in_s, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline, JukeboxRun, files
-from hf_jukebox.runs.song_requests import SongRequest
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SongRequest, pick_candidate
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 
 @pytest.fixture(scope="module")
 def pipe() -> JukeboxPipeline:
     return tiny_pipeline()
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "header", "mp3-tag", "folder-gone"])
 @pytest.mark.parametrize("command", ["resume", "continue"])
-def test_a_damaged_or_foreign_file_is_decoded_anew(
+def test_a_damaged_or_foreign_file_is_decoded_again(
     pipe: JukeboxPipeline, finished: Path, damage: str, command: str
 ) -> None:
     path = finished / "level_2" / "item_0.wav"
@@ -55,7 +51,7 @@ def test_a_damaged_or_foreign_file_is_decoded_anew(
         path.write_bytes(kinds.get(damage, b"ID3\x04" + bytes(2000)))
     assert JukeboxRun.open(finished).audio_paths() == {}
     if command == "resume":
-        pipe.resume(finished, output_type="latent")
+        pipe.resume_run(finished, output_type="latent")
         assert path.read_bytes() == content
     else:
         pipe.continue_run(finished, codes_in_s(8), output_type="latent")
@@ -85,18 +81,18 @@ def test_an_edited_file_is_kept_under_another_name(
         pipe.continue_run(finished, codes_in_s(8), output_type="latent")
     assert (finished / "level_2" / "item_0.edited.wav").read_bytes() == content
     assert [record.getMessage().split(" was edited; it is kept as ")[1] for record in caplog.records] == [
-        "item_0.edited.wav, and the run's own is written anew."
+        "item_0.edited.wav, and the audio of the run is written again."
     ]
     edit(path, "cut")
     pipe.continue_run(finished, codes_in_s(9), output_type="latent")
     assert names(finished) == ["item_0.edited-2.wav", "item_0.edited.wav", "item_0.wav"]
 
 
-def test_what_the_run_wrote_itself_is_replaced_without_a_word(
+def test_files_that_the_run_wrote_are_replaced_silently(
     pipe: JukeboxPipeline, finished: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pipe.continue_run(finished, codes_in_s(8), num_waveforms_per_prompt=2, output_type="latent")
-    JukeboxRun.open(finished).pick(1)
+    pick_candidate(finished, 1)
     pipe.continue_run(finished, codes_in_s(9), output_type="latent")
     assert names(finished) == ["item_0.wav"] and caplog.records == []
 

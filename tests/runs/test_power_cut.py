@@ -1,4 +1,4 @@
-"""After a power cut at any moment a run opens and goes on to the same codes, or there is none yet."""
+"""After a power cut at any moment a run resumes to the same codes, or does not exist yet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from helpers.power_cut import rebuild, recorded, states
 from helpers.tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
-from hf_jukebox.runs import checkpoint_timer as checkpoints
+from hf_jukebox.runs import checkpoint_timer
 
 SAMPLE = 12  # states in the suite
 
@@ -24,11 +24,11 @@ def pipe() -> JukeboxPipeline:
 
 @pytest.fixture(autouse=True)
 def clock_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time goes on by one with every code, so that checkpoints are made after so many."""
+    """Advance the clock by one with every code, so that checkpoints are due after a number of codes."""
     ticks = count()
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(ticks))
-    monkeypatch.setattr(checkpoints, "INTERVAL_IN_S", 9)
-    monkeypatch.setattr(checkpoints, "_SHARE", 0)
+    monkeypatch.setattr(checkpoint_timer.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(checkpoint_timer, "INTERVAL_IN_S", 9)
+    monkeypatch.setattr(checkpoint_timer, "INTERVAL_PER_WRITE", 0)
 
 
 def try_states(pipe: JukeboxPipeline, tmp_path: Path, sample: int | None) -> int:
@@ -44,21 +44,21 @@ def try_states(pipe: JukeboxPipeline, tmp_path: Path, sample: int | None) -> int
         )
     every = list(states(recorder.operations))
     chosen = every if sample is None else every[:: max(1, len(every) // sample)]
-    begun, there_is_none = False, 0
+    exists, num_missing = False, 0
     for number, (done, fate, state) in enumerate(chosen):
         cut = tmp_path / f"cut_{number}"
         rebuild(state, cut)
         if not (cut / "request.json").exists():
-            assert not begun, (done, fate, sorted(state))
+            assert not exists, (done, fate, sorted(state))
             with pytest.raises(FileNotFoundError, match="holds no run"):
-                pipe.resume(cut)
-            there_is_none += 1
+                pipe.resume_run(cut)
+            num_missing += 1
             continue
-        out = pipe.resume(cut)
-        begun = True
+        out = pipe.resume_run(cut)
+        exists = True
         assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True)), (done, fate)
         shutil.rmtree(cut)
-    assert begun and there_is_none
+    assert exists and num_missing
     return len(chosen)
 
 

@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment and resumed give the codes and the audio of runs that were not."""
+"""Runs that are killed at any moment and resumed have the same codes and audio as uninterrupted runs."""
 
 import mmap
 import os
@@ -16,15 +16,15 @@ import pytest
 import torch
 from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline, files
-from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs import checkpoint_timer as checkpoints
-from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress
+from hf_jukebox.runs import checkpoint_timer
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 CODES_BETWEEN_CHECKPOINTS = 20
 MODES = ("ancestral", "primed", "continue", "parallel", "upsample")
-ROWS = 2  # drawn at a time
-Draw = Callable[[Path, Any], object]
+ROWS = 2  # sampled at a time
+SampleRun = Callable[[Path, Any], object]
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +37,19 @@ def pipe() -> Iterator[JukeboxPipeline]:
 
 @pytest.fixture(autouse=True)
 def clock_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time goes on by one with every code, so that checkpoints are made after so many."""
+    """Advance the clock by one with every code, so that checkpoints are due after a number of codes."""
     ticks = count()
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: next(ticks))
-    monkeypatch.setattr(checkpoints, "INTERVAL_IN_S", CODES_BETWEEN_CHECKPOINTS)
-    monkeypatch.setattr(checkpoints, "_SHARE", 0)
-    # What a process has written outlives its end; waiting for the disk matters for the machine's end only.
-    monkeypatch.setattr(files, "_sync", lambda path: None)
+    monkeypatch.setattr(checkpoint_timer.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(checkpoint_timer, "INTERVAL_IN_S", CODES_BETWEEN_CHECKPOINTS)
+    monkeypatch.setattr(checkpoint_timer, "INTERVAL_PER_WRITE", 0)
 
 
 def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(7)
 
 
-def drawing(pipe: JukeboxPipeline, mode: str, begun: Path) -> Draw:
-    """Draws a run of a mode into a folder; `begun` is a place for what it goes on from."""
+def run_sampler(pipe: JukeboxPipeline, mode: str, start: Path) -> SampleRun:
+    """Return a function that samples a run of a mode into a folder; `start` is the folder of a run to start from."""
 
     def new_run(folder: Path, callback: Any, prompts: Any = None, codes: int = 22, **options: Any) -> None:
         pipe(
@@ -71,17 +69,18 @@ def drawing(pipe: JukeboxPipeline, mode: str, begun: Path) -> Draw:
         prompts = [noise_audio(codes_in_s(codes), codes) for codes in (3, 9, 6)]
         how = "parallel" if mode == "parallel" else "sequential"
         return lambda folder, callback: new_run(folder, callback, prompts, upsampling=how)
-    if not begun.exists():
-        new_run(begun, None, codes=9 if mode == "continue" else 22, levels=None if mode == "continue" else 2)
+    if not start.exists():
+        new_run(start, None, codes=9 if mode == "continue" else 22, levels=None if mode == "continue" else 2)
 
-    def go_on(folder: Path, callback: Any) -> None:
-        shutil.copytree(begun, folder)
+    def next_step(folder: Path, callback: Any) -> None:
+        # Renamed into place, because the parent process may read the folder at any moment.
+        shutil.copytree(start, folder.with_name(f"{folder.name}-copy")).rename(folder)
         if mode == "continue":
             pipe.continue_run(folder, codes_in_s(22), temperature=1.1, max_batch_size=ROWS, callback=callback)
         else:
             pipe.upsample_run(folder, max_batch_size=ROWS, callback=callback)
 
-    return go_on
+    return next_step
 
 
 def contents(folder: Path) -> tuple[list[torch.Tensor], dict[str, bytes]]:
@@ -96,31 +95,33 @@ def check_equal(folder: Path, other: Path) -> None:
 
 
 def poll(folder: Path, uninterrupted: list[torch.Tensor]) -> None:
-    """What a reader finds at any moment: nothing yet, or a run whose codes are the first ones of the whole."""
+    """Check that a reader finds no run yet, or one whose codes are the first ones of the uninterrupted run."""
     try:
         run = JukeboxRun.open(folder)
     except FileNotFoundError:
         return
     for level, (codes, whole) in enumerate(zip(run.codes, uninterrupted, strict=True)):
         differ = (codes != whole[:, : codes.shape[1]]).nonzero().tolist()
-        assert not differ, f"level {level}, {run.filled}: {differ[:5]}"
+        assert not differ, f"level {level}, {run.num_filled}: {differ[:5]}"
     for paths in run.audio_paths().values():
         assert all(path.is_file() for path in paths)
 
 
-def draw_and_kill(draw: Draw, folder: Path, after: int, pause: float, whole: list[torch.Tensor]) -> tuple[int, ...]:
-    """Draw in another process and kill it some time after so many codes; its level then, and the codes left there."""
+def sample_and_kill(
+    sample: SampleRun, folder: Path, after: int, pause: float, whole: list[torch.Tensor]
+) -> tuple[int, ...]:
+    """Sample in another process and kill it after some codes; return its level then, and the codes left there."""
     shared = mmap.mmap(-1, 24)
     codes = count(1)
 
-    def tell(progress: SamplingProgress) -> None:
-        place = (next(codes), progress.level, progress.level_to_sample - progress.level_sampled)
-        shared[:] = struct.pack("3q", *place)
+    def report(progress: SamplingProgress) -> None:
+        values = (next(codes), progress.level, progress.level_to_sample - progress.level_sampled)
+        shared[:] = struct.pack("3q", *values)
 
     child = os.fork()
     if child == 0:
         try:
-            draw(folder, tell)
+            sample(folder, report)
         finally:
             os._exit(0)
     while os.waitpid(child, os.WNOHANG)[0] == 0:
@@ -134,16 +135,16 @@ def draw_and_kill(draw: Draw, folder: Path, after: int, pause: float, whole: lis
 
 
 def kill_and_resume(pipe: JukeboxPipeline, mode: str, moment: random.Random, tmp_path: Path, whole: Path) -> None:
-    draw = drawing(pipe, mode, whole.parent / f"{mode}-begun")
+    sample = run_sampler(pipe, mode, whole.parent / f"{mode}-start")
     if not whole.exists():
-        draw(whole, None)
+        sample(whole, None)
     codes = JukeboxRun.open(whole).codes
-    last = 2 * sum(of_level.shape[1] for of_level in codes)
+    last = 2 * sum(level_codes.shape[1] for level_codes in codes)
     after, pause = moment.randint(1, last), moment.choice([0.0, 0.001, 0.01, 0.05])
-    level, left = draw_and_kill(draw, tmp_path / "run", after, pause, codes)
+    level, left = sample_and_kill(sample, tmp_path / "run", after, pause, codes)
 
     resumed: list[SamplingProgress] = []
-    pipe.resume(tmp_path / "run", callback=resumed.append)
+    pipe.resume_run(tmp_path / "run", callback=resumed.append)
     check_equal(tmp_path / "run", whole)
     assert not list((tmp_path / "run" / "state").glob("*.safetensors"))
     if resumed and resumed[0].level == level:
@@ -183,9 +184,9 @@ def test_a_run_that_is_stopped_loses_nothing(pipe: JukeboxPipeline, codes: int, 
     pipe(generator=seeded(), output_dir=tmp_path / "run", callback=stop, **options)
     assert not JukeboxRun.open(tmp_path / "run").is_finished
     resumed: list[SamplingProgress] = []
-    out = pipe.resume(tmp_path / "run", callback=resumed.append)
-    assert (resumed[0].level, resumed[0].done) == (seen[-1].level, seen[-1].done + 1)
-    assert resumed[-1].drawn == resumed[-1].to_sample == len(resumed)
+    out = pipe.resume_run(tmp_path / "run", callback=resumed.append)
+    assert (resumed[0].level, resumed[0].filled) == (seen[-1].level, seen[-1].filled + 1)
+    assert resumed[-1].sampled == resumed[-1].to_sample == len(resumed)
     assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True))
     assert (out.audios == whole.audios).all()
 
@@ -208,16 +209,16 @@ def test_ctrl_c_in_the_middle_of_a_step_loses_nothing(pipe: JukeboxPipeline, tmp
     finally:
         block.step = step
     resumed: list[SamplingProgress] = []
-    out = pipe.resume(tmp_path / "run", callback=resumed.append)
-    assert (resumed[0].level, resumed[0].done) == (1, 34)
+    out = pipe.resume_run(tmp_path / "run", callback=resumed.append)
+    assert (resumed[0].level, resumed[0].filled) == (1, 34)
     assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True))
 
 
 def test_resuming_with_fewer_songs_at_a_time(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     options: dict[str, Any] = {"audio_length_in_s": codes_in_s(20), "num_waveforms_per_prompt": 3, "levels": 2}
     whole = pipe(generator=seeded(), **options)
-    pipe(generator=seeded(), output_dir=tmp_path / "run", callback=lambda progress: progress.done < 11, **options)
+    pipe(generator=seeded(), output_dir=tmp_path / "run", callback=lambda progress: progress.filled < 11, **options)
     groups = []
-    out = pipe.resume(tmp_path / "run", max_batch_size=1, callback=lambda progress: groups.append(progress.songs))
+    out = pipe.resume_run(tmp_path / "run", max_batch_size=1, callback=lambda progress: groups.append(progress.songs))
     assert set(groups) == {range(0, 1), range(1, 2), range(2, 3)} and len(groups) == 27
     assert torch.equal(out.codes[2], whole.codes[2])

@@ -1,4 +1,4 @@
-"""The page of a run: whoever draws, what the folder holds is what is shown."""
+"""The listening page of a run shows the content of its folder."""
 
 import logging
 import re
@@ -9,10 +9,7 @@ import pytest
 import torch
 from helpers.tiny import codes_in_s, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline
-from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs.folder import JukeboxRun
-from hf_jukebox.runs.song_requests import SongRequest
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress, SongRequest, pick_candidate
 
 LYRICS = "we hung the lanterns by the shore and counted every one until the light was gone"
 LENGTH = codes_in_s(72)  # a little more than a window of the top prior
@@ -23,7 +20,7 @@ def pipe() -> JukeboxPipeline:
     return tiny_pipeline("tiny_lyrics_prior", alignment_layer=9, alignment_head=1)
 
 
-def draw(pipe: JukeboxPipeline, folder: Path, **options: Any) -> JukeboxRun:
+def sample(pipe: JukeboxPipeline, folder: Path, **options: Any) -> JukeboxRun:
     options = {"levels": 2, "audio_length_in_s": LENGTH, "lyrics": LYRICS, "artist": "night bus"} | options
     pipe(output_dir=folder, output_type="latent", generator=torch.Generator().manual_seed(0), **options)
     return JukeboxRun.open(folder)
@@ -43,7 +40,7 @@ def texts(html: str, tag: str) -> list[str]:
 
 
 def test_a_run_has_its_labels_settings_and_lyrics(pipe: JukeboxPipeline, tmp_path: Path) -> None:
-    draw(pipe, tmp_path / "four-lanterns", num_waveforms_per_prompt=2, temperature=0.9)
+    sample(pipe, tmp_path / "four-lanterns", num_waveforms_per_prompt=2, temperature=0.9)
     html = page(tmp_path / "four-lanterns")
     assert texts(html, "h1") == ["four lanterns"]
     assert texts(html, "h2") == ["Candidate 0", "Candidate 1"]
@@ -58,18 +55,18 @@ def test_a_run_has_its_labels_settings_and_lyrics(pipe: JukeboxPipeline, tmp_pat
     assert players(html) == ["level_2/item_0.wav", "level_2/item_1.wav"]
 
 
-def test_an_alignment_is_made_once_and_follows_a_choice(pipe: JukeboxPipeline, tmp_path: Path) -> None:
-    run = draw(pipe, tmp_path, num_waveforms_per_prompt=2)
+def test_an_alignment_is_computed_once_and_kept_by_a_pick(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    run = sample(pipe, tmp_path, num_waveforms_per_prompt=2)
     first, kept = page(tmp_path), snapshot(tmp_path / "alignment")
     assert len(kept) == 2
-    pipe.resume(tmp_path)
+    pipe.resume_run(tmp_path)
     assert page(tmp_path) == first
-    run.pick(1)
+    pick_candidate(run.folder, 1)
     picked = page(tmp_path)
     assert texts(picked, "h2") == ["The piece"] and players(picked) == ["level_2/item_0.wav"]
     maps = r'(data:image/webp;base64,[^"]*)" alt="Alignment map'
     assert re.findall(maps, picked) == re.findall(maps, first)[1:]
-    assert page(tmp_path / "earlier" / "0") == first  # what was put aside can be listened to as before
+    assert page(tmp_path / "earlier" / "0") == first  # the step that was moved aside keeps its page
     assert snapshot(tmp_path / "alignment") == kept
 
 
@@ -77,8 +74,8 @@ def snapshot(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
 
 
-def test_other_lyrics_are_aligned_anew(pipe: JukeboxPipeline, tmp_path: Path) -> None:
-    draw(pipe, tmp_path)
+def test_changed_lyrics_are_aligned_again(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    sample(pipe, tmp_path)
     pipe.continue_run(tmp_path, audio_length_in_s=LENGTH + codes_in_s(8), lyrics="other words " * 8)
     html = page(tmp_path)
     assert "other words other words" in html
@@ -86,7 +83,7 @@ def test_other_lyrics_are_aligned_anew(pipe: JukeboxPipeline, tmp_path: Path) ->
     assert "sample, continue" in html
 
 
-def test_a_level_can_be_heard_and_read_along_while_the_next_is_drawn(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+def test_a_level_is_on_the_page_while_the_next_is_sampled(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     folder, seen = tmp_path / "run", []
 
     def look(progress: SamplingProgress) -> bool:
@@ -94,24 +91,24 @@ def test_a_level_can_be_heard_and_read_along_while_the_next_is_drawn(pipe: Jukeb
             seen.append(page(folder))
         return progress.level == 2
 
-    draw(pipe, folder, levels=(2, 1), callback=look)
+    sample(pipe, folder, levels=(2, 1), callback=look)
     (first,) = seen
     assert players(first) == ["level_2/item_0.wav"] and "Alignment map" in first
     assert "Still to come: level 1." in first
     assert page(folder) == first  # the callback has stopped the run there
-    pipe.resume(folder)
+    pipe.resume_run(folder)
     html = page(folder)
     assert "Still to come" not in html
     assert players(html) == ["level_2/item_0.wav", "level_1/item_0.wav"]
 
 
-def test_nothing_to_hear_is_no_page(pipe: JukeboxPipeline, tmp_path: Path) -> None:
-    draw(pipe, tmp_path, callback=lambda progress: progress.done < 10)
+def test_without_audio_there_is_no_page(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    sample(pipe, tmp_path, callback=lambda progress: progress.filled < 10)
     assert not (tmp_path / "index.html").exists()
 
 
 def test_a_model_that_cannot_align_says_so(tmp_path: Path) -> None:
-    draw(tiny_pipeline("tiny_lyrics_prior"), tmp_path)
+    sample(tiny_pipeline("tiny_lyrics_prior"), tmp_path)
     html = page(tmp_path)
     assert "names no alignment_layer and alignment_head" in html
     assert LYRICS in html and "Alignment map" not in html
@@ -121,8 +118,8 @@ def test_priors_that_stay_on_disk_align(pipe: JukeboxPipeline, tmp_path: Path) -
     pipe.save_pretrained(tmp_path / "on-disk")
     on_disk = JukeboxPipeline.from_pretrained(tmp_path / "on-disk", low_memory=True)
     on_disk.set_progress_bar_config(disable=True)
-    draw(on_disk, tmp_path / "run")
-    draw(pipe, tmp_path / "other" / "run")
+    sample(on_disk, tmp_path / "run")
+    sample(pipe, tmp_path / "other" / "run")
     alone, together = page(tmp_path / "run"), page(tmp_path / "other" / "run")
     assert "Alignment map" in alone
     assert alone.replace("<div><dt>Model</dt><dd>on-disk</dd></div>", "").split() == together.split()
@@ -140,7 +137,7 @@ def test_every_song_of_a_batch_has_its_page(pipe: JukeboxPipeline, tmp_path: Pat
     dawn, dusk = (page(tmp_path / "batch" / name) for name in ("dawn", "dusk"))
     assert players(dawn) == players(dusk) == ["level_2/item_0.wav", "level_2/item_1.wav"]
     assert dawn.count("Alignment map") == html.count("Alignment map") == 4 and "Genre" in dusk
-    JukeboxRun.open(tmp_path / "batch" / "dusk").pick(1)
+    pick_candidate(tmp_path / "batch" / "dusk", 1)
     assert players(page(tmp_path / "batch" / "dusk")) == ["level_2/item_0.wav"]
 
 
@@ -150,22 +147,22 @@ def test_a_page_that_fails_loses_nothing(
     in_the_way = tmp_path / "run" / "index.html"
     in_the_way.mkdir(parents=True)
     with caplog.at_level(logging.WARNING):
-        run = draw(pipe, tmp_path / "run", num_waveforms_per_prompt=2)
+        run = sample(pipe, tmp_path / "run", num_waveforms_per_prompt=2)
     (warning,) = [record.getMessage() for record in caplog.records if "listening page" in record.getMessage()]
     assert str(in_the_way) in warning and "cannot be written" in warning
     assert run.is_finished and len(run.audio_paths()[2]) == 2
     in_the_way.rmdir()
-    pipe.resume(tmp_path / "run")
+    pipe.resume_run(tmp_path / "run")
     assert players(page(tmp_path / "run")) == ["level_2/item_0.wav", "level_2/item_1.wav"]
 
 
-def test_lyrics_that_cannot_be_aligned_are_shown_still(
+def test_lyrics_are_shown_when_aligning_fails(
     pipe: JukeboxPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "alignment").touch()  # a file where the folder of the alignments should be
     with caplog.at_level(logging.WARNING):
-        draw(pipe, tmp_path / "run")
+        sample(pipe, tmp_path / "run")
     assert "listening page" in caplog.text
     html = page(tmp_path / "run")
     assert LYRICS in html and "Alignment map" not in html

@@ -1,4 +1,4 @@
-"""Several songs from one file, each to a folder of its own."""
+"""Several songs from one file, each sampled to a folder of its own."""
 
 import json
 from pathlib import Path
@@ -10,19 +10,14 @@ import torch
 import yaml
 from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline, files
-from hf_jukebox.runs.folder import JukeboxRun
-from hf_jukebox.runs.song_requests import SongRequest, read_songs
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SongRequest, pick_candidate, read_songs
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 
 @pytest.fixture(scope="module")
 def pipe() -> JukeboxPipeline:
     return tiny_pipeline("tiny_labelled_prior")
-
-
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_sync", lambda path: None)
 
 
 def write(path: Path, songs: list[Any]) -> Path:
@@ -58,7 +53,7 @@ def test_yaml_keeps_names_as_they_are_typed(tmp_path: Path) -> None:
     assert read_songs(tmp_path / "songs.jsonl") == [SongRequest("808", "1975", seed=3)]
 
 
-def test_a_line_of_json_may_hold_every_line_break_of_unicode(tmp_path: Path) -> None:
+def test_a_line_of_json_may_contain_unicode_line_breaks(tmp_path: Path) -> None:
     lyrics = "one\u2028two\x85three\u2029four"
     lines = [json.dumps({"name": name, "lyrics": lyrics}, ensure_ascii=False) for name in "ab"]
     (tmp_path / "songs.jsonl").write_bytes("\r\n".join(lines).encode())
@@ -75,7 +70,7 @@ def test_a_line_of_json_may_hold_every_line_break_of_unicode(tmp_path: Path) -> 
         ("x" * 300, "x" * 60),
     ],
 )
-def test_a_name_that_is_no_folders_becomes_the_title(tmp_path: Path, title: str, folder: str) -> None:
+def test_a_name_that_cannot_be_a_folder_becomes_the_title(tmp_path: Path, title: str, folder: str) -> None:
     (song,) = read_songs(write(tmp_path / "songs.yaml", [{"name": title}]))
     assert (song.name, song.title) == (folder, title.strip())
 
@@ -109,7 +104,7 @@ def test_a_prompt_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.
         ("a.jsonl", b'{"seconds": NaN}', "seconds must be a finite number, not 'NaN'"),
     ],
 )
-def test_a_file_that_is_no_list_of_songs_is_one_sentence(
+def test_files_without_a_list_of_songs_are_refused_in_one_sentence(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -150,7 +145,7 @@ def test_a_song_made_in_python_needs_a_name_that_is_free_for_its_folder(name: st
         ([{"seed": 10**400}], "seed must be between 0 and"),
         (["a", {}], "song 1: expected fields such as artist and genre, not 'a'"),
         ([{"name": "!!!"}], "must hold letters or digits, as of a folder"),
-        ([{"name": "Level_0"}], "is no name for a song's folder, since it means something else"),
+        ([{"name": "Level_0"}], "cannot name a song's folder, since it is reserved"),
         ([{"name": "a"}, {"name": "A"}], "a, A is the name of more than one song"),
         ([{"name": "My Song"}, {"name": "My-Song"}], "My-Song is the name of more than one song"),
         ([{"name": "a"} for _ in range(1001)], "holds 1001 songs; give at most 1000 at a time"),
@@ -159,12 +154,12 @@ def test_a_song_made_in_python_needs_a_name_that_is_free_for_its_folder(name: st
         ([{"name": "a"}, {"name": "a"}], "a is the name of more than one song"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, songs: list[dict[str, Any]], message: str) -> None:
+def test_errors_name_the_song_and_the_field(tmp_path: Path, songs: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_songs(write(tmp_path / "songs.yaml", songs))
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("- artist: [")
     with pytest.raises(ValueError, match=r"a\.yaml cannot be read") as error:
         read_songs(tmp_path / "a.yaml")
@@ -182,11 +177,11 @@ def test_each_song_of_a_batch_becomes_a_run_of_its_own(pipe: JukeboxPipeline, tm
         SongRequest("primed", "night bus", prompt=str(tmp_path / "prompt.wav"), seed=1, seconds=codes_in_s(8)),
         SongRequest("made-up", "the lanterns", seed=2, seconds=codes_in_s(5), title="Made up!"),
     ]
-    callback = lambda each: each.level == 2 or each.done < 9  # noqa: E731
+    callback = lambda each: each.level == 2 or each.filled < 9  # noqa: E731
     pipe.sample_songs(songs, tmp_path / "batch", num_waveforms_per_prompt=2, levels=(2, 1), callback=callback)
-    sketch = JukeboxRun.open(tmp_path / "batch" / "made-up")  # the top level is there to be heard already
+    sketch = JukeboxRun.open(tmp_path / "batch" / "made-up")  # its top level is finished
     assert sketch.codes[2].shape == (2, 5) and not sketch.is_finished and list(sketch.audio_paths()) == [2]
-    batch = pipe.resume(tmp_path / "batch")
+    batch = pipe.resume_run(tmp_path / "batch")
     assert batch.codes[1].shape == (4, 32)
 
     assert "Made up!, 1" in (tmp_path / "batch" / "index.html").read_text("utf-8")
@@ -200,7 +195,7 @@ def test_each_song_of_a_batch_becomes_a_run_of_its_own(pipe: JukeboxPipeline, tm
     # The same songs as alone: the top level of a piece shorter than a window does not depend on its length.
     alone = pipe(artist="the lanterns", audio_length_in_s=codes_in_s(5), levels=2, generator=songs[1].generator())
     assert torch.equal(made_up.codes[2][:1], alone.codes[2])
-    JukeboxRun.open(tmp_path / "batch" / "made-up").pick(1)
+    pick_candidate(tmp_path / "batch" / "made-up", 1)
     longer = pipe.continue_run(tmp_path / "batch" / "made-up", codes_in_s(7))
     assert longer.codes[1].shape == (1, 28)
     for command in (pipe.upsample_run, lambda folder: pipe.continue_run(folder, 1.0)):

@@ -1,4 +1,4 @@
-"""The compiled decode step draws what the eager one draws."""
+"""The compiled decode step samples the codes of the eager one."""
 
 import logging
 import sys
@@ -8,39 +8,33 @@ import torch
 import torch._inductor.config
 from helpers.tiny import tiny_prior
 
-from hf_jukebox.sampling.batch import BatchSampler, BatchTask, SampleCode, sample_code
+from hf_jukebox.sampling.batch import SampleCode, sample_code
 from hf_jukebox.sampling.compiled import StepCompiler, check_compiler
-from hf_jukebox.sampling.logits import SamplingSettings
+from hf_jukebox.sampling.options import SamplingSettings
+from hf_jukebox.sampling.single_prior import sample_codes
 
 
-def drawn(step: SampleCode, batch: int, total: int) -> torch.Tensor:
-    prior = tiny_prior("tiny_upsampler")
-    generator = torch.Generator().manual_seed(0)
-    upper = torch.randint(64, (batch, total // 4), generator=generator)
-    noise = torch.rand(batch, total, generator=generator)
-    task = BatchTask(
-        torch.zeros(batch, total, dtype=torch.long), [0] * batch, 32, noise, SamplingSettings(1.0, top_k=1), upper
-    )
-    for _ in BatchSampler(prior, task, sample_code=step):
-        pass
-    return task.codes
+def sampled(step: SampleCode, batch: int, total: int) -> torch.Tensor:
+    upper = torch.randint(64, (batch, total // 4), generator=torch.Generator().manual_seed(0))
+    greedy = SamplingSettings(1.0, top_k=1)
+    return sample_codes(tiny_prior("tiny_upsampler"), total, upper_codes=upper, settings=greedy, sample_code=step)
 
 
 @pytest.mark.compiler
 def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(caplog):
     step = StepCompiler()
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(drawn(step, 1, 80), drawn(sample_code, 1, 80))
+        assert torch.equal(sampled(step, 1, 80), sampled(sample_code, 1, 80))
     assert "Compiling the decode step of level 0 for 1 song" in caplog.text and " s." in caplog.text
-    assert torch.equal(drawn(step, 2, 80), drawn(sample_code, 2, 80))
-    assert torch.equal(drawn(step, 2, 72), drawn(sample_code, 2, 72))
+    assert torch.equal(sampled(step, 2, 80), sampled(sample_code, 2, 80))
+    assert torch.equal(sampled(step, 2, 72), sampled(sample_code, 2, 72))
 
 
-def test_without_a_compiler_one_sentence_says_so_before_anything_is_drawn(monkeypatch, tmp_path):
+def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monkeypatch, tmp_path):
     with torch._inductor.config.patch({"cpp.cxx": (None, sys.executable)}):
         step = StepCompiler()
     monkeypatch.setenv("PATH", str(tmp_path))
     with torch._inductor.config.patch({"cpp.cxx": (None, "g++")}):
-        for refused in (check_compiler, lambda: drawn(step, 1, 80)):
+        for refused in (check_compiler, lambda: sampled(step, 1, 80)):
             with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
                 refused()

@@ -1,18 +1,19 @@
 import pytest
 import torch
 
-from hf_jukebox.sampling.logits import SamplingSettings, draw, uniform_noise
+from hf_jukebox.sampling.logits import sample_from_logits, uniform_noise
+from hf_jukebox.sampling.options import SamplingSettings
 
 EVEN = torch.linspace(0, 1, 20001)[:-1]  # noise that visits the whole unit interval
 
 
 def shares(logits: list[float], settings: SamplingSettings) -> list[float]:
-    """How often each code is drawn over evenly spread noise."""
+    """Return the frequency of each code over evenly spread noise."""
     rows = torch.tensor(logits).expand(len(EVEN), -1)
-    return (torch.bincount(draw(rows, EVEN, settings), minlength=len(logits)) / len(EVEN)).tolist()
+    return (torch.bincount(sample_from_logits(rows, EVEN, settings), minlength=len(logits)) / len(EVEN)).tolist()
 
 
-def test_codes_are_drawn_as_often_as_they_are_likely() -> None:
+def test_codes_are_sampled_as_often_as_they_are_likely() -> None:
     logits = [0.1, -1.0, 2.0, 0.5]
     for temperature in (0.5, 1.0, 2.0):
         expected = (torch.tensor(logits) / temperature).softmax(0).tolist()
@@ -33,18 +34,18 @@ def test_top_p_keeps_codes_until_their_sum_first_exceeds_it() -> None:
     assert [share > 0 for share in shares(logits, SamplingSettings(1.0, top_p=1e-6))] == [True, False, False, False]
 
 
-def test_the_largest_noise_still_draws_a_possible_code() -> None:
+def test_the_largest_noise_still_samples_a_possible_code() -> None:
     logits = torch.full((1, 2048), -1e4)
     logits[0, 7] = 0.0
     almost_one = torch.tensor([1 - 2**-24])
-    assert draw(logits, almost_one, SamplingSettings(0.99)).tolist() == [7]
-    assert draw(torch.randn(64, 2048), almost_one.expand(64), SamplingSettings(1.0, top_k=3)).max() < 2048
+    assert sample_from_logits(logits, almost_one, SamplingSettings(0.99)).tolist() == [7]
+    assert sample_from_logits(torch.randn(64, 2048), almost_one.expand(64), SamplingSettings(1.0, top_k=3)).max() < 2048
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0.0}, "draw greedily use temperature=1 and top_k=1"),
+        ({"temperature": 0.0}, "sample greedily use temperature=1 and top_k=1"),
         ({"temperature": -1.0}, "above 0"),
         ({"temperature": float("nan")}, "above 0"),
         ({"top_k": -1}, "top_k"),
@@ -53,7 +54,7 @@ def test_the_largest_noise_still_draws_a_possible_code() -> None:
         ({"top_k": 5, "top_p": 0.5}, "not both"),
     ],
 )
-def test_settings_that_cannot_be_drawn_with_are_refused(settings: dict[str, float], message: str) -> None:
+def test_unusable_settings_are_rejected(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SamplingSettings(**settings)
 

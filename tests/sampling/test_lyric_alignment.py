@@ -1,4 +1,4 @@
-"""Alignment of lyrics: the measured maps of single windows, and what pasting windows together must keep."""
+"""Alignment of lyrics: measured maps of single windows, and pasting of windows."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ def codes() -> torch.Tensor:
 # One window: the measured maps -----------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:.*does not know the artist")
+@pytest.mark.filterwarnings("ignore:.*has no artist")
 @pytest.mark.parametrize("name", ["prior_5b_lyrics", "prior_1b_lyrics", "small_sep_enc_dec"])
 def test_a_window_is_aligned_as_measured(name: str) -> None:
     prior = golden_prior(name)
@@ -85,7 +85,7 @@ def test_the_earlier_window_wins_in_its_own_columns() -> None:
     ]
 
 
-def test_every_window_is_labelled_for_its_own_place(prior: JukeboxPrior, codes: torch.Tensor) -> None:
+def test_every_window_is_labelled_with_its_own_offset(prior: JukeboxPrior, codes: torch.Tensor) -> None:
     tokenizer, song = tokenizer_of(prior), song_of(LYRICS, offset=128 * 10, total_length=128 * 240)
     aligned = align_lyrics(prior, tokenizer, codes, song, HOP)
     assert aligned.text == LYRICS
@@ -121,7 +121,7 @@ def test_a_song_without_lyrics_has_no_peaks(prior: JukeboxPrior, codes: torch.Te
 
 
 @pytest.mark.parametrize(
-    ("preset", "message"), [("tiny_labelled_prior", "reads no lyrics"), ("tiny_lyrics_prior", "names no alignment")]
+    ("preset", "message"), [("tiny_labelled_prior", "does not use lyrics"), ("tiny_lyrics_prior", "names no alignment")]
 )
 def test_a_prior_that_cannot_align_says_why(preset: str, message: str, codes: torch.Tensor) -> None:
     prior = tiny_prior(preset, **NAMES)
@@ -130,6 +130,6 @@ def test_a_prior_that_cannot_align_says_why(preset: str, message: str, codes: to
         align_lyrics(prior, tokenizer_of(prior), codes, song_of(LYRICS), HOP)
 
 
-def test_a_map_has_one_column_a_character() -> None:
+def test_a_map_has_one_column_per_character() -> None:
     with pytest.raises(ValueError, match="needs weights"):
         LyricAlignment("three", torch.zeros(4, 3), 10.0)

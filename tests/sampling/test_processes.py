@@ -1,4 +1,4 @@
-"""Two real processes draw what one draws."""
+"""Two processes sample the same codes as one."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-SCRIPT = Path(__file__).with_name("processes_draw.py")
+SCRIPT = Path(__file__).with_name("processes_sample.py")
 
 
 def codes_of(processes: int, output: Path) -> dict[str, list[torch.Tensor]]:

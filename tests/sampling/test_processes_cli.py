@@ -1,4 +1,4 @@
-"""Two processes, started by a launcher through the command line, draw what one draws, and one of them speaks."""
+"""The command line on two processes of a launcher samples the same as on one, and only one of them prints."""
 
 import json
 import os
@@ -12,8 +12,8 @@ import torch
 from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner
 
+from hf_jukebox import JukeboxRun
 from hf_jukebox.cli import app
-from hf_jukebox.runs.folder import JukeboxRun
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
@@ -71,7 +71,7 @@ def test_the_command_line_on_two_processes(model: Path, tmp_path: Path, upsampli
     assert not list((together / "state").glob("*"))
 
 
-def test_what_is_wrong_is_said_once(model: Path, tmp_path: Path) -> None:
+def test_errors_are_printed_once(model: Path, tmp_path: Path) -> None:
     succeed(1, *songs(tmp_path, model, "sequential", 1), "--levels", 2, "--quiet")
     process = start(2, *songs(tmp_path, model, "sequential", 1))
     _, errors = process.communicate(timeout=300)
@@ -80,8 +80,8 @@ def test_what_is_wrong_is_said_once(model: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_what_two_processes_leave_is_gone_on_with(model: Path, tmp_path: Path, processes: int) -> None:
-    """Stopped in a level, each in segments of its own, and gone on with by as many processes or by one."""
+def test_a_run_of_two_processes_is_resumed_by_one_or_two(model: Path, tmp_path: Path, processes: int) -> None:
+    """Check a run that was stopped with each process in segments of its own, resumed by one process or by two."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     arguments = ["--seconds", codes_in_s(1000), "--levels", "2,1", "--max-batch-size", 2, "--progress", "json"]
     process = start(2, *songs(stopped, model, "parallel", 1), *arguments)

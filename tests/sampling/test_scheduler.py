@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory are drawn in halves, with the codes of the whole."""
+"""Batches that do not fit into memory are sampled in halves, with the same codes."""
 
 import logging
 from itertools import count
@@ -9,10 +9,9 @@ import pytest
 import torch
 from helpers.tiny import codes_in_s, tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline
-from hf_jukebox.pipeline_jukebox import SamplingProgress
-from hf_jukebox.runs import checkpoints, memory
-from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress
+from hf_jukebox.memory import batch_size
+from hf_jukebox.runs import checkpoint_timer
 from hf_jukebox.sampling.batch import BatchSampler
 
 SONGS: dict[str, Any] = {"audio_length_in_s": codes_in_s(18), "num_waveforms_per_prompt": 4, "levels": (2, 1)}
@@ -30,7 +29,7 @@ def seeded() -> torch.Generator:
 def run_out_of_memory(
     pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, method: str, songs: int, after: int = 0
 ) -> None:
-    """Let the upsampler fail as CUDA does for more than so many songs, from some call on."""
+    """Make the upsampler run out of memory, as CUDA does, with more than `songs` songs from call `after` on."""
     original, calls = getattr(pipe.prior_1, method), count()
 
     def limited(state: Any, *args: Any) -> Any:
@@ -45,7 +44,7 @@ def run_out_of_memory(
     ("method", "songs", "after", "sizes"),
     [("step", 2, 25, [4, 2]), ("step", 1, 25, [4, 1]), ("prefill", 2, 0, [2]), ("prefill", 2, 1, [4, 2])],
 )
-def test_memory_that_runs_out_halves_the_batch(
+def test_running_out_of_memory_halves_the_batch(
     pipe: JukeboxPipeline,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -56,15 +55,15 @@ def test_memory_that_runs_out_halves_the_batch(
 ) -> None:
     whole = pipe(generator=seeded(), **SONGS)
     run_out_of_memory(pipe, monkeypatch, method, songs, after)
-    drawn: list[SamplingProgress] = []
+    seen: list[SamplingProgress] = []
     with caplog.at_level(logging.WARNING):
-        halved = pipe(generator=seeded(), callback=drawn.append, **SONGS)
+        halved = pipe(generator=seeded(), callback=seen.append, **SONGS)
     assert all(torch.equal(a, b) for a, b in zip(halved.codes, whole.codes, strict=True))
     assert (halved.audios == whole.audios).all()
-    assert list(dict.fromkeys(len(each.songs) for each in drawn if each.level == 1)) == sizes
-    assert "going on with 2, nothing is lost" in caplog.text
-    # No code was drawn twice: the halves went on from where the whole was.
-    codes = [(song, each.done) for each in drawn if each.level == 1 for song in each.songs]
+    assert list(dict.fromkeys(len(each.songs) for each in seen if each.level == 1)) == sizes
+    assert "retrying with 2 at a time" in caplog.text
+    # No code was sampled twice: the halves resumed where the whole was.
+    codes = [(song, each.filled) for each in seen if each.level == 1 for song in each.songs]
     assert len(codes) == len(set(codes)) == 4 * 72
 
 
@@ -76,8 +75,8 @@ def test_one_song_that_does_not_fit_is_an_error_that_says_what_to_do(
         run_out_of_memory(pipe, patch, "step", 0, 30)
         with pytest.raises(MemoryError, match=r"lower precision.*enable_model_cpu_offload"):
             pipe(generator=seeded(), output_dir=tmp_path / "run", **SONGS)
-    assert JukeboxRun.open(tmp_path / "run").filled[1] == [30] * 4
-    resumed = pipe.resume(tmp_path / "run", max_batch_size=2)
+    assert JukeboxRun.open(tmp_path / "run").num_filled[1] == [30] * 4
+    resumed = pipe.resume_run(tmp_path / "run", max_batch_size=2)
     assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole.codes, strict=True))
 
 
@@ -92,24 +91,24 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
         pipe(**SONGS)
 
 
-def test_a_batch_that_is_not_likely_to_fit_is_split_before_it_is_drawn(
+def test_a_batch_that_is_unlikely_to_fit_is_split_before_sampling(
     pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = SONGS | {"levels": 2, "audio_length_in_s": codes_in_s(4)}
     whole = pipe(generator=seeded(), **options)
     assert pipe.prior_2 is not None
-    room_for_three = int((3.5 * memory.song_bytes(pipe.prior_2, 4)) / 0.9)
-    monkeypatch.setattr(memory, "free_bytes", lambda device: room_for_three)
+    room_for_three = int((3.5 * batch_size.song_bytes(pipe.prior_2, 4)) / 0.9)
+    monkeypatch.setattr(batch_size, "free_bytes", lambda device: room_for_three)
     groups: list[range] = []
     with caplog.at_level(logging.WARNING):
         out = pipe(generator=seeded(), callback=lambda each: groups.append(each.songs), **options)
     assert list(dict.fromkeys(groups)) == [range(3), range(3, 4)]
-    assert "4 songs at a time do not fit into the free memory; drawing 3 at a time" in caplog.text
+    assert "4 songs at a time do not fit into memory; sampling 3 at a time" in caplog.text
     assert torch.equal(out.codes[2], whole.codes[2])
 
 
 def fail_to_snapshot(monkeypatch: pytest.MonkeyPatch, after: int, songs: int = 0) -> None:
-    """Let copies of the windows in progress of more than so many songs fail as the CPU's allocator does."""
+    """Make snapshots of more than `songs` songs run out of memory, as the CPU allocator does."""
     original, calls = BatchSampler.snapshot, count()
 
     def limited(sampler: BatchSampler) -> Any:
@@ -124,29 +123,29 @@ def test_codes_are_kept_when_the_windows_in_progress_do_not_fit_into_memory(
     pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole = pipe(generator=seeded(), **SONGS)
-    drawn = count(1)
+    num_codes = count(1)
     with monkeypatch.context() as patch:
-        fail_to_snapshot(patch, after=1)  # the top level is kept
+        fail_to_snapshot(patch, after=0)
         with pytest.raises(MemoryError, match=r"the codes sampled so far are in .*run: resume it with") as error:
-            pipe(generator=seeded(), output_dir=tmp_path / "run", callback=lambda _: next(drawn) < 55, **SONGS)
+            pipe(generator=seeded(), output_dir=tmp_path / "run", callback=lambda _: next(num_codes) < 55, **SONGS)
     assert "\n" not in str(error.value)
-    assert JukeboxRun.open(tmp_path / "run").filled[1] == [37] * 4  # 18 of the 55 codes are those of the top level
-    resumed = pipe.resume(tmp_path / "run", max_batch_size=1)
+    assert JukeboxRun.open(tmp_path / "run").num_filled[1] == [37] * 4  # 18 of the 55 codes are those of the top level
+    resumed = pipe.resume_run(tmp_path / "run", max_batch_size=1)
     assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole.codes, strict=True))
 
 
 def test_a_checkpoint_that_does_not_fit_into_memory_keeps_the_codes(
     pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(checkpoints, "INTERVAL_IN_S", 0.0)
-    monkeypatch.setattr(checkpoints, "_SHARE", 0)
+    monkeypatch.setattr(checkpoint_timer, "INTERVAL_IN_S", 0.0)
+    monkeypatch.setattr(checkpoint_timer, "INTERVAL_PER_WRITE", 0)
     with monkeypatch.context() as patch:
         fail_to_snapshot(patch, after=25)
         with pytest.raises(MemoryError, match="resume it with"):
             pipe(generator=seeded(), output_dir=tmp_path / "run", **SONGS)
     run = JukeboxRun.open(tmp_path / "run")
-    assert run.filled[2] == [18] * 4 and 0 < run.filled[1][0] < 72
-    resumed = pipe.resume(tmp_path / "run")
+    assert run.num_filled[2] == [18] * 4 and 0 < run.num_filled[1][0] < 72
+    resumed = pipe.resume_run(tmp_path / "run")
     whole = pipe(generator=seeded(), **SONGS)
     assert all(torch.equal(a, b) for a, b in zip(resumed.codes, whole.codes, strict=True))
 
@@ -157,5 +156,8 @@ def test_a_batch_is_halved_where_a_copy_of_it_does_not_fit_either(
     whole = pipe(generator=seeded(), **SONGS)
     run_out_of_memory(pipe, monkeypatch, "step", songs=2, after=25)
     fail_to_snapshot(monkeypatch, after=0, songs=2)
-    halved = pipe(generator=seeded(), **SONGS)
+    seen: list[SamplingProgress] = []
+    halved = pipe(generator=seeded(), callback=seen.append, **SONGS)
     assert all(torch.equal(a, b) for a, b in zip(halved.codes, whole.codes, strict=True))
+    # The window is sampled again from its start, and the progress counts that.
+    assert seen[-1].sampled == seen[-1].to_sample == 4 * (18 + 72 + 25)

@@ -1,4 +1,4 @@
-"""Trains a VQ-VAE, a prior and an adapter of that prior, and sends them to the Hub of HF_ENDPOINT.
+"""Trains a VQ-VAE, a prior and an adapter of that prior, and uploads them to the Hub of HF_ENDPOINT.
 
 run_and_push.py FOLDER
 """

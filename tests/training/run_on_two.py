@@ -12,8 +12,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import gather_object
-from helpers.tiny_training import NotingTrainer, loop_arguments, prior_trainer, vqvae_trainer
+from helpers.tiny_training import RecordingTrainer, loop_arguments, prior_trainer, vqvae_trainer
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
@@ -21,7 +22,7 @@ from hf_jukebox import JukeboxPrior, JukeboxVQVAE
 
 
 def shard(self, model):
-    """In place of data parallelism: every process keeps a part of each block.
+    """Shard the model over the processes in place of data parallelism.
 
     Accelerate's own flag would silently train data parallel on CPUs.
     """
@@ -35,7 +36,7 @@ def shard(self, model):
 def main(kind: str, start: str, output: str, batch_size: str, *flags: str) -> None:
     torch.set_num_threads(1)
     if "--sharded" in flags:
-        NotingTrainer._prepare = shard
+        RecordingTrainer._prepare = shard
     options = (
         {"resume_from_checkpoint": "latest", "max_train_steps": 5} if "--resume" in flags else {"max_train_steps": 3}
     )
@@ -55,3 +56,4 @@ def main(kind: str, start: str, output: str, batch_size: str, *flags: str) -> No
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    PartialState().destroy_process_group()  # otherwise the threads of gloo may outlive the interpreter, and abort

@@ -20,7 +20,7 @@ def noted_step(batches):
     with open(folder / "losses.txt", "a") as file:
         file.write(f"{trainer.step} {figures['loss'].item().hex()}\n")
     if slow:
-        time.sleep(0.3)  # time to be killed in
+        time.sleep(0.3)  # time to kill the process
     return figures
 
 

@@ -1,4 +1,4 @@
-"""The shipped configurations of Accelerate are read by Accelerate itself, and name what there is."""
+"""The shipped configurations of Accelerate load, and name existing layers and options."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "accelerate"
 @pytest.mark.parametrize(
     ("name", "kind", "processes"), [("one_gpu", "NO", 1), ("eight_gpus", "MULTI_GPU", 8), ("fsdp", "FSDP", 8)]
 )
-def test_they_load(name, kind, processes):
+def test_the_accelerate_configs_load(name, kind, processes):
     config = load_config_from_file(str(FOLDER / f"{name}.yaml"))
     assert (config.distributed_type.value, config.num_processes, config.mixed_precision) == (kind, processes, "bf16")
 

@@ -1,4 +1,4 @@
-"""An adapter is at work wherever the prior is: in whole passes, in steps, and with recomputed activations."""
+"""Adapters apply to whole passes, to steps, and with recomputed activations."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from hf_jukebox.training.lora import add_adapter
 
 @pytest.fixture
 def trained(tmp_path):
-    """A prior after a few steps of its adapter, and its weights before."""
+    """Prior after a few steps of its adapter, and its weights before."""
     prior = tiny_prior("tiny_lyrics_prior", init_scale=4.0)
     before = {name: weight.clone() for name, weight in prior.state_dict().items()}
     add_adapter(prior, 2)
@@ -19,7 +19,7 @@ def trained(tmp_path):
     return prior.eval(), before
 
 
-def test_the_weights_below_it_stay_as_they_were(trained):
+def test_training_an_adapter_keeps_the_weights_of_the_prior(trained):
     prior, before = trained
     for name, weight in prior.state_dict().items():
         plain = name.replace(".base_layer.", ".").replace(".original_module.", ".")
@@ -29,7 +29,7 @@ def test_the_weights_below_it_stay_as_they_were(trained):
     assert moved and all(weight.any() for weight in moved)
 
 
-def test_steps_give_what_whole_passes_give(trained, tmp_path):
+def test_steps_equal_whole_passes_with_an_adapter(trained, tmp_path):
     prior, before = trained
     config, generator = prior.config, torch.Generator().manual_seed(0)
     codes = torch.randint(config.codebook_size, (1, config.n_ctx), generator=generator)

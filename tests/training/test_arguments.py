@@ -2,7 +2,7 @@ import pytest
 
 from hf_jukebox.training.arguments import LoopArguments, parse_arguments
 from hf_jukebox.training.data import DataArguments
-from hf_jukebox.training.train_prior import PriorArguments
+from hf_jukebox.training.prior_arguments import PriorArguments
 from hf_jukebox.training.train_vqvae import VQVAEArguments
 
 
@@ -10,7 +10,7 @@ def parse(*words: str, kinds: tuple[type, ...] = (LoopArguments,)) -> tuple:
     return parse_arguments(kinds, "Trains.", "A command.", words)
 
 
-def test_a_file_gives_options_and_the_command_line_has_precedence(tmp_path):
+def test_a_file_sets_options_and_the_command_line_takes_precedence(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text("learning_rate: 1e-3\nmax_train_steps: 50\nuse_ema: false\nresume_from_checkpoint: latest\n")
     (arguments,) = parse("--config", str(file), "--max_train_steps", "70")
@@ -25,7 +25,7 @@ def test_a_file_gives_options_and_the_command_line_has_precedence(tmp_path):
         ("learning_rat: 1", "unknown options: learning_rat;"),
         ("mixed_precision: fp8", "invalid choice"),
         ("max_train_steps: many", "invalid int value"),
-        ("[1, 2]", "one 'name: value' a line"),
+        ("[1, 2]", "one 'name: value' per line"),
         ("a: b: c", "cannot be read as YAML"),
         ("seed: 1\nseed: 2", "line 2: seed is given twice"),
         ("seed: {a: b}", "seed must have one value, or a list of values"),
@@ -42,7 +42,7 @@ def test_a_faulty_file_ends_with_one_line_and_status_2(tmp_path, capsys, content
     assert message in said and hint.endswith(" --help")
 
 
-def test_values_are_the_text_that_is_typed(tmp_path):
+def test_values_in_a_file_are_read_as_on_the_command_line(tmp_path):
     file = tmp_path / "run.yaml"
     file.write_text(
         "\ufeffmixed_precision: no\noutput_dir: 12:30\nhub_model_id: 007\nreport_to: -none\nseed: 010\nuse_ema: off\n"
@@ -90,7 +90,7 @@ def test_help_explains_every_option(capsys, kind):
         ({"checkpoints_total_limit": 0}, "the newest checkpoint is always kept"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(options, message):
+def test_options_that_contradict_each_other_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         LoopArguments(**options)
 
@@ -104,12 +104,12 @@ def test_what_does_not_fit_together_is_refused(options, message):
         ({"vqvae": "v", "prior": "p", "alphabet": "a.txt"}, "keeps its sizes and its alphabet"),
     ],
 )
-def test_a_prior_needs_what_it_is_trained_on(options, message):
+def test_invalid_options_of_a_prior_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         PriorArguments(**options)
 
 
-def test_the_rate_warms_up_stays_and_falls():
+def test_the_rate_warms_up_is_constant_and_decays():
     arguments = LoopArguments(
         learning_rate=1.0, max_train_steps=200, lr_warmup_steps=10, lr_anneal_start=100, lr_anneal_steps=50
     )

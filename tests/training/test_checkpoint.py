@@ -62,11 +62,11 @@ def test_a_checkpoint_loads_as_a_model_with_averaged_weights(tmp_path):
     trainer.train()
     for folder in (tmp_path / "checkpoint-2", tmp_path):
         loaded = JukeboxPrior.from_pretrained(folder)
-        for name, average in trainer.average.state_dict().items():
+        for name, average in trainer.ema.state_dict().items():
             assert torch.equal(loaded.state_dict()[name], average), name
 
 
-def test_the_codebooks_running_sums_are_kept(tmp_path):
+def test_the_running_sums_of_codebooks_are_restored(tmp_path):
     vqvae_trainer(loop_arguments(tmp_path, max_train_steps=2)).train()
     for quantizer in JukeboxVQVAE.from_pretrained(tmp_path).quantizers:
         assert quantizer.initialized and quantizer.running_count.any() and quantizer.running_sum.any()
@@ -78,7 +78,7 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
 
 
-def test_the_anneal_may_begin_at_any_checkpoint(tmp_path):
+def test_the_decay_to_0_may_start_at_any_checkpoint(tmp_path):
     prior_trainer(loop_arguments(tmp_path, max_train_steps=2, checkpointing_steps=2)).train()
     options = {"max_train_steps": 4, "lr_anneal_start": 2, "resume_from_checkpoint": "checkpoint-2"}
     trainer = prior_trainer(loop_arguments(tmp_path, lr_warmup_steps=0, **options))
@@ -96,11 +96,11 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 def test_a_missing_checkpoint_is_named(tmp_path):
     prior_trainer(loop_arguments(tmp_path, max_train_steps=1, checkpointing_steps=1)).train()
     arguments = loop_arguments(tmp_path, max_train_steps=2, resume_from_checkpoint="checkpoint-7")
-    with pytest.raises(FileNotFoundError, match=r"checkpoint-7 is no finished checkpoint; .*: checkpoint-1\."):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint-7 is not a complete checkpoint; .*: checkpoint-1\."):
         prior_trainer(arguments).train()
 
 
-def test_latest_of_none_begins_anew(tmp_path):
+def test_latest_without_a_checkpoint_starts_from_step_0(tmp_path):
     trainer = prior_trainer(loop_arguments(tmp_path, max_train_steps=1, resume_from_checkpoint="latest"))
     trainer.train()
     assert list(trainer.losses) == [1]
@@ -126,7 +126,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
         resource.RLIMIT_FSIZE, (20_000, hard)
     )  # no file may grow beyond this: a write fails as on a full disk
     try:
-        with pytest.raises(OSError, match=r"checkpoint-4 could not be written \(.*\); checkpoint-3 is still there"):
+        with pytest.raises(OSError, match=r"checkpoint-4 could not be written \(.*\); checkpoint-3 is kept"):
             trainer.save()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -137,7 +137,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     assert resumed.step == 3
 
 
-def test_a_run_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
+def test_a_killed_run_resumes_with_the_same_losses(tmp_path):
     script = Path(__file__).with_name("run_to_be_killed.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
 

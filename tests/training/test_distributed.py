@@ -15,7 +15,7 @@ STEPS = 3
 
 
 def train(processes: int, kind: str, start: Path, output: Path, *flags: str, batch_size: int = 4) -> dict[int, float]:
-    """Train on a batch of that many examples over all processes; the loss of every step."""
+    """Train with a batch of `batch_size` examples over all processes, and return the loss of every step."""
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
@@ -35,7 +35,7 @@ def close(first: dict[int, float], second: dict[int, float]) -> bool:
 
 @pytest.fixture
 def vqvae_folder(tmp_path):
-    """A VQ-VAE in the middle of its training, without restarts, which are random."""
+    """Folder of a partly trained VQ-VAE without restarts of codes, which are random."""
     vqvae = tiny_vqvae(restart_threshold=0.0, l2_normalizer=0.1, spectral_normalizer=30.0)
     vqvae.train()(torch.rand(4, 2048, generator=torch.Generator().manual_seed(1)) - 0.5)
     vqvae.save_pretrained(tmp_path / "start")
@@ -48,7 +48,7 @@ def prior_folder(tmp_path):
     return tmp_path / "start"
 
 
-def test_two_processes_on_halves_of_a_batch_update_a_vqvae_as_one_does_on_the_whole(tmp_path, vqvae_folder):
+def test_two_processes_update_a_vqvae_like_one_process_with_the_whole_batch(tmp_path, vqvae_folder):
     one = train(1, "vqvae", vqvae_folder, tmp_path / "one")
     two = train(2, "vqvae", vqvae_folder, tmp_path / "two")
     assert close(one, two)
@@ -72,7 +72,7 @@ def test_sharded_training_equals_data_parallel_and_its_checkpoint_loads_in_one_p
     alone.resume()
     assert alone.step == STEPS
     trained = JukeboxPrior.from_pretrained(tmp_path / "parallel").state_dict()
-    for name, tensor in alone.average.state_dict().items():
+    for name, tensor in alone.ema.state_dict().items():
         torch.testing.assert_close(tensor, trained[name], atol=1e-5, rtol=1e-4)
 
     resumed_alone = train(1, "prior", prior_folder, tmp_path / "sharded", "--resume")

@@ -1,4 +1,4 @@
-"""What earlier versions left behind is trained on with: checkpoints of runs, and caches of codes."""
+"""Checkpoints and code caches of earlier versions can be used for training."""
 
 import json
 import shutil
@@ -12,7 +12,8 @@ import soundfile
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.data import CodeCache, DataArguments
 from hf_jukebox.training.loop import Trainer
-from hf_jukebox.training.train_prior import PriorArguments, train_prior
+from hf_jukebox.training.prior_arguments import PriorArguments
+from hf_jukebox.training.train_prior import train_prior
 from hf_jukebox.training.train_vqvae import VQVAEArguments, train_vqvae
 
 EARLIER = Path(__file__).parents[1] / "fixtures" / "earlier"
@@ -41,7 +42,7 @@ def songs(tmp_path: Path) -> DataArguments:
 
 @pytest.fixture
 def losses(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """The loss of every step from now on."""
+    """Losses of all later steps, by step."""
     noted: dict[str, float] = {}
     train_step = Trainer.train_step
 

@@ -14,24 +14,24 @@ def model():
 
 
 def test_the_average_follows_the_formula(model):
-    average, expected = EMA(model, 0.9), model.weight.detach().clone()
+    ema, expected = EMA(model, 0.9), model.weight.detach().clone()
     for step in range(5):
         with torch.no_grad():
             model.weight.fill_(step)
-        average.update()
+        ema.update()
         expected = 0.9 * expected + 0.1 * step
-    torch.testing.assert_close(average.state_dict()["weight"], expected)
+    torch.testing.assert_close(ema.state_dict()["weight"], expected)
 
 
-def test_applied_weights_are_put_back_exactly(model):
-    average, before = EMA(model, 0.5), model.weight.detach().clone()
+def test_weights_are_restored_exactly_after_the_average_was_applied(model):
+    ema, before = EMA(model, 0.5), model.weight.detach().clone()
     with torch.no_grad():
         model.weight.add_(1)
     trained = model.weight.detach().clone()
-    with average.applied():
+    with ema.applied():
         assert torch.equal(model.weight, before)
     assert torch.equal(model.weight, trained)
-    assert torch.equal(average.state_dict()["weight"], before)
+    assert torch.equal(ema.state_dict()["weight"], before)
 
 
 def test_neither_buffers_nor_frozen_parameters_are_averaged(model):
@@ -39,6 +39,6 @@ def test_neither_buffers_nor_frozen_parameters_are_averaged(model):
     assert list(EMA(model, 0.5).state_dict()) == ["weight"]
 
 
-def test_the_published_decay():
+def test_the_decay_is_the_published_one():
     assert published_decay(32) == 0.996
     assert published_decay(80_000) == 0

@@ -1,4 +1,4 @@
-"""Whether training learns what it is for: eight songs by heart, and to whom and to which words they belong."""
+"""Training overfits eight songs, and learns to use artists and lyrics."""
 
 from pathlib import Path
 
@@ -8,9 +8,11 @@ from helpers.tiny_training import loop_arguments, tiny_prior, tiny_vqvae
 from torch.utils.data import Dataset
 
 from hf_jukebox import JukeboxPrior
+from hf_jukebox.layers.conditioning import LabelColumns
+from hf_jukebox.training.accelerator import make_accelerator
 from hf_jukebox.training.data import TrainingData
-from hf_jukebox.training.loop import Trainer, make_accelerator
-from hf_jukebox.training.prior import PriorTask, drop_labels
+from hf_jukebox.training.loop import Trainer
+from hf_jukebox.training.train_prior import PriorTask, drop_labels
 
 SONGS = 8
 
@@ -28,7 +30,7 @@ def songs(prior: JukeboxPrior) -> dict[str, torch.Tensor]:
 
 
 class Rows(Dataset[dict[str, torch.Tensor]]):
-    """The rows of a batch, over and over."""
+    """Dataset that repeats the rows of a batch."""
 
     def __init__(self, batch: dict[str, torch.Tensor]) -> None:
         self.batch = batch
@@ -41,7 +43,7 @@ class Rows(Dataset[dict[str, torch.Tensor]]):
 
 
 def learn(prior: JukeboxPrior, batch: dict[str, torch.Tensor], folder: Path, steps: int = 300) -> JukeboxPrior:
-    """The prior after training on nothing but this batch."""
+    """Train a prior on this batch alone."""
     arguments = loop_arguments(
         folder,
         max_train_steps=steps,
@@ -59,7 +61,7 @@ def learn(prior: JukeboxPrior, batch: dict[str, torch.Tensor], folder: Path, ste
 
 @torch.no_grad()
 def bits(prior: JukeboxPrior, codes: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
-    """Bits per code of every song, `[B]`."""
+    """Return the bits per code of every song, `[B]`."""
     rows = [
         prior(codes=codes[i : i + 1], labels=None if labels is None else labels[i : i + 1]).code_loss
         for i in range(len(codes))
@@ -67,7 +69,7 @@ def bits(prior: JukeboxPrior, codes: torch.Tensor, labels: torch.Tensor | None =
     return torch.stack(rows)
 
 
-def test_eight_songs_are_learned_by_heart(tmp_path):
+def test_eight_songs_are_overfitted(tmp_path):
     batch = songs(tiny_prior())
     prior = learn(tiny_prior(), batch, tmp_path)
     assert bits(prior, batch["codes"]).mean() < 0.1
@@ -81,19 +83,19 @@ def test_the_right_artist_is_the_most_likely(tmp_path):
     assert right.mean() < 0.1
     for shift in range(1, SONGS):
         labels = batch["labels"].clone()
-        labels[:, 3] = labels[:, 3].roll(shift)
+        labels[:, LabelColumns.artist] = labels[:, LabelColumns.artist].roll(shift)
         assert (bits(prior, batch["codes"], labels) > right).all()
 
 
 def test_the_right_words_are_more_likely_than_shuffled_ones(tmp_path):
     prior = tiny_prior("tiny_lyrics_prior", num_hidden_layers=10, lyrics_loss_fraction=0.1)
     batch = songs(prior)
-    batch["labels"][:, 3] = 1  # one artist sings them all: only the words tell the songs apart
+    batch["labels"][:, 3] = 1  # the same artist for all songs, which differ by their lyrics alone
     prior = learn(prior, batch, tmp_path)
     right = bits(prior, **batch)
     labels = batch["labels"].clone()
     order = torch.randperm(prior.config.n_lyrics, generator=torch.Generator().manual_seed(1))
-    labels[:, -prior.config.n_lyrics :] = labels[:, -prior.config.n_lyrics :][:, order]
+    labels[:, prior.config.label_columns.lyrics] = labels[:, prior.config.label_columns.lyrics][:, order]
     assert (bits(prior, batch["codes"], labels) > right).all()
 
 
@@ -102,7 +104,7 @@ def test_dropped_labels_become_those_of_an_unknown_song(genre_words):
     row = [1000, 0, 100, 7, *range(1, genre_words + 1), 5, 6]
     labels = torch.tensor([row] * 2000)
     torch.manual_seed(0)
-    dropped = drop_labels(labels, 0.3, genre_words)
+    dropped = drop_labels(labels, 0.3, LabelColumns(genre_words, n_lyrics=2))
     artist_gone, genre_gone = dropped[:, 3] == 0, dropped[:, 4] == 0
     for gone in (artist_gone, genre_gone):
         assert 0.25 < gone.float().mean() < 0.35

@@ -9,7 +9,7 @@ from hf_jukebox.training.lora import add_adapter, merged_weights
 
 @pytest.fixture
 def base(tmp_path):
-    """A prior in a folder, as a user has it."""
+    """Folder of a prior."""
     tiny_prior("tiny_labelled_prior", init_scale=4.0).save_pretrained(tmp_path / "base")
     return JukeboxPrior.from_pretrained(tmp_path / "base")
 
@@ -21,7 +21,7 @@ def inputs(prior: JukeboxPrior) -> dict[str, torch.Tensor]:
     return {"codes": codes, "labels": torch.tensor([row, row])}
 
 
-def test_an_adapter_begins_as_the_prior_itself(base):
+def test_a_new_adapter_does_not_change_the_prior(base):
     before = base.eval()(**inputs(base)).logits
     add_adapter(base, 4)
     assert torch.equal(base(**inputs(base)).logits, before)
@@ -33,11 +33,11 @@ def test_only_adapters_and_labels_are_trained(base):
     assert trained and all(".lora_" in name or name.startswith("label_embedding.") for name in trained)
 
 
-def test_merged_and_loaded_adapters_compute_what_was_trained(tmp_path, base):
+def test_merged_and_loaded_adapters_equal_the_trained_prior(tmp_path, base):
     add_adapter(base, 4)
     trainer = prior_trainer(loop_arguments(tmp_path / "run", max_train_steps=4, learning_rate=0.01), base)
     trainer.train()
-    with trainer.average.applied():
+    with trainer.ema.applied():
         trained = base.eval()(**inputs(base)).logits
     merged = JukeboxPrior.from_pretrained(tmp_path / "run").eval()
     torch.testing.assert_close(merged(**inputs(merged)).logits, trained, atol=1e-5, rtol=1e-5)

@@ -18,13 +18,13 @@ def estimate(config: JukeboxPriorConfig = CONFIG, **options: object) -> MemoryEs
     return estimate_memory(config, LoopArguments(**options), **details)
 
 
-def test_what_lasts_is_counted_exactly():
+def test_weights_gradients_and_optimizer_are_counted_exactly():
     plain = estimate()
     assert plain.num_parameters == plain.num_trained
-    assert plain.weights == plain.gradients == plain.average == plain.optimizer // 2 == 4 * plain.num_parameters
+    assert plain.weights == plain.gradients == plain.ema == plain.optimizer // 2 == 4 * plain.num_parameters
     assert plain.exchange == 0
     assert plain.total == sum(plain.parts().values())
-    assert estimate(offload_ema=True).average == estimate(use_ema=False).average == 0
+    assert estimate(offload_ema=True).ema == estimate(use_ema=False).ema == 0
 
 
 def test_activations_grow_with_the_batch_and_shrink_with_recomputing_and_half_precision():
@@ -35,16 +35,16 @@ def test_activations_grow_with_the_batch_and_shrink_with_recomputing_and_half_pr
     assert estimate(gradient_accumulation_steps=2).total >= plain.total
 
 
-def test_processes_hold_a_copy_each_or_share_one_model():
+def test_processes_hold_copies_or_shards_of_the_model():
     alone, parallel = estimate(), estimate(num_processes=4)
     assert parallel.total - alone.total == parallel.exchange == alone.gradients
     shared = estimate(num_processes=4, sharded=True)
-    for name in ("weights", "gradients", "optimizer", "average"):
+    for name in ("weights", "gradients", "optimizer", "ema"):
         assert getattr(shared, name) == getattr(alone, name) / 4
     assert shared.exchange > 0
 
 
-def test_adapters_need_gradients_of_their_own_alone():
+def test_adapters_need_gradients_for_themselves_only():
     adapted = estimate(prepare=lambda prior: add_adapter(prior, 2))
     assert adapted.num_trained < 0.2 * adapted.num_parameters
     assert adapted.gradients == 4 * adapted.num_trained
@@ -66,16 +66,16 @@ def test_the_largest_prior_is_estimated_without_its_memory():
     assert estimate(config, train_batch_size=1, mixed_precision="bf16").total > 5e9
 
 
-def test_it_reads_well():
+def test_an_estimate_is_printed_as_a_sentence_and_a_table():
     some = MemoryEstimate(10, 10, 4 * 10**9, 4 * 10**9, 8 * 10**9, 0, 5 * 10**7, 0)
     assert str(some) == (
-        "about 16.1 GB of memory a process: weights 4.0 GB, gradients 4.0 GB, optimizer 8.0 GB, activations 50.0 MB"
+        "about 16.1 GB of memory per process: weights 4.0 GB, gradients 4.0 GB, optimizer 8.0 GB, activations 50.0 MB"
     )
     assert some.table().splitlines()[-1] == "| **total** | 16.1 GB |"
 
 
 @pytest.mark.parametrize("case", [0, 3])  # a prior, a VQ-VAE
-def test_the_estimate_is_near_what_training_takes(case, monkeypatch):
+def test_the_estimate_is_close_to_measured_memory(case, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     benchmark = importlib.import_module("training_memory")
     assert abs(benchmark.measure(case)["off"]) < 0.15

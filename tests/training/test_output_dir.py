@@ -1,4 +1,4 @@
-"""Training tells what it finds in its output folder, and what the songs it is given allow."""
+"""Checks of the output folder and of the songs before training starts."""
 
 import json
 import logging
@@ -13,7 +13,8 @@ from hf_jukebox import DEMO_MODEL, JukeboxPrior, JukeboxVQVAE
 from hf_jukebox.training.arguments import LoopArguments
 from hf_jukebox.training.checkpoint import list_checkpoints
 from hf_jukebox.training.data import DataArguments, encode_songs
-from hf_jukebox.training.train_prior import PriorArguments, train_prior
+from hf_jukebox.training.prior_arguments import PriorArguments
+from hf_jukebox.training.train_prior import train_prior
 from hf_jukebox.training.train_vqvae import VQVAEArguments, train_vqvae
 
 RATE = 22050
@@ -53,7 +54,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_finished_folder_is_not_trained_into_unless_one_says_so(tmp_path: Path, songs: Path) -> None:
+def test_a_finished_folder_is_not_overwritten_without_the_option(tmp_path: Path, songs: Path) -> None:
     run = train(tmp_path, steps=4)
     before = files_of(run)
     with pytest.raises(FileExistsError, match=r"run holds a finished model, checkpoint-4 of an earlier run: .*latest"):
@@ -65,7 +66,7 @@ def test_a_finished_folder_is_not_trained_into_unless_one_says_so(tmp_path: Path
     train(tmp_path, steps=3, seed=1, resume_from_checkpoint="latest")
 
 
-def test_a_finished_model_without_checkpoints_is_not_trained_over_by_latest(tmp_path: Path, songs: Path) -> None:
+def test_latest_does_not_overwrite_a_finished_model_without_checkpoints(tmp_path: Path, songs: Path) -> None:
     run = train(tmp_path, steps=1)
     before = files_of(run)
     with pytest.raises(FileExistsError, match="run holds a finished model of an earlier run: it has no checkpoint"):
@@ -73,25 +74,25 @@ def test_a_finished_model_without_checkpoints_is_not_trained_over_by_latest(tmp_
     assert files_of(run) == before
 
 
-def test_checkpoints_alone_are_kept_as_well(tmp_path: Path, songs: Path) -> None:
+def test_checkpoints_without_a_finished_model_are_not_overwritten(tmp_path: Path, songs: Path) -> None:
     run = train(tmp_path)
     for path in run.iterdir():
         if path.is_file():
             path.unlink()
     with pytest.raises(FileExistsError, match="run holds checkpoint-2 of an earlier run"):
         train(tmp_path)
-    with pytest.raises(FileNotFoundError, match="checkpoint-3 is no finished checkpoint"):
+    with pytest.raises(FileNotFoundError, match="checkpoint-3 is not a complete checkpoint"):
         train(tmp_path, resume_from_checkpoint="checkpoint-3")
 
 
-def test_latest_in_an_empty_folder_says_that_it_starts_anew(
+def test_latest_in_an_empty_folder_logs_that_it_starts_from_step_0(
     tmp_path: Path, songs: Path, log: pytest.LogCaptureFixture
 ) -> None:
     train(tmp_path, steps=1, resume_from_checkpoint="latest")
-    assert f"There is no checkpoint in {tmp_path / 'run'} yet: training starts anew." in log.messages
+    assert f"There is no checkpoint in {tmp_path / 'run'} yet: starting from step 0." in log.messages
 
 
-def test_other_songs_than_before_are_one_warning(tmp_path: Path, songs: Path, log: pytest.LogCaptureFixture) -> None:
+def test_changed_songs_are_logged_once(tmp_path: Path, songs: Path, log: pytest.LogCaptureFixture) -> None:
     def warnings_of_resuming(steps: int) -> list[str]:
         log.clear()
         train(tmp_path, steps=steps, resume_from_checkpoint="latest")
@@ -106,10 +107,10 @@ def test_other_songs_than_before_are_one_warning(tmp_path: Path, songs: Path, lo
     assert "3 songs to train on, where there were 1." in warning  # of four songs the last is held out
     add_song(songs, 0, seconds=1.5)
     (warning,) = warnings_of_resuming(8)
-    assert "3 songs to train on, but not the same ones, or cut otherwise." in warning
+    assert "3 songs to train on, but other ones, or cut differently." in warning
 
 
-def test_codes_of_other_songs_are_noticed_too(tmp_path: Path, songs: Path, log: pytest.LogCaptureFixture) -> None:
+def test_changed_songs_of_a_code_cache_are_logged(tmp_path: Path, songs: Path, log: pytest.LogCaptureFixture) -> None:
     vqvae = JukeboxVQVAE.from_pretrained(train(tmp_path, steps=1))
     data = DataArguments(train_data_dir=str(songs))
 
@@ -128,7 +129,7 @@ def test_codes_of_other_songs_are_noticed_too(tmp_path: Path, songs: Path, log: 
     assert "2 songs to train on, where there were 1." in log.text
 
 
-def test_one_song_is_enough_and_nothing_held_out_is_said(
+def test_a_single_song_is_trained_on_without_validation(
     tmp_path: Path, songs: Path, log: pytest.LogCaptureFixture
 ) -> None:
     (songs / "1.wav").unlink()
@@ -179,5 +180,5 @@ def test_a_fine_tuned_prior_keeps_its_window(tmp_path: Path, songs: Path) -> Non
     (songs / "metadata.csv").write_text("file_name,artist,genre\n0.wav,A,B\n1.wav,A,B\n")
     model = PriorArguments(f"{DEMO_MODEL}/vqvae", prior=f"{DEMO_MODEL}/prior_2")
     data = DataArguments(train_data_dir=str(songs))
-    with pytest.raises(ValueError, match=r"keeps its window; a new one may have a shorter one\.$"):
+    with pytest.raises(ValueError, match=r"keeps the window of the prior; only a new prior can have a shorter one\.$"):
         train_prior(model, data, LoopArguments(str(tmp_path / "run"), 1, 1, sample_steps=0, report_to="none"))

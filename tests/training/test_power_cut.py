@@ -1,4 +1,4 @@
-"""After a power cut at any moment the latest checkpoint of a training run opens."""
+"""The latest checkpoint of a training run opens after a power cut at any moment."""
 
 from __future__ import annotations
 

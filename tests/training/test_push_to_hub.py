@@ -24,7 +24,7 @@ def run(script: str, *words: object, environment: dict[str, str]) -> None:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory) -> LoopbackHub:
-    """A Hub to which three models were sent, and from which they were loaded as their cards say."""
+    """Hub with three uploaded models, after loading each as its card describes."""
     folder = tmp_path_factory.mktemp("hub")
     with loopback_hub() as hub:
         hub.folder = folder
@@ -34,7 +34,7 @@ def hub(tmp_path_factory) -> LoopbackHub:
 
 
 @pytest.mark.parametrize(("repository", "name"), SENT.items())
-def test_the_model_and_its_card_arrive_and_nothing_else(hub, repository, name):
+def test_only_the_model_and_its_card_are_uploaded(hub, repository, name):
     assert set(hub.repositories) == set(SENT)
     files = {"config.json", "model.safetensors", "README.md"}
     if name == "adapted":
@@ -45,7 +45,7 @@ def test_the_model_and_its_card_arrive_and_nothing_else(hub, repository, name):
 
 
 @pytest.mark.parametrize(("repository", "name"), SENT.items())
-def test_the_card_says_how_to_load_it(hub, repository, name):
+def test_the_card_explains_how_to_load_the_model(hub, repository, name):
     there = ModelCard(hub.repositories[repository]["README.md"].decode())
     assert there.data.library_name == "hf_jukebox" and "jukebox" in there.data.tags
     assert there.data.base_model == ("band/top" if name == "adapted" else None)
@@ -64,10 +64,10 @@ def test_the_adapter_loads_onto_its_prior(hub):
         torch.testing.assert_close(merged[key], weight)
 
 
-def test_a_hub_that_cannot_be_reached_stops_training_before_it_begins(tmp_path, monkeypatch):
+def test_an_unreachable_hub_is_an_error_before_training_starts(tmp_path, monkeypatch):
     with loopback_hub() as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)  # and then it is gone
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)  # the server stops when the block ends
     trainer = vqvae_trainer(loop_arguments(tmp_path / "vqvae", max_train_steps=1, push_to_hub=True))
-    with pytest.raises(OSError, match="The repository vqvae cannot be made on the Hub"):
+    with pytest.raises(OSError, match="The Hub repository vqvae cannot be created"):
         trainer.train()
     assert trainer.step == 0 and not list(tmp_path.rglob("*.safetensors"))

@@ -1,4 +1,4 @@
-"""How a training script ends, and what it says."""
+"""Exit status and output of training scripts."""
 
 import logging
 import signal
@@ -37,7 +37,7 @@ def fails(error: BaseException) -> Callable[..., object]:
 
 
 @pytest.mark.parametrize(
-    ("train", "said"),
+    ("train", "message"),
     [
         (fails(ValueError("wrong")), "wrong"),
         (fails(OSError("no disk")), "no disk"),
@@ -46,17 +46,17 @@ def fails(error: BaseException) -> Callable[..., object]:
         (lambda *groups: np.zeros(2**57), "Memory has run out"),
     ],
 )
-def test_what_a_user_can_cause_is_a_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], train: Callable[..., object], said: str
+def test_errors_of_users_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], train: Callable[..., object], message: str
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         script(monkeypatch, train)
     (line,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2 and line.startswith(f"train_it.py: {said}")
+    assert stopped.value.code == 2 and line.startswith(f"train_it.py: {message}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_says_how_to_go_on(
+def test_an_interrupt_prints_how_to_continue(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that a shell runs in the background
@@ -65,11 +65,11 @@ def test_an_interrupt_says_how_to_go_on(
         script(monkeypatch, lambda *groups: signal.raise_signal(number))
     assert stopped.value.code == 130
     assert capsys.readouterr().err == (
-        "train_it.py: stopped; go on with the same command and --resume_from_checkpoint latest.\n"
+        "train_it.py: stopped; to continue, run the same command with --resume_from_checkpoint latest.\n"
     )
 
 
-def test_news_is_ours_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_own_loggers_print_info(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def train(*groups: object) -> None:
         own_logger.info("3 songs")
         for name in ("httpx", "httpx2", "datasets", "accelerate", "torch"):
@@ -80,14 +80,14 @@ def test_news_is_ours_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert capsys.readouterr().err == "3 songs\n"
 
 
-def test_a_usage_error_is_the_sentence_and_where_to_read_more(
+def test_a_usage_error_is_one_line_and_a_pointer_to_the_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
         script(monkeypatch, fails(AssertionError()), "--learning_rate", "fast")
-    said, hint = capsys.readouterr().err.splitlines()
+    line, hint = capsys.readouterr().err.splitlines()
     assert stopped.value.code == 2 and hint == "Help: train_it.py --help"
-    assert said.startswith("train_it.py: ") and "invalid float value: 'fast'" in said
+    assert line.startswith("train_it.py: ") and "invalid float value: 'fast'" in line
 
 
 def test_home_folders_are_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A small band, computed with numpy: drum kits, basses and chords in several styles."""
+"""A small band, synthesised with numpy: drum kits, basses and chords in several styles."""
 
 from synth.drums import KITS
 from synth.song import PEAK, Song, synthesize_song

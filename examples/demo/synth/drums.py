@@ -1,13 +1,13 @@
-"""Three drum kits, computed: falling sines for skins, filtered noise for wires, inharmonic partials for metal."""
+"""Three synthesised drum kits: falling sines for skins, filtered noise for wires, inharmonic partials for metal."""
 
 from functools import lru_cache
 
 import numpy as np
 
 KITS = ("acoustic", "808", "909")
-VARIANTS = 3  # noise differs from hit to hit on a real drum: every sound exists this many times, played in turn
+VARIANTS = 3  # per sound, played in turn, as noise differs between hits of a real drum
 
-# Six inharmonic square waves, the frequencies measured in the TR-808 cymbal circuit: all metal is made of them.
+# Six inharmonic square waves, the frequencies of the TR-808 cymbal circuit, for all metal sounds.
 _METAL_IN_HZ = np.array([205.3, 304.4, 369.6, 522.7, 540.0, 800.0])
 
 
@@ -16,7 +16,7 @@ def _time(seconds: float, sampling_rate: int) -> np.ndarray:
 
 
 def _decay(time: np.ndarray, seconds: float) -> np.ndarray:
-    """Exponential decay that falls by 60 dB in `seconds`, with a last fade so that no sound ends in a click."""
+    """Return an exponential decay by 60 dB in `seconds`, with a final fade against clicks."""
     fade = np.minimum(1.0, (time[-1] - time) / 0.005)
     return np.exp(-6.9 * time / seconds) * fade
 
@@ -26,7 +26,7 @@ def _attack(time: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def band_pass(sound: np.ndarray, low: float, high: float, sampling_rate: int, order: int = 4) -> np.ndarray:
-    """Zero-phase filter [T] -> [T] with the magnitude of Butterworth slopes at `low` and `high` Hz."""
+    """Apply a zero-phase filter [T] -> [T] with the magnitude of Butterworth slopes at `low` and `high` Hz."""
     frequency = np.fft.rfftfreq(2 * len(sound), 1 / sampling_rate)  # twice the length: no wrap-around
     gain = 1 / np.sqrt(1 + (frequency / high) ** (2 * order))
     if low > 0:
@@ -38,7 +38,7 @@ def band_pass(sound: np.ndarray, low: float, high: float, sampling_rate: int, or
 def _skin(
     sampling_rate: int, *, top: float, pitch: float, sweep: float, decay: float, click: float = 0.0, length: float = 0.5
 ) -> np.ndarray:
-    """A struck skin: a sine that falls from `top` to `pitch` Hz with time constant `sweep` (s), and a short click."""
+    """Synthesise a skin: a sine that falls from `top` to `pitch` Hz with time constant `sweep` (s), and a click."""
     time = _time(length, sampling_rate)
     cycles = pitch * time + (top - pitch) * sweep * (1 - np.exp(-time / sweep))
     body = np.sin(2 * np.pi * cycles) * _decay(time, decay)
@@ -55,14 +55,14 @@ def _noise(
     length: float,
     attack: float = 0.0005,
 ) -> np.ndarray:
-    """A burst of noise between `low` and `high` Hz, peak 1 before its decay."""
+    """Synthesise a burst of noise between `low` and `high` Hz, peak 1 before its decay."""
     time = _time(length, sampling_rate)
     burst = band_pass(rng.standard_normal(len(time)), low, high, sampling_rate)
     return burst / np.abs(burst).max() * _attack(time, attack) * _decay(time, decay)
 
 
 def _metal(sampling_rate: int, *, low: float, decay: float, length: float) -> np.ndarray:
-    """Square waves at inharmonic frequencies, their odd harmonics summed up to the Nyquist frequency, high-passed."""
+    """Synthesise high-passed square waves at inharmonic frequencies, with odd harmonics up to the Nyquist frequency."""
     time = _time(length, sampling_rate)
     sound = np.zeros_like(time)
     for harmonic in range(1, 60, 2):
@@ -74,7 +74,7 @@ def _metal(sampling_rate: int, *, low: float, decay: float, length: float) -> np
 
 
 def _clap(rng: np.random.Generator, sampling_rate: int, *, low: float, high: float) -> np.ndarray:
-    """Three short bursts of noise 11 ms apart, then a tail: many hands that do not quite meet."""
+    """Synthesise a clap: three short bursts of noise 11 ms apart, then a tail."""
     time = _time(0.3, sampling_rate)
     envelope = _decay(time, 0.28)
     for start in (0.0, 0.011, 0.022):
@@ -179,7 +179,7 @@ def _tr909(rng: np.random.Generator, sr: int) -> dict[str, np.ndarray]:
 
 @lru_cache(maxsize=8)
 def drum_kit(name: str, sampling_rate: int) -> dict[str, tuple[np.ndarray, ...]]:
-    """All sounds of a kit, float32 [T] each, `VARIANTS` of each. The same in every song: a kit is a thing one owns."""
+    """Return `VARIANTS` of every sound of a kit, float32 [T] each, the same in every song."""
     strike = {"acoustic": _acoustic, "808": _tr808, "909": _tr909}[name]
     hits = [strike(np.random.default_rng(variant), sampling_rate) for variant in range(VARIANTS)]
     return {voice: tuple(hit[voice].astype(np.float32) for hit in hits) for voice in hits[0]}

@@ -1,4 +1,4 @@
-"""From a seed to a piece: choose, arrange bar by bar, mix."""
+"""Composition of a piece from a seed: choose, arrange bar by bar, mix."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from synth.drums import KITS, VARIANTS, drum_kit
 from synth.styles import KEYS, MODE_NAMES, STYLES, Style
 from synth.tones import BASSES, CHORDS, play
 
-STEPS = 16  # a bar of four beats
+STEPS = 16  # per bar of four beats
 PHRASE = 4  # bars; the last one ends in a fill
 PEAK = 0.9
 
@@ -32,7 +32,7 @@ _LATEST_IN_S = 0.004  # players are late by up to this much
 
 @dataclass(frozen=True)
 class Song:
-    """A synthesised piece: `audio` is mono float32 [T] in [-0.9, 0.9]."""
+    """Synthesised piece; `audio` is mono float32 [T] in [-0.9, 0.9]."""
 
     audio: np.ndarray
     sampling_rate: int
@@ -45,7 +45,7 @@ class Song:
 
 @dataclass(frozen=True)
 class _Arrangement:
-    """Everything that stays the same through a piece."""
+    """Choices that are fixed throughout a piece."""
 
     style: Style
     kit: str
@@ -109,7 +109,7 @@ def _arrange(rng: np.random.Generator, style: Style) -> _Arrangement:
 
 
 class _Stage:
-    """The tracks of a piece, and where its sounds are put down."""
+    """Tracks of a piece, to place sounds on."""
 
     def __init__(self, length: int, sampling_rate: int):
         self.sampling_rate = sampling_rate
@@ -123,7 +123,7 @@ class _Stage:
             track[start : start + len(sound)] += np.float32(level) * sound[:room]
 
     def mix(self, ducking: float) -> np.ndarray:
-        """Sum of the tracks, softly limited to PEAK; bass and chords step back for the kick when there is ducking."""
+        """Sum the tracks, softly limited to PEAK; with ducking, the kick attenuates bass and chords."""
         gain = np.ones(len(self.drums), dtype=np.float32)
         recovery = np.arange(round(0.22 * self.sampling_rate)) / (0.22 * self.sampling_rate)
         dip = (1 - ducking * (1 - recovery) ** 2).astype(np.float32)
@@ -177,7 +177,7 @@ def _gate(seconds: float, stage: _Stage) -> int:
 
 
 def _with_fill(song: _Arrangement, rng: np.random.Generator) -> dict[str, str]:
-    """The groove up to where a fill begins, then the fill; cymbals and shakers go on beneath it."""
+    """Join the groove up to the start of a fill with the fill; cymbals and shakers continue under it."""
     fill = {
         voice: pattern.replace(" ", "")
         for voice, pattern in song.style.fills[rng.integers(len(song.style.fills))].items()
@@ -192,7 +192,7 @@ def _with_fill(song: _Arrangement, rng: np.random.Generator) -> dict[str, str]:
 
 
 def _notes(pattern: str) -> list[tuple[int, int, str]]:
-    """(step, length in steps, mark) of every note of a bass or chord pattern."""
+    """Yield (step, length in steps, mark) of every note of a bass or chord pattern."""
     marks = pattern.replace(" ", "")
     notes = []
     for step, mark in enumerate(marks):
@@ -215,7 +215,7 @@ def _bass_pitch(song: _Arrangement, degree: int, mark: str) -> int:
 
 
 def _chord_pitches(song: _Arrangement, degree: int) -> tuple[int, ...]:
-    """Power chord, triad or seventh chord. Every chord lies in the same octave, so that voices move by small steps."""
+    """Return a power chord, triad or seventh chord, all in the same octave, so that voices move by small steps."""
     if song.style.voices == 2:
         low = _CHORD_LOWEST - 12
         root = low + (_scale_pitch_class(song, degree) - low) % 12

@@ -1,4 +1,4 @@
-"""What each style plays. A pattern is one bar of sixteen steps.
+"""Patterns of each style, one bar of sixteen steps each.
 
     drums   X accent, x hit, o ghost note, . rest
     bass    1 root, 3 5 7 chord tones, 8 octave, - held, . rest
@@ -15,11 +15,18 @@ DORIAN: tuple[int, ...] = (0, 2, 3, 5, 7, 9, 10)
 MINOR: tuple[int, ...] = (0, 2, 3, 5, 7, 8, 10)
 
 MODE_NAMES = {MAJOR: "major", MIXOLYDIAN: "mixolydian", DORIAN: "dorian", MINOR: "minor"}
-KEYS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9}  # six of twelve: a small model hears each of them often
+KEYS = {
+    "C": 0,
+    "D": 2,
+    "E": 4,
+    "F": 5,
+    "G": 7,
+    "A": 9,
+}  # six of twelve, so that each is frequent enough for a small model
 
 
 def _tempo(codes: int) -> float:
-    """Beats a minute when a sixteenth note lasts that many top-level codes of the demo model.
+    """Return the beats per minute at which a sixteenth note lasts that many top-level codes of the demo model.
 
     One tempo a style, on the grid of the codes (256 samples at 22050 Hz): every beat then begins where a code begins,
     which leaves less to learn for a model as small as the demo's.
@@ -30,7 +37,7 @@ def _tempo(codes: int) -> float:
 @dataclass(frozen=True)
 class Style:
     bpm: float
-    swing: float  # how late every second sixteenth is, in sixteenths
+    swing: float  # delay of every second sixteenth, in sixteenths
     grooves: tuple[dict[str, str], ...]
     fills: tuple[dict[str, str], ...]  # replace the last beats of a bar, from the first step that is not blank
     basses: tuple[str, ...]  # patterns
@@ -39,7 +46,7 @@ class Style:
     bass_sounds: tuple[str, ...]
     progressions: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]  # (mode, degree of each bar, 0 = tonic)
     voices: int = 3  # notes of a chord: 2 power chord, 3 triad, 4 seventh chord
-    ducking: float = 0.0  # how far bass and chords step back for the kick
+    ducking: float = 0.0  # attenuation of bass and chords by the kick
 
 
 _FILLS = (

@@ -12,7 +12,7 @@ _TABLE = 2048  # samples of one period; read with linear interpolation
 
 @dataclass(frozen=True)
 class Tone:
-    """One instrument. Times in seconds, cut-off frequencies in Hz."""
+    """Instrument, with times in seconds and cut-off frequencies in Hz."""
 
     slope: float  # harmonic k has amplitude k ** -slope: 1 is a sawtooth, large is nearly a sine
     bright: float  # low-pass cut-off when the note is struck ...
@@ -88,13 +88,13 @@ CHORDS = {
 
 
 def frequency(pitch: int) -> float:
-    """Hz of a MIDI pitch, A4 = 69 = 440 Hz."""
+    """Convert a MIDI pitch to Hz, A4 = 69 = 440 Hz."""
     return 440.0 * 2 ** ((pitch - 69) / 12)
 
 
 @lru_cache(maxsize=1024)
 def _period(pitch: int, slope: float, odd: bool, cutoff: float, sampling_rate: int) -> np.ndarray:
-    """One period [_TABLE + 1] of a band-limited wave; the extra sample is the first again, for interpolation."""
+    """Return one period [_TABLE + 1] of a band-limited wave; the last sample repeats the first, for interpolation."""
     count = min(int(0.45 * sampling_rate / frequency(pitch)), 60)
     harmonic = np.arange(1, max(count, 1) + 1)
     amplitude = harmonic**-slope / (1 + (harmonic * frequency(pitch) / cutoff) ** 4) ** 0.5
@@ -112,7 +112,7 @@ def _read(table: np.ndarray, cycles: np.ndarray) -> np.ndarray:
 
 
 def _note(tone: Tone, pitch: int, gate: int, sampling_rate: int) -> np.ndarray:
-    """One note held for `gate` samples and released."""
+    """Synthesise one note, held for `gate` samples and released."""
     time = np.arange(gate + round(tone.release * sampling_rate)) / sampling_rate
     brightness = np.exp(-time / tone.fall).astype(np.float32)
     sound = np.zeros(len(time), dtype=np.float32)
@@ -129,7 +129,7 @@ def _note(tone: Tone, pitch: int, gate: int, sampling_rate: int) -> np.ndarray:
 
 @lru_cache(maxsize=128)
 def play(tone: Tone, pitches: tuple[int, ...], gate: int, sampling_rate: int) -> np.ndarray:
-    """A chord (or one note) [T] float32, held for `gate` samples, release included; about 0.2 RMS when struck."""
+    """Synthesise a chord (or one note) [T] float32, held for `gate` samples, with release; about 0.2 RMS at first."""
     strum = round(tone.strum * sampling_rate)
     sound = np.zeros(gate + round(tone.release * sampling_rate) + strum * (len(pitches) - 1), dtype=np.float32)
     for string, pitch in enumerate(pitches):

@@ -1,1 +1,32 @@
-"""Sound files and prompts to arrays, and back."""
+"""Audio files, and prompts in many forms, to arrays and back.
+
+Reading and writing files needs no torch; the prompts, which may be tensors, are in `audio.prompts`.
+"""
+
+from .io import (
+    AudioInfo,
+    AudioSource,
+    audio_info,
+    iter_audio,
+    level_remark,
+    prepare_audio,
+    read_audio,
+    resampled_length,
+    to_pcm,
+    write_audio,
+    write_wav,
+)
+
+__all__ = [
+    "AudioInfo",
+    "AudioSource",
+    "audio_info",
+    "iter_audio",
+    "level_remark",
+    "prepare_audio",
+    "read_audio",
+    "resampled_length",
+    "to_pcm",
+    "write_audio",
+    "write_wav",
+]

@@ -1,4 +1,4 @@
-"""Audio files opened for reading: what a file is by its content, how long it is in truth, and its samples in order."""
+"""Readers of audio files: the format by content, the true length, and the samples from front to back."""
 
 from __future__ import annotations
 
@@ -7,53 +7,23 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from ..files.text import user_path
-from ..ogg_pages import is_chained
-from .mp3_frames import Mp3Index, Mp3Stream, behind_tags, index_mp3
+from .mp3_frames import Mp3Index, index_mp3, skip_id3_tags
+from .mp3_stream import Mp3Stream
+from .ogg_pages import is_chained
+from .recognition import READABLE, not_readable, unsupported
 from .riff import FinishedWav, WavData
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO
-"""A file: its path, its content, or the file itself, opened in binary mode."""
+"""An audio file: its path, its content, or a file opened in binary mode."""
 
-READABLE = "wav, flac, ogg (Vorbis or Opus) or mp3"
-
-_ELSEWHERE = {".aac", ".alac", ".ape", ".m4a", ".mka", ".mkv", ".mov", ".mp4", ".webm", ".wma", ".wv"}
-_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
 _CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b"caff", b".snd", b"riff")  # libsndfile's own
-_UNKNOWN = 2**62  # frames: libsndfile says 2**63 - 1 of a flac whose header leaves its length open
-
-# What is no audio for libsndfile, by the bytes at a place.
-_FOREIGN_AUDIO = [
-    (4, b"ftyp", "MPEG-4 audio"),
-    (0, b"\x30\x26\xb2\x75", "Windows Media audio or video"),
-    (0, b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
-    (0, b"wvpk", "WavPack"),
-    (0, b"MAC ", "Monkey's Audio"),
-    (0, b"MPCK", "Musepack"),
-    (0, b"TTA1", "True Audio"),
-    (0, b"DSD ", "DSD audio"),
-    (0, b"\xff\xf1", "AAC"),
-    (0, b"\xff\xf9", "AAC"),
-    (0, b"FLV", "Flash video"),
-]
-_NO_AUDIO = [
-    (b"<!doctype html", "a web page"),
-    (b"<html", "a web page"),
-    (b"version https://git-lfs", "a pointer of Git LFS"),
-    (b"{", "JSON text"),
-    (b"%pdf", "a PDF"),
-    (b"pk\x03\x04", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\x89png", "a picture"),
-    (b"\xff\xd8\xff", "a picture"),
-    (b"mthd", "MIDI: notes without sound"),
-]
+_UNKNOWN = 2**62  # frames: libsndfile returns 2**63 - 1 for a flac whose header has no length
 
 
 @dataclass(frozen=True)
@@ -61,18 +31,18 @@ class AudioInfo:
     """Length and form of an audio file.
 
     Attributes:
-        frames: Samples per channel that can be read: counted where the header says nothing or something else.
-        sampling_rate: In Hz.
+        frames: Readable samples per channel; counted if the header has no length or a wrong one.
+        sampling_rate: Rate in Hz.
         channels: Number of channels.
-        promised: Samples per channel that the header says there are, where the file ends earlier; else None.
-        chained: There is another stream behind this one in an ogg file, which is not read.
-        index: Where the frames of an mp3 are; None for other files.
+        stated_frames: Samples per channel according to the header if the file ends earlier, else None.
+        chained: True for an ogg file with another stream after this one, which is not read.
+        index: Positions of the frames of an mp3; None for other files.
     """
 
     frames: int
     sampling_rate: int
     channels: int
-    promised: int | None = None
+    stated_frames: int | None = None
     chained: bool = False
     index: Mp3Index | None = field(default=None, repr=False)
 
@@ -82,13 +52,16 @@ class AudioInfo:
 
     @property
     def remark(self) -> str | None:
-        """A sentence about what is missing at the end; None where nothing is."""
+        """A predicate about what is missing at the end, for a message; None if the file is complete."""
         if self.chained:
-            return f"holds another stream behind {self.duration_in_s:.2f} s, not read; convert it to wav for both."
-        if self.promised is None:
+            return (
+                f"has another stream after {self.duration_in_s:.2f} s, which is not read; convert it to wav to read "
+                "both."
+            )
+        if self.stated_frames is None:
             return None
-        promised = self.promised / self.sampling_rate
-        return f"is cut short: it ends after {self.duration_in_s:.2f} s, but its header says {promised:.2f} s."
+        stated = self.stated_frames / self.sampling_rate
+        return f"is cut short: it ends after {self.duration_in_s:.2f} s, but its header says {stated:.2f} s."
 
 
 def source_name(source: AudioSource) -> str:
@@ -100,72 +73,72 @@ def source_name(source: AudioSource) -> str:
 
 
 class AudioReader:
-    """An audio file that is read from front to back; [`open_audio`] makes one.
+    """An audio file that is read from front to back; created by [`open_audio`].
 
     Attributes:
-        name: As messages call the file.
-        sampling_rate: In Hz.
+        name: Name of the file in messages.
+        sampling_rate: Rate in Hz.
         channels: Number of channels.
-        index: Where the frames of an mp3 are; None for other files.
+        index: Positions of the frames of an mp3; None for other files.
     """
 
     def __init__(self, name: str, file: BinaryIO, info: AudioInfo | None) -> None:
         self.name = name
-        wav = WavData.of(file)
+        wav = WavData.find(file)
         self._file = file
         self._unfinished = wav if wav is not None and wav.is_unfinished and not wav.is_mpeg else None
         self.index = _index(name, file, wav) if info is None else info.index
         self._opened: soundfile.SoundFile | None = None
-        self._left: int | None = None  # samples up to the end of an mp3
+        self._remaining: int | None = None  # frames up to the end of an mp3
         if self.index is None:
             self.sampling_rate, self.channels = self._sound.samplerate, self._sound.channels
         else:
             self.sampling_rate, self.channels = self.index.kind.sampling_rate, self.index.kind.channels
 
     def start_at(self, frame: int) -> None:
-        """Move from the start of the file to a frame, or to its end."""
+        """Move to a frame, or to the end of a shorter file; call it before the first `read`."""
         if self.index is not None:
             self._open(min(frame, self.index.length))
             return
         try:
             self._sound.seek(min(frame, self._sound.frames))
-        except soundfile.LibsndfileError:  # in a flac that is cut short the last frame is not there to search from
+        except soundfile.LibsndfileError:  # a flac that is cut short has no last frame to search from
             self._open(0)
             self._drop(frame)
 
     def read(self, frames: int) -> np.ndarray:
-        """The next `frames` frames, float32 `[frames, channels]`, fewer at the end of the file.
+        """Return the next `frames` frames, float32 `[frames, channels]`, fewer at the end of the file.
 
         Raises:
-            ValueError: the file is damaged there.
+            ValueError: the file is damaged at this position.
         """
         sound = self._sound
-        frames = frames if self._left is None else min(frames, self._left)
+        frames = frames if self._remaining is None else min(frames, self._remaining)
         try:
             block: np.ndarray = sound.read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise ValueError(f"{self.name} is damaged or cut short ({error.error_string.rstrip('.')}).") from error
-        if self._left is not None:
-            self._left -= len(block)
+        if self._remaining is not None:
+            self._remaining -= len(block)
         return block
 
     def info(self) -> AudioInfo:
-        """The true length; afterwards the reader may be anywhere in the file."""
-        promised = None
+        """Determine the true length; this moves the reader to an arbitrary position."""
+        stated_frames = None
         if self.index is not None:
             frames = self.index.length
-            if self.index.promised is not None and self.index.promised > frames:
-                promised = self.index.promised
-            return AudioInfo(frames, self.sampling_rate, self.channels, promised, index=self.index)
+            if self.index.stated_length is not None and self.index.stated_length > frames:
+                stated_frames = self.index.stated_length
+            return AudioInfo(frames, self.sampling_rate, self.channels, stated_frames, index=self.index)
         frames = self._sound.frames
         if self._sound.format == "FLAC" and frames and not (frames < _UNKNOWN and self._has(frames - 1)):
-            promised = frames if frames < _UNKNOWN else None
+            stated_frames = frames if frames < _UNKNOWN else None
             frames = self._count()
         chained = self._sound.format == "OGG" and is_chained(self._file)
-        return AudioInfo(frames, self.sampling_rate, self.channels, promised, chained)
+        return AudioInfo(frames, self.sampling_rate, self.channels, stated_frames, chained)
 
     def remark(self) -> str | None:
-        """The remark of `info`, before anything is read; of a flac None, as its end would have to be looked for."""
+        """Return the remark of `info` before anything is read; None for a flac, whose end would have to be found."""
         if self.index is None and self._sound.format != "OGG":
             return None
         remark = self.info().remark
@@ -179,7 +152,7 @@ class AudioReader:
 
     @property
     def _sound(self) -> soundfile.SoundFile:
-        """What decodes: opened at the start, unless `start_at` was called before."""
+        """The decoder, opened at the start of the file unless `start_at` was called before."""
         if self._opened is None:
             self._open(0)
         return self._opened
@@ -194,11 +167,11 @@ class AudioReader:
                 self._opened = _ForwardSoundFile(self._file if wav is None else FinishedWav(self._file, wav))
                 return
             first, dropped = self.index.start(frame)
-            self._left = dropped + self.index.length - frame
+            self._remaining = dropped + self.index.length - frame
             self._opened = _ForwardSoundFile(io.BufferedReader(Mp3Stream(self._file, self.index, first)))
-        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: of a .raw file it wants the rate
+        except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: soundfile needs the rate of a .raw file
             damaged = f"{self.name} is damaged or cut short: its frames cannot be decoded."
-            raise ValueError(_not_readable(self.name) if self.index is None else damaged) from error
+            raise ValueError(not_readable(self.name) if self.index is None else damaged) from error
         self._drop(dropped)
 
     def _drop(self, frames: int) -> None:
@@ -216,7 +189,7 @@ class AudioReader:
         self._open(0)
         frames = 0
         try:
-            while size := len(self._sound.read(4096)):  # a block of flac, as a rule: one that is damaged counts as none
+            while size := len(self._sound.read(4096)):  # about a block of flac; a damaged one is not counted
                 frames += size
         except soundfile.LibsndfileError:
             pass
@@ -229,11 +202,11 @@ def open_audio(source: AudioSource, info: AudioInfo | None = None) -> Iterator[A
 
     Args:
         source: Path, content or binary file; the latter is read from its beginning and left open.
-        info: Of this very file, if it is there already: then an mp3 is not walked through again.
+        info: Result of `AudioReader.info` for the same file, which saves indexing an mp3 again.
 
     Raises:
         OSError: the file is missing, is a folder or may not be read.
-        ValueError: it is empty or is not audio.
+        ValueError: the file is empty or is not audio.
     """
     name = source_name(source)
     with ExitStack() as stack:
@@ -247,10 +220,10 @@ def open_audio(source: AudioSource, info: AudioInfo | None = None) -> Iterator[A
 
 
 class _ForwardSoundFile(soundfile.SoundFile):
-    """A file that is read from front to back.
+    """A sound file that is only read from front to back.
 
     soundfile seeks to the current position after every read of a seekable file. In an mp3 that drops the decoder's bit
-    reservoir, and the first samples of each block are wrong; so this file says that it cannot seek.
+    reservoir, and the first samples of each block are wrong; so this class reports that it cannot seek.
     """
 
     def seekable(self) -> bool:
@@ -277,46 +250,22 @@ def _binary(source: AudioSource, name: str, stack: ExitStack) -> BinaryIO:
 
 
 def _index(name: str, file: BinaryIO, wav: WavData | None) -> Mp3Index | None:
-    """The index of an mp3, None for what libsndfile reads by itself.
+    """Return the index of an mp3, or None for a format that libsndfile reads by itself.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the file is neither.
     """
     file.seek(0)
     head = file.read(64)
-    if (foreign := _foreign(name, head)) is not None:
-        raise ValueError(foreign)
+    if (reason := unsupported(name, head)) is not None:
+        raise ValueError(reason)
     tagged = head[:3] == b"ID3"
     if tagged:
-        file.seek(behind_tags(file, 0, file.seek(0, io.SEEK_END)))
+        file.seek(skip_id3_tags(file, 0, file.seek(0, io.SEEK_END)))
         head = file.read(4)
     if head.startswith(_CONTAINERS):
         return index_mp3(file, wav.begin, wav.end) if wav is not None and wav.is_mpeg else None
     index = index_mp3(file)
     if index is None and tagged:
-        raise ValueError(_not_readable(name))  # else libsndfile would let its mp3 decoder try, which talks on stderr
+        raise ValueError(not_readable(name))  # else libsndfile would try its mp3 decoder, which writes to stderr
     return index
-
-
-def _not_readable(name: str) -> str:
-    suffix = Path(name).suffix
-    if suffix.lower() in _ELSEWHERE:
-        return f"{name}: {suffix} is not supported; convert it to {READABLE}."
-    return f"{name} is not audio that can be read; give a {READABLE} file."
-
-
-def _foreign(name: str, head: bytes) -> str | None:
-    """What is wrong with a file that begins like this; None if nothing is, as far as one can see."""
-    in_spite = (
-        " in spite of its name" if Path(name).suffix.lower() in {".wav", ".flac", ".ogg", ".opus", ".mp3"} else ""
-    )
-    for place, mark, kind in _FOREIGN_AUDIO:
-        if head[place:].startswith(mark):
-            if Path(name).suffix.lower() in _ELSEWHERE:
-                return _not_readable(name)
-            return f"{name} is {kind}{in_spite}; convert it to {READABLE}."
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    for mark, kind in _NO_AUDIO:
-        if text.startswith(mark):
-            return f"{name} is {kind}{in_spite}; give a {READABLE} file."
-    return None

@@ -1,4 +1,4 @@
-"""Audio in and out: files to float32 arrays at the rate asked for, and back to wav or flac.
+"""Audio input and output: files to float32 arrays at a given rate, and arrays to wav or flac files.
 
 libsndfile decodes (wav, flac, ogg and mp3, without a system ffmpeg) and soxr resamples. Inside the library audio is
 mono float32, [T] or [B, T], nominally in [-1, 1].
@@ -22,7 +22,7 @@ from ..files.atomic import replacing
 from ..files.text import user_path
 from .decoding import AudioInfo, AudioSource, open_audio
 
-if TYPE_CHECKING:  # a mistyped file name is reported without waiting for torch
+if TYPE_CHECKING:  # imported late, so that a mistyped file name is reported at once
     import torch
 
 __all__ = [
@@ -41,15 +41,17 @@ __all__ = [
 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
-_MOST_VALUES = 2**26  # of a block: a header may say any rate and any number of channels
-_SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; what decoding a lossy file adds to full scale is less
+_MAX_BLOCK_VALUES = 2**26  # a header may hold any rate and any number of channels
+_SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; decoding a lossy file exceeds full scale by less than the last
+
+CHANNELS_CANCEL = "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
 
 
 def audio_info(source: AudioSource) -> AudioInfo:
     """Read the length, sampling rate and channels of an audio file.
 
-    The length is what can be read, whatever the header says: the frames of an mp3 are counted, and a flac is decoded
-    once if its header leaves the length open, or if it ends before its header says.
+    The length is that of the readable audio, regardless of the header: the frames of an mp3 are counted, and a flac is
+    decoded once if its header has no length, or if the file ends earlier than its header states.
 
     Raises:
         OSError: if the file is missing, is a folder or may not be read.
@@ -71,18 +73,18 @@ def read_audio(
     """Read a file, or a part of it, at `sampling_rate`.
 
     The part begins at frame round(offset_in_s * rate of the file) and has round(duration_in_s * rate of the file)
-    frames, or as many as there are. It is decoded, mixed and resampled in blocks: only the result has to fit in memory.
+    frames, or fewer at the end of the file. It is decoded, mixed and resampled in blocks: only the result has to fit in
+    memory.
 
     Args:
         source: A wav (integer or float), flac, ogg or mp3 file of any rate and number of channels: its path, its
             content as bytes, or a binary file, which is read from its beginning and left open.
         sampling_rate: Rate of the result in Hz.
-        offset_in_s: Where to begin, in seconds.
-        duration_in_s: How much to read, in seconds; by default all that follows.
-        mix: Average the channels. Without it they stay apart.
-        info: Of this very file, from [`audio_info`]: then an mp3 is read from the place asked for, without a look at
-            what is before it. Without it there is a warning of an mp3 that ends before its header says, and of an ogg
-            with another stream behind it.
+        offset_in_s: Start of the part in seconds.
+        duration_in_s: Length of the part in seconds; by default up to the end of the file.
+        mix: Average the channels; otherwise they are kept separate.
+        info: Result of [`audio_info`] for the same file. It saves indexing an mp3 again, and silences the warnings
+            about an mp3 that ends earlier than its header states and about an ogg with another stream after the first.
 
     Returns:
         float32 [T], or [T, channels] without `mix`, where T = round(frames * sampling_rate / rate of the file).
@@ -90,7 +92,7 @@ def read_audio(
     Raises:
         OSError: if the file is missing, is a folder or may not be read.
         ValueError: if the file is not audio, is damaged, has no samples or samples that are not finite, or if the
-            part asked for lies outside it.
+            requested part lies outside it.
     """
     samples = bytearray()  # grows in place: a list of blocks would need the memory twice when it is joined
     channels = 1
@@ -112,7 +114,7 @@ def iter_audio(
     block_in_s: float = 10.0,
     info: AudioInfo | None = None,
 ) -> Iterator[np.ndarray]:
-    """The result of `read_audio` in blocks of about `block_in_s` seconds; joined, they are equal to it."""
+    """Yield the result of `read_audio` in blocks of about `block_in_s` seconds; joined, they are equal to it."""
     _check_sampling_rate(sampling_rate)
     if not offset_in_s >= 0:
         raise ValueError(f"offset_in_s must be 0 or more, got {offset_in_s}.")
@@ -127,7 +129,7 @@ def iter_audio(
             warnings.warn(f"{name} {remark}", UserWarning, stacklevel=2)
         if offset_in_s > 0:
             file.start_at(round(offset_in_s * rate_in))
-        wanted = None if duration_in_s is None else max(1, round(duration_in_s * rate_in))
+        num_frames = None if duration_in_s is None else max(1, round(duration_in_s * rate_in))
         resampler = None
         if rate_in != sampling_rate:
             channels = 1 if mix else file.channels
@@ -135,11 +137,11 @@ def iter_audio(
                 rate_in, sampling_rate, channels, dtype="float32", quality=_RESAMPLING_QUALITY
             )
 
-        block_size = max(1, min(round(block_in_s * rate_in), _MOST_VALUES // file.channels))
-        frames = given = 0
+        block_size = max(1, min(round(block_in_s * rate_in), _MAX_BLOCK_VALUES // file.channels))
+        frames = yielded = 0
         ended = False
         while not ended:
-            size = block_size if wanted is None else min(block_size, wanted - frames)
+            size = block_size if num_frames is None else min(block_size, num_frames - frames)
             block = file.read(size)  # [size, channels]; shorter at the end of the file
             _check_finite(block, name)
             frames += len(block)
@@ -148,25 +150,26 @@ def iter_audio(
             if resampler is not None:
                 block = resampler.resample_chunk(block, last=ended)
             if ended:
-                block = _fit(block, resampled_length(frames, rate_in, sampling_rate) - given)
-            given += len(block)
+                block = _fit(block, resampled_length(frames, rate_in, sampling_rate) - yielded)
+            yielded += len(block)
             if len(block):
                 yield block
     if frames == 0:
-        place = f" after {offset_in_s} s; choose a smaller offset_in_s" if offset_in_s else ""
-        raise ValueError(f"{name} has no samples{place}.")
-    if given == 0:
-        raise ValueError(f"{name} is too short: {frames} samples are none at {sampling_rate} Hz.")
+        remedy = f" after {offset_in_s} s; choose a smaller offset_in_s" if offset_in_s else ""
+        raise ValueError(f"{name} has no samples{remedy}.")
+    if yielded == 0:
+        raise ValueError(f"{name} is too short: {frames} samples are less than one sample at {sampling_rate} Hz.")
 
 
 def level_remark(
     samples: np.ndarray, source: AudioSource | None = None, duration_in_s: float | None = None
 ) -> str | None:
-    """Say in a sentence why music at this level is of little use as a prompt; None where it is fine.
+    """Return the problem with the level of a prompt as a predicate for a message; None if there is none.
 
     Args:
         samples: [T], float, mixed to mono.
-        source, duration_in_s: Where they were read from; then silence is told from channels that cancel out.
+        source, duration_in_s: File and part that `samples` were read from. With these, channels that cancel out are
+            distinguished from silence.
     """
     peak = float(np.abs(samples).max(initial=0.0))
     if peak >= _TOO_LOUD:
@@ -176,14 +179,14 @@ def level_remark(
     if peak >= _SILENT:
         return f"is very quiet (its peak is {peak:.4f}); scale it up."
     if source is not None:
-        apart = read_audio(source, audio_info(source).sampling_rate, duration_in_s=duration_in_s, mix=False)
-        if np.abs(apart).max() >= _QUIET:
-            return "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
+        channels = read_audio(source, audio_info(source).sampling_rate, duration_in_s=duration_in_s, mix=False)
+        if np.abs(channels).max() >= _QUIET:
+            return CHANNELS_CANCEL
     return "is silent."
 
 
 def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampling_rate_out: int) -> np.ndarray:
-    """Arrays and tensors as the models want them: float32 on the CPU, at `sampling_rate_out`.
+    """Convert an array or tensor to the models' input: float32 on the CPU, at `sampling_rate_out`.
 
     Args:
         audio: [T] or [B, T]; floats, or integer PCM (int16, int32, uint8), which is scaled to [-1, 1).
@@ -194,7 +197,7 @@ def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampl
         float32 [T'] or [B, T'] with T' = round(T * sampling_rate_out / sampling_rate_in); never a view of `audio`.
 
     Raises:
-        ValueError: if the shape or the type is another one, or the audio is empty or not finite.
+        ValueError: if the shape or the type is not supported, or the audio is empty or not finite.
     """
     _check_sampling_rate(sampling_rate_in)
     _check_sampling_rate(sampling_rate_out)
@@ -208,7 +211,9 @@ def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampl
     _check_finite(samples, "audio")
     length = resampled_length(samples.shape[-1], sampling_rate_in, sampling_rate_out)
     if length == 0:
-        raise ValueError(f"audio is too short: {samples.shape[-1]} samples are none at {sampling_rate_out} Hz.")
+        raise ValueError(
+            f"audio is too short: {samples.shape[-1]} samples are less than one sample at {sampling_rate_out} Hz."
+        )
     if sampling_rate_in == sampling_rate_out:
         return samples
     resampled = soxr.resample(samples.T, sampling_rate_in, sampling_rate_out, quality=_RESAMPLING_QUALITY)
@@ -216,17 +221,17 @@ def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampl
 
 
 def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: int) -> None:
-    """Write `audio` [T], clipped to [-1, 1], as 16-bit wav or flac, whichever the suffix of `path` says.
+    """Write `audio` [T], clipped to [-1, 1], as 16-bit wav or flac, depending on the suffix of `path`.
 
-    The file appears when it is complete: a failure leaves nothing behind, and an older file as it was.
+    The file appears when it is complete; after a failure an older file is unchanged.
 
     Raises:
-        OSError: if `path` is a folder, its folder is missing, or it may not be written.
-        ValueError: if the suffix is another one, or the audio is not [T], is empty or not finite.
+        OSError: if `path` is a folder, its folder is missing, or it cannot be written.
+        ValueError: if the suffix is not supported, or the audio is not [T], is empty or not finite.
     """
     path = user_path(path)
     if path.suffix.lower() not in _WRITABLE:
-        raise ValueError(f"{path} must end in .wav or .flac, the formats that are written.")
+        raise ValueError(f"{path} must end in .wav or .flac, the formats that can be written.")
     _check_sampling_rate(sampling_rate)
     samples = _as_float32(audio)
     if samples.ndim != 1 or samples.size == 0:
@@ -239,18 +244,12 @@ def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: 
 
     encoded = io.BytesIO()
     soundfile.write(encoded, to_pcm(samples), sampling_rate, format=_WRITABLE[path.suffix.lower()], subtype="PCM_16")
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(encoded.getbuffer())
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise type(error)(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def write_wav(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int) -> None:
-    """Write blocks `[t]` of float samples as one 16-bit wav file, holding no more than a block in memory."""
+    """Write blocks `[t]` of float samples as one 16-bit wav file, with only one block in memory."""
     with replacing(path) as unfinished, wave.open(str(unfinished), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -260,24 +259,24 @@ def write_wav(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int) -> N
 
 
 def to_pcm(samples: np.ndarray) -> np.ndarray:
-    """Float samples, clipped to [-1, 1], as int16: the inverse of reading, bit by bit."""
+    """Convert float samples, clipped to [-1, 1], to int16: the exact inverse of reading."""
     return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
 
 
 def resampled_length(frames: int, sampling_rate_in: int, sampling_rate_out: int) -> int:
-    """Samples that `frames` samples become: the nearest whole number, as Python rounds."""
+    """Return the number of samples after resampling: the nearest whole number, as Python rounds."""
     return round(frames * sampling_rate_out / sampling_rate_in)
 
 
 def _fit(samples: np.ndarray, length: int) -> np.ndarray:
-    """Cut the first axis to `length`, or pad it with zeros: soxr rounds halves up, and so may differ by a sample."""
+    """Cut the first axis to `length`, or pad it with zeros: soxr rounds halves up, so it may differ by a sample."""
     missing = max(0, length - len(samples))
     return np.pad(samples[:length], [(0, missing)] + [(0, 0)] * (samples.ndim - 1))
 
 
 def _as_float32(audio: np.ndarray | torch.Tensor) -> np.ndarray:
-    """A float32 copy on the CPU; integer PCM scaled by its full range."""
-    if not isinstance(audio, np.ndarray) and hasattr(audio, "detach"):  # a tensor, told without importing torch
+    """Return a float32 copy on the CPU; integer PCM is scaled by its full range."""
+    if not isinstance(audio, np.ndarray) and hasattr(audio, "detach"):  # a tensor, recognised without importing torch
         audio = audio.detach().cpu()
         audio = (audio.float() if audio.is_floating_point() else audio).numpy()
     samples = np.asarray(audio)

@@ -1,8 +1,8 @@
-"""The frames of an mp3, found by a walk over their headers: its true length, and where to begin to decode.
+"""An index of the frames of an mp3, read from their headers: its true length, and where to start decoding.
 
-An mp3 has no table of contents. What its first frame says about the length is missing, an estimate or wrong in many
-files (no Xing or Info frame, cover art, tags and padding before and behind, joined and cut files), and decoders believe
-it. mutagen reads tags and such estimates, and gives no places; so the walk is our own.
+An mp3 has no table of contents. The length in its first frame is missing, estimated or wrong in many files (no Xing or
+Info frame, cover art, tags and padding at both ends, joined and cut files), and decoders rely on it. mutagen reads tags
+and estimates, but returns no positions of frames, hence this module.
 
 References: ISO/IEC 11172-3 and 13818-3 (headers, side information, bit reservoir), the Xing/LAME and VBRI tags.
 """
@@ -16,15 +16,15 @@ from functools import lru_cache
 from typing import BinaryIO, NamedTuple
 
 STRIDE = 16
-"""Frames from one place of an index to the next. The decoder's arithmetic has a period of 8 frames at most: decoding
-that begins at a multiple of it gives the same samples, bit by bit, as decoding from the start."""
+"""Frames per entry of an index. The decoder's arithmetic has a period of at most 8 frames: decoding that starts at a
+multiple of it gives the same samples, bit for bit, as decoding from the start."""
+MAX_FRAME_BYTES = 2881  # 160 kbit/s at 8 kHz, layer II
+RESERVOIR_BYTES = 511  # bytes of earlier frames that a frame may refer to, at most
 
-_SEARCHED = 2**20  # bytes behind the tags in which the first frame is looked for
-_WINDOW = 2**16  # bytes searched at a time for the next frame behind something else
-_LONGEST = 2881  # bytes of a frame: 160 kbit/s at 8 kHz, layer II
-_RESERVOIR = 511  # bytes of earlier frames that a frame may refer to, at most
+_SEARCHED = 2**20  # bytes after the tags that are searched for the first frame
+_WINDOW = 2**16  # bytes read at a time in search of the next frame
 _DECODER_DELAY = 529  # samples
-_ENCODERS = (b"LAME", b"Lavf", b"Lavc")  # those that write how much silence they have added
+_ENCODERS = (b"LAME", b"Lavf", b"Lavc")  # those that record how much silence they have added
 
 _RATES = (44100, 48000, 32000)
 _KBITS = {  # by (MPEG-1 or not, layer)
@@ -38,7 +38,7 @@ _KBITS = {  # by (MPEG-1 or not, layer)
 
 
 class FrameKind(NamedTuple):
-    """What all frames of a file have in common."""
+    """The properties that all frames of a file share."""
 
     mpeg1: bool
     layer: int
@@ -47,17 +47,17 @@ class FrameKind(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """Samples of a frame."""
+        """Samples per frame."""
         return 384 if self.layer == 1 else 1152 if self.mpeg1 or self.layer == 2 else 576
 
     @property
     def side(self) -> int:
-        """Bytes of a frame's side information, in layer III."""
+        """Bytes of side information per frame, in layer III."""
         return (17, 32)[self.channels - 1] if self.mpeg1 else (9, 17)[self.channels - 1]
 
 
 class FrameHeader(NamedTuple):
-    """The header of a frame: its kind, its size in bytes, and the bytes of its checksum (0 or 2)."""
+    """The header of a frame: its kind, its size in bytes, and the size of its checksum (0 or 2)."""
 
     kind: FrameKind
     size: int
@@ -66,7 +66,7 @@ class FrameHeader(NamedTuple):
 
 @lru_cache(4096)
 def read_header(head: bytes) -> FrameHeader | None:
-    """Read the four bytes that a frame begins with; None if they are none, or of a free bit rate."""
+    """Parse the first four bytes of a frame; return None if they are not a header, or have a free bit rate."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -83,245 +83,151 @@ def read_header(head: bytes) -> FrameHeader | None:
 
 @dataclass(frozen=True)
 class Mp3Index:
-    """Where the frames of an mp3 are, and how long it is. A few kilobytes for a song.
+    """The positions of the frames of an mp3, and its length; a few kilobytes per song.
 
     Attributes:
-        kind: Of its frames.
-        num_frames: Frames with audio: without one that holds a Xing, Info or VBRI tag.
-        places: Byte of the file where each 16th frame begins.
-        spans: Bytes `(begin, end)` of frames that follow each other without anything between.
-        delay: Samples at the front that the encoder has added.
-        length: Samples per channel, without what the encoder has added.
-        promised: Samples per channel that the tag says there are; None without a tag.
+        kind: Kind of all frames.
+        num_frames: Number of frames with audio, which excludes a Xing, Info or VBRI frame.
+        offsets: Byte of the file at which each 16th frame begins.
+        spans: Bytes `(begin, end)` of consecutive frames with nothing in between.
+        delay: Samples that the encoder has added at the front.
+        length: Samples per channel, without those that the encoder has added.
+        stated_length: Samples per channel according to the tag; None without a tag.
     """
 
     kind: FrameKind
     num_frames: int
-    places: array[int] = field(repr=False, compare=False)
+    offsets: array[int] = field(repr=False, compare=False)
     spans: list[tuple[int, int]] = field(repr=False, compare=False)
     delay: int
     length: int
-    promised: int | None
+    stated_length: int | None
 
     def start(self, sample: int) -> tuple[int, int]:
-        """Where to begin to decode for the samples from `sample` on: the number of a frame, and samples to drop.
+        """Return the frame at which to start decoding in order to read from `sample` on, and the samples to drop.
 
-        The frames before a sample that it depends on come first: one for the overlap of the transform, one for the
-        filter bank, and those before them that hold the bit reservoir.
+        A sample depends on earlier frames: one for the overlap of the transform, one for the filter bank, and those
+        before them that hold the bit reservoir.
         """
         position = sample + self.delay
         last = max(position // self.kind.samples - 2, 0) // STRIDE
-        entry = min(last, len(self.places) - 1)
-        others = STRIDE * (6 + self.kind.side)  # bytes from a place to the next that are no part of the reservoir
-        wanted = _RESERVOIR if self.kind.layer == 3 else 0
-        while entry > 0 and self.places[last] - self.places[entry] - (last - entry) * others < wanted:
+        entry = min(last, len(self.offsets) - 1)
+        overhead = STRIDE * (6 + self.kind.side)  # bytes per entry that do not count towards the reservoir
+        needed = RESERVOIR_BYTES if self.kind.layer == 3 else 0
+        while entry > 0 and self.offsets[last] - self.offsets[entry] - (last - entry) * overhead < needed:
             entry -= 1
         return entry * STRIDE, position - entry * STRIDE * self.kind.samples
 
 
 def index_mp3(file: BinaryIO, begin: int = 0, end: int | None = None) -> Mp3Index | None:
-    """Walk over the frames of an mp3 (or MPEG audio of layer I or II) in the bytes `begin` to `end` of a file.
+    """Index the frames of an mp3 (or MPEG audio of layer I or II) in the bytes `begin` to `end` of a file.
 
     Returns:
-        None where there is no such audio within a megabyte behind the tags.
+        The index, or None if there is no such audio within a megabyte after the tags.
     """
     end = file.seek(0, io.SEEK_END) if end is None else end
-    begin = behind_tags(file, begin, end)
-    place = _next_frame(file, begin, min(begin + _SEARCHED, end), end, None)
-    if place is None:
+    begin = skip_id3_tags(file, begin, end)
+    first_frame = _next_frame(file, begin, min(begin + _SEARCHED, end), end, None)
+    if first_frame is None:
         return None
-    file.seek(place)
-    first = file.read(_LONGEST)
-    header = read_header(first[:4])
+    file.seek(first_frame)
+    content = file.read(MAX_FRAME_BYTES)
+    header = read_header(content[:4])
     assert header is not None
-    tag = _Tag.of(first[: header.size], header.kind)
-    places, spans, num_frames = _walk(file, place if tag is None else place + header.size, end, header.kind)
+    kind = header.kind
+    tag = _Tag.parse(content[: header.size], kind)
+    offsets, spans, num_frames = _walk(file, first_frame if tag is None else first_frame + header.size, end, kind)
     if not num_frames:
         return None
-    raw = num_frames * header.kind.samples
+    raw = num_frames * kind.samples
     if tag is None:
-        return Mp3Index(header.kind, num_frames, places, spans, 0, raw, None)
+        return Mp3Index(kind, num_frames, offsets, spans, 0, raw, None)
     delay = min(tag.delay, raw)
-    promised = max(tag.frames * header.kind.samples - tag.delay - tag.padding, 0)
-    length = promised if num_frames == tag.frames else raw - delay  # of a cut or joined file nothing is dropped behind
-    return Mp3Index(header.kind, num_frames, places, spans, delay, length, promised if tag.frames else None)
+    stated_length = max(tag.frames * kind.samples - tag.delay - tag.padding, 0)
+    # A cut or joined file keeps all samples at its end.
+    length = stated_length if num_frames == tag.frames else raw - delay
+    return Mp3Index(kind, num_frames, offsets, spans, delay, length, stated_length if tag.frames else None)
 
 
 class _Tag(NamedTuple):
-    """What a first frame without audio says: frames (0: nothing), and samples that the encoder has added."""
+    """Content of a first frame without audio: number of frames (0 if absent), and samples added by the encoder."""
 
     frames: int
     delay: int = 0
     padding: int = 0
 
     @classmethod
-    def of(cls, frame: bytes, kind: FrameKind) -> _Tag | None:
+    def parse(cls, frame: bytes, kind: FrameKind) -> _Tag | None:
+        """Parse a Xing, Info or VBRI tag; return None if the frame has none."""
         if kind.layer != 3:
             return None
         if frame[36:40] == b"VBRI":
             return cls(int.from_bytes(frame[50:54]))
-        at = 4 + kind.side
-        if frame[at : at + 4] not in (b"Xing", b"Info"):
+        tag = 4 + kind.side
+        if frame[tag : tag + 4] not in (b"Xing", b"Info"):
             return None
-        flags = int.from_bytes(frame[at + 4 : at + 8])
-        frames = int.from_bytes(frame[at + 8 : at + 12]) if flags & 1 else 0
-        lame = at + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
+        flags = int.from_bytes(frame[tag + 4 : tag + 8])
+        frames = int.from_bytes(frame[tag + 8 : tag + 12]) if flags & 1 else 0
+        lame = tag + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
         added = int.from_bytes(frame[lame + 21 : lame + 24])
         if frame[lame : lame + 4] not in _ENCODERS or len(frame) < lame + 24:
             return cls(frames)
         return cls(frames, (added >> 12) + _DECODER_DELAY, max((added & 0xFFF) - _DECODER_DELAY, 0))
 
 
-def _walk(file: BinaryIO, place: int, end: int, kind: FrameKind) -> tuple[array[int], list[tuple[int, int]], int]:
-    """Places, spans and the number of the frames from `place` to `end`; a last frame that is cut does not count."""
-    places, spans, count, begin = array("q"), [], 0, place
+def _walk(file: BinaryIO, position: int, end: int, kind: FrameKind) -> tuple[array[int], list[tuple[int, int]], int]:
+    """Return offsets, spans and count of frames from `position` to `end`; a truncated last one does not count."""
+    offsets, spans, count, begin = array("q"), [], 0, position
     while True:
-        file.seek(place)
+        file.seek(position)
         header = read_header(file.read(4))
-        if header is not None and header.kind == kind and place + header.size <= end:
+        if header is not None and header.kind == kind and position + header.size <= end:
             if count % STRIDE == 0:
-                places.append(place)
+                offsets.append(position)
             count += 1
-            place += header.size
+            position += header.size
             continue
-        if place > begin:
-            spans.append((begin, place))
-        following = _next_frame(file, place, end, end, kind)
+        if position > begin:
+            spans.append((begin, position))
+        following = _next_frame(file, position, end, end, kind)
         if following is None:
-            return places, spans, count
-        place = begin = following
+            return offsets, spans, count
+        position = begin = following
 
 
-def behind_tags(file: BinaryIO, place: int, end: int) -> int:
-    """The first byte behind ID3 tags."""
-    while place < end:
-        file.seek(place)
+def skip_id3_tags(file: BinaryIO, position: int, end: int) -> int:
+    """Return the position of the first byte after the ID3 tags that begin at `position`."""
+    while position < end:
+        file.seek(position)
         tag = file.read(10)
         if len(tag) < 10 or tag[:3] != b"ID3" or max(tag[6:]) > 127:
             break
         footer = 10 if tag[5] & 0x10 else 0
-        place += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]) + footer
-    return place
+        position += 10 + (tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]) + footer
+    return position
 
 
-def _next_frame(file: BinaryIO, place: int, until: int, end: int, kind: FrameKind | None) -> int | None:
-    """The first byte from `place` up to `until` where frames begin: of a kind, or of any if it is None."""
-    while place < until:
-        file.seek(place)
-        window = file.read(min(_WINDOW + 3 * _LONGEST + 4, end - place))
-        at = window.find(b"\xff", 0, _WINDOW)
-        while at >= 0:
-            if _frames_begin(window, at, end - place, kind):
-                return place + at if place + at < until else None
-            at = window.find(b"\xff", at + 1, _WINDOW)
-        place += _WINDOW
+def _next_frame(file: BinaryIO, position: int, until: int, end: int, kind: FrameKind | None) -> int | None:
+    """Find the first byte from `position` to `until` at which frames of a kind begin, or of any kind if it is None."""
+    while position < until:
+        file.seek(position)
+        window = file.read(min(_WINDOW + 3 * MAX_FRAME_BYTES + 4, end - position))
+        offset = window.find(b"\xff", 0, _WINDOW)
+        while offset >= 0:
+            if _frames_begin(window, offset, end - position, kind):
+                return position + offset if position + offset < until else None
+            offset = window.find(b"\xff", offset + 1, _WINDOW)
+        position += _WINDOW
     return None
 
 
-def _frames_begin(window: bytes, at: int, end: int, kind: FrameKind | None) -> bool:
-    """Whether three frames of one kind begin at byte `at`, or as many as there are up to the end of the audio."""
+def _frames_begin(window: bytes, offset: int, end: int, kind: FrameKind | None) -> bool:
+    """Return whether three frames of one kind begin at `offset`, or fewer that reach the end of the audio."""
     for _ in range(3):
-        header = read_header(window[at : at + 4])
-        if header is None or at + header.size > end or (kind is not None and header.kind != kind):
+        header = read_header(window[offset : offset + 4])
+        if header is None or offset + header.size > end or (kind is not None and header.kind != kind):
             return False
-        kind, at = header.kind, at + header.size
-        if at == end or window[at : at + 3] == b"TAG":
+        kind, offset = header.kind, offset + header.size
+        if offset == end or window[offset : offset + 3] == b"TAG":
             return True
     return True
-
-
-class Mp3Stream(io.RawIOBase):
-    """The frames of an mp3 from one of them on, as a file that libmpg123 reads to its end, without a word.
-
-    The decoder reads as far as it takes the audio to go on, which it works out from the file's size: so this file says
-    that it is endless. And it talks on stderr about frames whose bit reservoir is missing, as it is at the front: these
-    are silenced. (They serve to fill the reservoir; what they decode to is dropped, or could not be decoded anyway.)
-
-    Args:
-        file: Which the index belongs to.
-        index: Of that file.
-        first: Frame to begin with, a multiple of 16.
-    """
-
-    _SIZE = 2**40
-
-    def __init__(self, file: BinaryIO, index: Mp3Index, first: int) -> None:
-        self._file = file
-        self._place = 0
-        self._pieces: list[tuple[int, bytes | int]] = []  # end in this file; content, or its place in the other
-        length = 0
-        begin = index.places[first // STRIDE]
-        for span_begin, span_end in index.spans:
-            if span_end <= begin:
-                continue
-            span_begin = max(span_begin, begin)
-            lead = _silenced(file, span_begin, span_end, index.kind)
-            for size, content in ((len(lead), lead), (span_end - span_begin - len(lead), span_begin + len(lead))):
-                length += size
-                self._pieces.append((length, content))
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._place
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._SIZE}[whence]
-        return self._place
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted, begin = len(buffer), 0
-        if self._place >= self._SIZE - 128:  # where the decoder looks for a tag: there is none
-            buffer[:] = bytes(wanted)
-            self._place += wanted
-            return wanted
-        done = 0
-        for end, content in self._pieces:
-            if self._place < end and done < wanted:
-                size = min(end - self._place, wanted - done)
-                at = self._place - begin
-                if isinstance(content, bytes):
-                    part = content[at : at + size]
-                else:
-                    self._file.seek(content + at)
-                    part = self._file.read(size)
-                buffer[done : done + len(part)] = part
-                done += len(part)
-                self._place += len(part)
-            begin = end
-        return done
-
-
-def _silenced(file: BinaryIO, place: int, end: int, kind: FrameKind) -> bytes:
-    """The first frames of a span, those silenced that refer to bytes before it, until none can any more."""
-    frames, filled = bytearray(), 0
-    while kind.layer == 3 and filled < _RESERVOIR and place < end:
-        file.seek(place)
-        frame = bytearray(file.read(_LONGEST))
-        header = read_header(bytes(frame[:4]))
-        if header is None:
-            break
-        frame, at = frame[: header.size], 4 + header.checksum
-        reach = frame[at] << 1 | frame[at + 1] >> 7 if kind.mpeg1 else frame[at]
-        if reach > filled:
-            frame[at + 1 : at + kind.side] = bytes([frame[at + 1] & 0x80 if kind.mpeg1 else 0]) + bytes(kind.side - 2)
-            if header.checksum:
-                frame[4:6] = _checksum(bytes(frame[2:4] + frame[6 : 6 + kind.side]))
-        filled += header.size - at - kind.side
-        frames += frame
-        place += header.size
-    return bytes(frames)
-
-
-def _checksum(content: bytes) -> bytes:
-    """CRC-16 of a frame's protected bytes: the polynomial 0x8005, from ones on."""
-    value = 0xFFFF
-    for byte in content:
-        value ^= byte << 8
-        for _ in range(8):
-            value = (value << 1 ^ 0x8005 if value & 0x8000 else value << 1) & 0xFFFF
-    return value.to_bytes(2)

@@ -1,4 +1,4 @@
-"""Prompts in the forms in which other libraries hand audio over, as named mono samples at the model's rate."""
+"""Prompts in the forms that other libraries return, converted to named mono samples at the model's rate."""
 
 from __future__ import annotations
 
@@ -16,18 +16,12 @@ import numpy as np
 import torch
 
 from ..files.text import listed, user_path
-from .io import level_remark, prepare_audio, read_audio
-
-# By how much the channels of one recording correlate, or else their spectra. Of 40 pieces of music, five seconds each,
-# all are found so, and of the 780 pairs of pieces two are taken for stereo.
-_ALIKE_SAMPLES, _ALIKE_SPECTRA = 0.3, 0.9
-_FRAME, _MOST_FRAMES = 2048, 256
-_MOST_CHANNELS = 64
-_CHANNELS_CANCEL = "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
+from .io import CHANNELS_CANCEL, level_remark, prepare_audio, read_audio
+from .prompt_arrays import channels_first, split_songs, to_array
 
 
 class AudioDecoder(Protocol):
-    """A decoder as torchcodec and datasets hand it out: its samples have `data` `[C, T]` and a `sample_rate`."""
+    """A decoder as in torchcodec and datasets; its samples have `data` `[C, T]` and a `sample_rate`."""
 
     def get_all_samples(self) -> Any:
         """Decode the whole recording."""
@@ -53,8 +47,8 @@ class Prompt:
     """A recording to continue.
 
     Args:
-        samples: float32 `[T]`, mono, at the model's rate; empty for a song that is made up.
-        name: What it is called on the listening page, such as the name of its file.
+        samples: float32 `[T]`, mono, at the model's rate; empty for a song without a prompt.
+        name: Name on the listening page, such as that of its file.
     """
 
     samples: np.ndarray
@@ -68,25 +62,25 @@ NO_PROMPT = Prompt(np.zeros(0, np.float32))
 
 
 def read_prompts(audio: Any, *, sampling_rate: int | None, model_rate: int, limit: int) -> list[Prompt]:
-    """Read what a caller gives as prompts, one a song.
+    """Read the prompts that a caller gives, one per song.
 
     A recording is a path; bytes or a binary file; `{"array", "sampling_rate"}` or `{"bytes", "path"}` as in datasets;
-    a decoder of torchcodec; `(samples, rate)` or `(rate, samples)`; or samples `[T]`. Where it is known to be one
-    recording, of two dimensions the shorter one are channels, which are averaged. An array on its own is `[T]`, a batch
-    `[B, T]` or `[B, C, T]`, or a recording `[T, C]` of at most 64 channels.
+    a decoder of torchcodec; `(samples, rate)` or `(rate, samples)`; or samples `[T]`. If it must be one recording, the
+    shorter of two dimensions are channels, which are averaged. An array without a rate is `[T]`, a batch `[B, T]` or
+    `[B, C, T]`, or a recording `[T, C]` of at most 64 channels.
 
     Args:
-        audio: A recording, or a list with one a song.
-        sampling_rate: Of samples that come without one, in Hz; by default the model's, with a warning.
+        audio: A recording, or a list with one per song.
+        sampling_rate: Rate in Hz of samples that come without one; by default the model's, with a warning.
         model_rate: Rate of the result in Hz.
-        limit: Most samples of each prompt, at the model's rate.
+        limit: Maximum length of each prompt, in samples at the model's rate.
 
     Returns:
-        One prompt a song, at most `limit` samples long.
+        One prompt per song, at most `limit` samples long.
 
     Raises:
         OSError: a file is missing or cannot be read, or an address is given instead.
-        ValueError: it is none of the above, or two rows `[2, T]` look like the channels of one recording.
+        ValueError: `audio` has another form, or two rows `[2, T]` look like the channels of one recording.
     """
     reader = _Reader(sampling_rate, model_rate, limit)
     if _is_recording(audio):
@@ -94,15 +88,15 @@ def read_prompts(audio: Any, *, sampling_rate: int | None, model_rate: int, limi
     elif isinstance(audio, Sequence):
         if audio and all(isinstance(each, int | float | np.number) for each in audio):
             raise ValueError(
-                "A list holds one prompt a song, not samples; give numpy.array(samples, 'float32') and sampling_rate."
+                "A list holds one prompt per song, not samples; give numpy.array(samples, 'float32') and sampling_rate."
             )
         prompts = [reader.recording(each) for each in audio]
     else:
         raise ValueError(_not_audio(audio))
     if reader.assumed_rate:
         warnings.warn(
-            f"Samples without a rate are taken for {model_rate} Hz, the rate of the model; say otherwise by "
-            "sampling_rate.",
+            f"Samples without a rate are treated as {model_rate} Hz, the rate of the model; give sampling_rate if they "
+            "have another.",
             UserWarning,
             stacklevel=3,
         )
@@ -116,7 +110,7 @@ def read_prompts(audio: Any, *, sampling_rate: int | None, model_rate: int, limi
 
 
 class _Reader:
-    """Reads recordings; `remarks` says of each in turn what is wrong with its level, if anything."""
+    """Reader of recordings; `remarks` collects the problem with the level of each, or None."""
 
     def __init__(self, sampling_rate: int | None, model_rate: int, limit: int) -> None:
         self.sampling_rate = None if sampling_rate is None else _rate(sampling_rate)
@@ -129,19 +123,19 @@ class _Reader:
         """Read a recording, or an array that may hold several."""
         if not isinstance(audio, np.ndarray | torch.Tensor):
             return [self.recording(audio)]
-        return [self._prompt(song, None, None) for song in _songs_of(_array(audio))]
+        return [self._prompt(song, None, None) for song in split_songs(to_array(audio))]
 
     def recording(self, audio: Any) -> Prompt:
         """Read one recording."""
         if isinstance(audio, np.ndarray | torch.Tensor):
-            return self._prompt(_channels_first(_array(audio)), None, None)
+            return self._prompt(channels_first(to_array(audio)), None, None)
         if isinstance(audio, Mapping):
             return self._mapping(audio)
         if callable(getattr(audio, "get_all_samples", None)):
             samples = audio.get_all_samples()
-            return self._prompt(_channels_first(_array(samples.data)), samples.sample_rate, None)
+            return self._prompt(channels_first(to_array(samples.data)), samples.sample_rate, None)
         if (pair := _pair(audio)) is not None:
-            return self._prompt(_channels_first(_array(pair[0])), pair[1], None)
+            return self._prompt(channels_first(to_array(pair[0])), pair[1], None)
         if _is_recording(audio):
             return self._file(audio)
         raise ValueError(_not_audio(audio))
@@ -151,7 +145,7 @@ class _Reader:
         name = None if path is None else _base_name(path)
         for key in ("array", "raw"):
             if audio.get(key) is not None:
-                return self._prompt(_channels_first(_array(audio[key])), audio.get("sampling_rate"), name)
+                return self._prompt(channels_first(to_array(audio[key])), audio.get("sampling_rate"), name)
         content = audio.get("bytes")
         if content is None and path is None:
             raise ValueError(
@@ -166,7 +160,7 @@ class _Reader:
         if isinstance(source, str | os.PathLike):
             if address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(source)):
                 raise OSError(
-                    f"{source} is an address ({address[0]}...), not a file; download it first, and give its path."
+                    f"{source} is an address ({address[0]}...), not a file; download it first and give its path."
                 )
             source, name = user_path(source), _base_name(source)
         elif not isinstance(source, bytes | bytearray | memoryview):
@@ -187,24 +181,24 @@ class _Reader:
         rate = self.sampling_rate if rate is None else _rate(rate)
         if rate is None:
             self.assumed_rate, rate = True, self.model_rate
-        apart = np.atleast_2d(prepare_audio(samples, rate, self.model_rate))[:, : self.limit]
-        mixed = np.ascontiguousarray(apart.mean(0, dtype=np.float32))
+        channels = np.atleast_2d(prepare_audio(samples, rate, self.model_rate))[:, : self.limit]
+        mixed = np.ascontiguousarray(channels.mean(0, dtype=np.float32))
         remark = level_remark(mixed)
-        if remark is not None and level_remark(apart.flatten()) is None:
-            remark = _CHANNELS_CANCEL
+        if remark is not None and level_remark(channels.flatten()) is None:
+            remark = CHANNELS_CANCEL
         self.remarks.append(remark)
         return Prompt(mixed, name)
 
 
 def _is_recording(audio: Any) -> bool:
-    """Whether this is one prompt, not a list of them."""
+    """Return whether this is one prompt, not a list of them."""
     is_file = callable(getattr(audio, "read", None)) or callable(getattr(audio, "get_all_samples", None))
     kinds = (str, os.PathLike, bytes, bytearray, memoryview, Mapping, np.ndarray, torch.Tensor)
     return is_file or isinstance(audio, kinds) or _pair(audio) is not None
 
 
 def _pair(audio: Any) -> tuple[Any, Any] | None:
-    """`(samples, rate)`, in whichever order they are given: the whole number is the rate."""
+    """Return `(samples, rate)` from a pair in either order; None if this is not such a pair."""
     if not isinstance(audio, tuple | list) or len(audio) != 2:
         return None
     arrays = [isinstance(each, np.ndarray | torch.Tensor) and each.ndim > 0 for each in audio]
@@ -214,76 +208,6 @@ def _pair(audio: Any) -> tuple[Any, Any] | None:
     if arrays[1] and numbers[0]:
         return audio[1], audio[0]
     return None
-
-
-def _array(samples: Any) -> np.ndarray:
-    """Samples as an array on the CPU."""
-    if isinstance(samples, torch.Tensor):
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
-    try:
-        array = np.asarray(samples)
-    except ValueError as error:
-        raise ValueError("The samples of a prompt are no array; give numpy.array(samples, 'float32').") from error
-    if isinstance(samples, list | tuple) and array.dtype.kind in "iu":
-        array = array.astype(np.float32)
-    if array.size == 0:
-        shape = list(array.shape)
-        raise ValueError(f"A prompt has no samples: its shape is {shape}; leave audio out to make a song up.")
-    return array
-
-
-def _channels_first(samples: np.ndarray) -> np.ndarray:
-    """One recording as `[T]` or `[C, T]`: the shorter of two dimensions are the channels."""
-    if samples.ndim == 3 and samples.shape[0] == 1:
-        samples = samples[0]
-    if samples.ndim == 1:
-        return samples
-    if samples.ndim != 2 or min(samples.shape) > _MOST_CHANNELS:
-        raise ValueError(
-            f"One prompt must be [T] or [channels, T], not {list(samples.shape)}; give several as a list or as an "
-            "array [B, T]."
-        )
-    return samples if samples.shape[0] <= samples.shape[1] else samples.T
-
-
-def _songs_of(samples: np.ndarray) -> list[np.ndarray]:
-    """The recordings of an array on its own: `[T]`, `[B, T]`, `[B, C, T]` or `[T, C]`."""
-    if samples.ndim == 3:
-        return [_channels_first(song) for song in samples]
-    if samples.ndim != 2:
-        return [_channels_first(samples)]
-    if samples.shape[0] > samples.shape[1]:  # no batch has more songs than samples of each
-        return [_channels_first(samples)]
-    if len(samples) == 2:
-        _check_no_stereo(samples)
-    return list(samples)
-
-
-def _check_no_stereo(rows: np.ndarray) -> None:
-    """Refuse two rows that look like left and right; say of others what they are taken for."""
-    how = "give stereo as samples[None], [1, 2, T], and two songs as a list of two"
-    left, right = rows.astype(np.float64)
-    if _correlation(left, right) > _ALIKE_SAMPLES or _correlation(_spectra(left), _spectra(right)) > _ALIKE_SPECTRA:
-        raise ValueError(
-            f"The two rows of a prompt {list(rows.shape)} are alike, as the channels of one recording are, but rows "
-            f"are songs: {how}."
-        )
-    warnings.warn(f"A prompt {list(rows.shape)} is taken for two songs; {how}.", UserWarning, stacklevel=6)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """By how much two rows are alike, whatever their sign: 0 to 1; 0 where one is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return abs(float((a * b).sum())) / size if size > 0 else 0.0
-
-
-def _spectra(samples: np.ndarray) -> np.ndarray:
-    """Logarithmic spectra of the first seconds, one after the other."""
-    frames = samples[: min(len(samples) // _FRAME, _MOST_FRAMES) * _FRAME].reshape(-1, _FRAME)
-    magnitudes = np.abs(np.fft.rfft(frames * np.hanning(_FRAME)))
-    return np.log(magnitudes + 1e-3).ravel() if magnitudes.size else np.zeros(1)
 
 
 def _rate(value: Any) -> int:
@@ -297,7 +221,7 @@ def _rate(value: Any) -> int:
 
 
 def _seekable(file: Any) -> BinaryIO:
-    """An open file that can be read from its beginning."""
+    """Return an open file that can be read from its beginning."""
     if isinstance(file, io.TextIOBase):
         raise ValueError("A prompt as an open file must be opened in binary mode, 'rb'.")
     seekable: Callable[[], bool] | None = getattr(file, "seekable", None)
@@ -310,7 +234,7 @@ def _seekable(file: Any) -> BinaryIO:
 
 
 def _base_name(path: str | os.PathLike[str]) -> str:
-    """The name of a file, as text that can be written anywhere."""
+    """Return the name of a file, as text that is valid UTF-8."""
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 
 

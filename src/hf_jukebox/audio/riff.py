@@ -1,4 +1,4 @@
-"""Wav files that libsndfile does not read as they are meant: mp3 inside of them, and recordings never finished."""
+"""Wav files that libsndfile reads wrongly: those that contain mp3, and recordings that were never finished."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Self
 
 _MPEG = (0x50, 0x55)  # format tags: layers I and II, layer III
-_EXTENSIBLE = 0xFFFE  # the format tag follows further on
-_OPEN = 0xFFFFFFFF  # a size that says "up to the end", as writers into a pipe put it
-_MANY = 1000  # chunks in a file
+_EXTENSIBLE = 0xFFFE  # the format tag follows in the extension
+_OPEN_SIZE = 0xFFFFFFFF  # means "up to the end of the file", as programs that write to a pipe use it
+_MAX_CHUNKS = 1000
 
 
 class WavData(NamedTuple):
-    """Where the samples of a wav file are.
+    """The position and kind of the samples in a wav file.
 
     Attributes:
         begin, end: Bytes of the file.
-        is_mpeg: They are MPEG audio, not PCM.
-        is_unfinished: The header says that there are none, as a recorder leaves it that was switched off.
+        is_mpeg: True if the samples are MPEG audio, not PCM.
+        is_unfinished: True if the header says that there are none, as after a recorder is switched off.
     """
 
     begin: int
@@ -27,8 +27,8 @@ class WavData(NamedTuple):
     is_unfinished: bool
 
     @classmethod
-    def of(cls, file: BinaryIO) -> Self | None:
-        """Look for the samples; None if it is no wav file, or has none."""
+    def find(cls, file: BinaryIO) -> Self | None:
+        """Find the samples; return None if this is not a wav file, or has none."""
         size = file.seek(0, io.SEEK_END)
         file.seek(0)
         head = file.read(12)
@@ -43,17 +43,17 @@ class WavData(NamedTuple):
                 tag = int.from_bytes(content[24:26], "little") if tag == _EXTENSIBLE else tag
             elif name == b"data":
                 unfinished = length == 0 and begin < size and not _are_chunks(file, begin, size)
-                end = size if length in (0, _OPEN) else min(begin + length, size)
+                end = size if length in (0, _OPEN_SIZE) else min(begin + length, size)
                 return cls(begin, end, tag in _MPEG, unfinished)
         return None
 
 
 class FinishedWav(io.RawIOBase):
-    """An unfinished wav file with a header that says: up to the end."""
+    """An unfinished wav file, with sizes in its header that mean "up to the end of the file"."""
 
     def __init__(self, file: BinaryIO, data: WavData) -> None:
         self._file = file
-        self._sizes = (4, data.begin - 4)
+        self._size_offsets = (4, data.begin - 4)
 
     def readable(self) -> bool:
         return True
@@ -68,33 +68,33 @@ class FinishedWav(io.RawIOBase):
         return self._file.tell()
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        place = self._file.tell()
+        position = self._file.tell()
         content = bytearray(self._file.read(len(buffer)))
-        for at in self._sizes:
-            for byte in range(max(at - place, 0), min(at + 4 - place, len(content))):
-                content[byte] = _OPEN & 0xFF
+        for offset in self._size_offsets:
+            for byte in range(max(offset - position, 0), min(offset + 4 - position, len(content))):
+                content[byte] = _OPEN_SIZE & 0xFF
         buffer[: len(content)] = content
         return len(content)
 
 
-def _chunks(file: BinaryIO, place: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, first byte and length of the chunks from a place on; the last may say that it is longer than the file."""
-    for _ in range(_MANY):
-        file.seek(place)
+def _chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield name, first byte and length of the chunks from a position on; the last length may exceed the file."""
+    for _ in range(_MAX_CHUNKS):
+        file.seek(position)
         head = file.read(8)
         if len(head) < 8:
             return
         length = int.from_bytes(head[4:], "little")
-        yield head[:4], place + 8, length
-        place += 8 + length + length % 2
-        if place > end:
+        yield head[:4], position + 8, length
+        position += 8 + length + length % 2
+        if position > end:
             return
 
 
-def _are_chunks(file: BinaryIO, place: int, end: int) -> bool:
-    """Whether what follows are well-formed chunks, up to the end of the file."""
-    for name, begin, length in _chunks(file, place, end):
+def _are_chunks(file: BinaryIO, position: int, end: int) -> bool:
+    """Return whether well-formed chunks follow, up to the end of the file."""
+    for name, begin, length in _chunks(file, position, end):
         if not (name.isascii() and name.decode("ascii").isprintable()) or begin + length > end:
             return False
-        place = begin + length + length % 2
-    return place >= end
+        position = begin + length + length % 2
+    return position >= end

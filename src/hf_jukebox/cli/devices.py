@@ -1,4 +1,4 @@
-"""Names of devices and precisions, as a user gives them, checked before anything is loaded."""
+"""Names of devices and precisions, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ _DEVICE = re.compile(r"(gpu|cuda|xpu|mps|cpu)(?::(\d{1,4}))?")
 
 
 def check_device_name(name: str | None) -> None:
-    """Refuse what is no name of a device, without a look at the machine.
+    """Check that a device has a valid name, without importing torch.
 
     Raises:
-        ValueError: it is none.
+        ValueError: there is no such device.
     """
     if name is not None and _DEVICE.fullmatch(name.lower()) is None:
         raise ValueError(f"There is no device {name!r}; use cuda, mps or cpu, or leave --device out for the best.")
 
 
 def find_device(name: str | None) -> str:
-    """Return torch's name of a device that is here: the best by default, and `gpu` for whichever GPU there is.
+    """Return torch's name of a device of this machine: the best by default, and for `gpu` whichever GPU there is.
 
     Raises:
-        ValueError: there is no such device here.
+        ValueError: this machine has no such device.
     """
     check_device_name(name)
     kind, _, index = ("" if name is None else name.lower()).partition(":")
@@ -46,10 +46,10 @@ def find_device(name: str | None) -> str:
 
 
 def check_dtype(name: str | None) -> None:
-    """Refuse what is no name of a precision that the models can have.
+    """Check that a precision is one that the models can have.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if name is not None and name.removeprefix("torch.") not in DTYPES:
         raise ValueError(f"There is no dtype {name!r}; use float32, float16 or bfloat16.")

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ..sampler import SamplingProgress
 
 _SECONDS_BETWEEN_OBJECTS = 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0  # seconds between two lines of a log file; each pause is twice the last
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two lines of a log file; each pause doubles the one before
 
 
 class ProgressStyle(StrEnum):
-    """How a run shows how far it is."""
+    """Style of the progress display."""
 
     BAR = "bar"
     JSON = "json"
@@ -33,10 +33,10 @@ class ProgressStyle(StrEnum):
 
 @contextmanager
 def show_progress(style: ProgressStyle, errors: Console) -> Iterator[Callable[[SamplingProgress], None]]:
-    """Make a callback for the pipeline that shows each level.
+    """Yield a callback for the pipeline that shows the progress of each level.
 
     Args:
-        style: JSON lines go to stdout; bars to stderr, as lines where that is no terminal.
+        style: JSON goes to stdout; bars to stderr, or plain lines if stderr is not a terminal.
         errors: Console of stderr.
     """
     if style is ProgressStyle.NONE:
@@ -53,7 +53,7 @@ def show_progress(style: ProgressStyle, errors: Console) -> Iterator[Callable[[S
 
 @dataclass
 class _Speed:
-    """Codes a second at a level, measured from its first code on."""
+    """Codes per second at a level, measured from its first code on."""
 
     level: int = -1
     first: int = 0
@@ -62,57 +62,57 @@ class _Speed:
     def update(self, progress: SamplingProgress) -> float:
         now = time.monotonic()
         if progress.level != self.level:
-            # The code that begins a level also reads its context: it is no measure of the others.
-            self.level, self.first, self.since = progress.level, progress.drawn, now
-        return (progress.drawn - self.first) / (now - self.since) if progress.drawn > self.first else 0.0
+            # The first code of a level includes the prefill, so it does not count towards the speed.
+            self.level, self.first, self.since = progress.level, progress.sampled, now
+        return (progress.sampled - self.first) / (now - self.since) if progress.sampled > self.first else 0.0
 
 
 @dataclass
 class _JsonLines:
-    """One JSON object a line, about once a second and at the end of a level."""
+    """JSON objects, one per line, about once per second and at the end of a level."""
 
     speed: _Speed = field(default_factory=_Speed)
     last: float = 0.0
 
     def __call__(self, progress: SamplingProgress) -> None:
         speed, now = self.speed.update(progress), time.monotonic()
-        if now - self.last < _SECONDS_BETWEEN_OBJECTS and progress.done < progress.total:
+        if now - self.last < _SECONDS_BETWEEN_OBJECTS and progress.filled < progress.length:
             return
         self.last = now
         line = {
             "level": progress.level,
             "songs": [progress.songs.start, progress.songs.stop - 1],
-            "seconds_done": round(progress.done / progress.codes_per_second, 3),
-            "seconds_total": round(progress.total / progress.codes_per_second, 3),
+            "seconds_done": round(progress.filled / progress.codes_per_second, 3),
+            "seconds_total": round(progress.length / progress.codes_per_second, 3),
             "codes_per_second": round(speed, 1),
             "music_per_second": round(speed / progress.codes_per_second, 4),
-            "level_seconds_left": _left(progress.level_to_sample - progress.level_sampled, speed),
-            "run_seconds_left": _left(progress.to_sample - progress.drawn, speed),
+            "level_seconds_left": _seconds_left(progress.level_to_sample - progress.level_sampled, speed),
+            "run_seconds_left": _seconds_left(progress.to_sample - progress.sampled, speed),
         }
         write_line(json.dumps(line))
 
 
 @dataclass
 class _LogLines:
-    """Plain lines: soon after the beginning of a level, ever less often then, and at its end."""
+    """Plain lines for a log file: less and less often during a level, and at its end."""
 
     speed: _Speed = field(default_factory=_Speed)
     level: int = -1
     last: float = 0.0
-    pause: float = _FIRST_PAUSE
+    pause: float = FIRST_PAUSE
 
     def __call__(self, progress: SamplingProgress) -> None:
         speed, now = self.speed.update(progress), time.monotonic()
         if progress.level != self.level:
-            self.level, self.last, self.pause = progress.level, now, _FIRST_PAUSE
+            self.level, self.last, self.pause = progress.level, now, FIRST_PAUSE
         if progress.level_sampled >= progress.level_to_sample or now - self.last >= self.pause:
-            self.last, self.pause = now, min(2 * self.pause, _LONGEST_PAUSE)
+            self.last, self.pause = now, min(2 * self.pause, LONGEST_PAUSE)
             write_error(f"level {progress.level}: {_figures(progress, speed)}")
 
 
 @dataclass
 class _Bars:
-    """One bar a level; the levels to come are as fast as the one that is drawn, as far as one can know."""
+    """One bar per level; the remaining time assumes that all levels are as fast as the current one."""
 
     bars: Progress
     speed: _Speed = field(default_factory=_Speed)
@@ -128,15 +128,15 @@ class _Bars:
 
 
 def _figures(progress: SamplingProgress, speed: float) -> str:
-    done, total = (codes / progress.codes_per_second for codes in (progress.done, progress.total))
+    done, total = (codes / progress.codes_per_second for codes in (progress.filled, progress.length))
     songs = f", songs {progress.songs.start}-{progress.songs.stop - 1}" if len(progress.songs) > 1 else ""
-    left = _clock(_left(progress.level_to_sample - progress.level_sampled, speed))
-    whole = _clock(_left(progress.to_sample - progress.drawn, speed))
+    left = _clock(_seconds_left(progress.level_to_sample - progress.level_sampled, speed))
+    whole = _clock(_seconds_left(progress.to_sample - progress.sampled, speed))
     music = speed / progress.codes_per_second
-    return f"{done:.1f} of {total:.1f} s{songs}, {music:.3g} s a second, {left} left, {whole} for all levels"
+    return f"{done:.1f} of {total:.1f} s{songs}, {music:.3g} s per second, {left} left, {whole} for all levels"
 
 
-def _left(codes: int, speed: float) -> float | None:
+def _seconds_left(codes: int, speed: float) -> float | None:
     return round(codes / speed, 1) if speed else None
 
 

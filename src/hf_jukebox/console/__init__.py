@@ -1,1 +1,1 @@
-"""Lines, errors and signals of programs that people start."""
+"""Output, errors and signals of command-line programs."""

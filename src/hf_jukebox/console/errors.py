@@ -1,4 +1,4 @@
-"""Everything that a user can cause, as one line on stderr and an exit status, for commands and scripts alike."""
+"""User errors as one line on stderr and an exit status, for commands and scripts alike."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, NoReturn
 
 from ..allocator import is_out_of_memory
 from .lines import discard_output, is_first_process, write_error
-from .quiet import hushed_libraries
+from .quiet import quiet_libraries
 from .signals import STATUS as INTERRUPTED
-from .signals import end_is_near, set_last_words
+from .signals import ignore_further_signals, set_last_words
 
-WRONG_INPUT, READER_GONE = 2, 141  # the latter as of a program that SIGPIPE ends
+WRONG_INPUT, READER_GONE = 2, 141  # the latter is the status of a program ended by SIGPIPE
 
 _PACKAGE = __name__.partition(".")[0]
 _AMOUNT = re.compile(r"(?:tried to allocate|unable to allocate|buffer size:?)\s+([\d.]+) ?([KMGTP]i?B|bytes|B)\b", re.I)
@@ -35,22 +35,23 @@ def errors_as_one_line(
 ) -> Iterator[None]:
     """End the process on wrong input with one line on stderr and exit status 2, and on Ctrl-C with one line and 130.
 
-    What this package warns of is a line as well, without the place in its source; other libraries are not heard.
+    Warnings of this package are also printed as one line, without their place in the source; warnings of other
+    libraries are suppressed.
 
     Args:
-        program: Name of the command, before every line.
-        last_words: Makes the line of an interrupted command, such as how to resume it.
-        on_low_memory: What to do when memory runs out.
-        in_words: Turns a message into the words of the command line.
-        quiet: Leave out everything but errors.
-        log_level: From which level on records of the package's log are written.
-        each_process: Of several processes each has input of its own, and says what is wrong with it.
+        program: Name of the command, in front of every line.
+        last_words: Returns the line for an interrupted command, such as how to resume it.
+        on_low_memory: Advice for when memory runs out.
+        in_words: Translates a message into the terms of the command line.
+        quiet: Print errors only.
+        log_level: Level from which on records of the package's log are printed.
+        each_process: Print the errors of every process, for processes with input of their own.
 
     Raises:
-        SystemExit: always, in place of what a user may have caused.
+        SystemExit: in place of every error that a user may have caused.
     """
 
-    def say(message: object) -> None:
+    def report(message: object) -> None:
         write_error(f"{program}: {in_words(' '.join(str(message).split()))}")
 
     def words() -> str:
@@ -58,46 +59,47 @@ def errors_as_one_line(
 
     set_last_words(words)
     try:
-        with hushed_libraries(), _own_warnings(say, quiet), _own_log(say, logging.CRITICAL if quiet else log_level):
+        level = logging.CRITICAL if quiet else log_level
+        with quiet_libraries(), _own_warnings(report, quiet), _own_log(report, level):
             yield
     except BrokenPipeError:
         discard_output()
         raise SystemExit(READER_GONE) from None
     except (ValueError, OSError, FloatingPointError) as error:
-        if each_process or is_first_process():  # mostly all processes meet what is wrong with the input
-            say(error)
+        if each_process or is_first_process():  # input errors usually occur on every process
+            report(error)
         raise SystemExit(WRONG_INPUT) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        say(_lack_of_memory(error, on_low_memory))  # each process has its own
+        report(_out_of_memory(error, on_low_memory))  # may occur on one process only
         raise SystemExit(WRONG_INPUT) from error
     except KeyboardInterrupt:
         if is_first_process():
             write_error(words())
-        end_is_near()
+        ignore_further_signals()
         raise SystemExit(INTERRUPTED) from None
 
 
 def stop(program: str, message: str, hint: str) -> NoReturn:
-    """End the process for a command that is not understood: with what is wrong, and where to read more."""
+    """Exit with status 2 after two lines on stderr: the error in the command, and a hint where to read more."""
     if is_first_process():
         write_error(f"{program}: {' '.join(message.split())}")
         write_error(hint)
     raise SystemExit(WRONG_INPUT)
 
 
-def _lack_of_memory(error: BaseException, advice: str) -> str:
+def _out_of_memory(error: BaseException, advice: str) -> str:
     amount = _AMOUNT.search(str(error))
-    asked = f" ({amount[1]} {amount[2]} more were needed)" if amount else ""
-    return f"Memory has run out{asked}; {advice}."
+    needed = f" ({amount[1]} {amount[2]} more were needed)" if amount else ""
+    return f"Memory has run out{needed}; {advice}."
 
 
 @contextmanager
-def _own_warnings(say: Callable[[object], None], quiet: bool) -> Iterator[None]:
+def _own_warnings(report: Callable[[object], None], quiet: bool) -> Iterator[None]:
     def show(message: Warning | str, *place: Any, **where: Any) -> None:
         if not quiet and is_first_process() and _warns_from_package():
-            say(message)
+            report(message)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -105,7 +107,7 @@ def _own_warnings(say: Callable[[object], None], quiet: bool) -> Iterator[None]:
 
 
 def _warns_from_package() -> bool:
-    """Return whether the warning that is being shown was issued by this package, wherever it says that it is from."""
+    """Return whether the warning being shown was issued by this package, whatever its stacklevel points to."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__") in (__name__, "warnings", "_py_warnings"):
         frame = frame.f_back
@@ -113,22 +115,22 @@ def _warns_from_package() -> bool:
 
 
 class _Lines(logging.Handler):
-    """Log records as lines on stderr; what is no more than news is written as it is, by the first process."""
+    """Handler that prints log records as lines on stderr; records below WARNING only on the first process."""
 
-    def __init__(self, say: Callable[[object], None]) -> None:
+    def __init__(self, report: Callable[[object], None]) -> None:
         super().__init__()
-        self._say = say
+        self._report = report
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
-            self._say(record.getMessage())
+            self._report(record.getMessage())
         elif is_first_process():
             write_error(record.getMessage())
 
 
 @contextmanager
-def _own_log(say: Callable[[object], None], level: int) -> Iterator[None]:
-    logger, handler = logging.getLogger(_PACKAGE), _Lines(say)
+def _own_log(report: Callable[[object], None], level: int) -> Iterator[None]:
+    logger, handler = logging.getLogger(_PACKAGE), _Lines(report)
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""Lines on stdout and stderr: whole, as they are, whatever a file is called and whoever reads them."""
+"""Lines on stdout and stderr, with file names in any encoding, and streams that may be closed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TextIO
 
 
 def is_first_process() -> bool:
-    """Return whether this process speaks; launchers give each of several that work together its number."""
+    """Return whether this is the first of several processes, by the rank that a launcher sets."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:
-    """Write a line at once, unbroken, to stdout by default.
+    """Write a line without wrapping it, and flush it; to stdout by default.
 
-    The bytes of a file name that are no text in the stream's encoding come out as they are in the name.
+    Bytes of a file name that cannot be decoded in the stream's encoding are written unchanged.
     """
     stream = sys.stdout if stream is None else stream
     encoding = stream.encoding or "utf-8"
@@ -29,24 +29,24 @@ def write_line(text: str, stream: TextIO | None = None) -> None:
 
 
 def write_error(text: str) -> None:
-    """Write a line to stderr; where nobody can read it any more, as when the terminal is closed, go on without."""
+    """Write a line to stderr; do nothing if it is closed, as after its terminal was."""
     with suppress(OSError):
         write_line(text, sys.stderr)
 
 
 def discard_output() -> None:
-    """Send what is still to be written to nowhere, once the reader of the output has gone."""
+    """Redirect pending output to the null device, once its reader has closed the pipe."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a stream without a descriptor
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            null_device = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null_device, stream.fileno())
+            os.close(null_device)
 
 
 def _write_bytes(text: str, encoding: str, stream: TextIO) -> None:
     try:
         line = text.encode(encoding, "surrogateescape")
-    except UnicodeEncodeError:  # letters that the encoding lacks
+    except UnicodeEncodeError:  # characters that the encoding lacks
         line = text.encode(encoding, "backslashreplace")
     stream.flush()
     stream.buffer.write(line + os.linesep.encode(encoding))

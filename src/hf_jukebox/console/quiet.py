@@ -1,4 +1,4 @@
-"""Other libraries, kept from writing to the terminal of a command: their log lines, advice and progress bars."""
+"""Suppression of the log lines, advice and progress bars of other libraries in commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Read when a library is imported. What a user has set is left as it is.
+# Read when a library is imported. Values that the user has set are kept.
 _ENVIRONMENT = {
     "DIFFUSERS_VERBOSITY": "error",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
@@ -36,8 +36,8 @@ _LOGGERS = (
 
 
 @contextmanager
-def hushed_libraries() -> Iterator[None]:
-    """Let the libraries say nothing but errors, those that are imported already and those that will be."""
+def quiet_libraries() -> Iterator[None]:
+    """Limit the logs of other libraries to errors within the context, including libraries imported later."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     hush_libraries()
     try:
@@ -48,7 +48,7 @@ def hushed_libraries() -> Iterator[None]:
 
 
 def hush_libraries() -> None:
-    """Set the libraries' levels and take their progress bars away; again after imports, which set levels anew."""
+    """Limit the libraries' logs to errors and disable their progress bars; imports reset levels, so repeat it."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in _LOGGERS:
@@ -59,5 +59,5 @@ def hush_libraries() -> None:
         ("huggingface_hub.utils", "disable_progress_bars"),
     ):
         module = sys.modules.get(name)
-        if module is not None and hasattr(module, function):  # it may be in the middle of its own import
+        if module is not None and hasattr(module, function):  # it may be partially imported
             getattr(module, function)()

@@ -1,4 +1,4 @@
-"""The end of a command by Ctrl-C, by a polite kill and by a terminal that is closed: all alike, and nothing is lost."""
+"""Handling of Ctrl-C, SIGTERM and a closed terminal: all end a command alike, after its state is saved."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _CLEAR_LINE, _SHOW_CURSOR = b"\r\x1b[2K", b"\x1b[?25h"
 
 @dataclass
 class _State:
-    """How far a command is.
+    """The state of the running command.
 
     Attributes:
-        program: Its name, for messages.
-        process: The process that handles signals; those that it forks end as usual.
-        has_work: There is work that has to be put away before the process may end.
-        last_words: Makes the line with which the command ends.
+        program: Name of the command, for messages.
+        process: Id of the process that handles signals; forked processes use the default handling.
+        has_work: True while there is state to save before the process may end.
+        last_words: Returns the line that is printed when the command is interrupted.
     """
 
     program: str = "hf-jukebox"
@@ -39,7 +39,7 @@ _state = _State()
 
 
 def handle_signals(program: str) -> None:
-    """Treat the signals that ask a process to end alike, but for those that it was started to ignore (nohup, `&`)."""
+    """Install one handler for SIGINT, SIGTERM and SIGHUP, except those ignored from the start (nohup, `&`)."""
     if threading.current_thread() is not threading.main_thread():
         return
     _state.__init__(program, os.getpid())  # type: ignore[misc]
@@ -49,13 +49,13 @@ def handle_signals(program: str) -> None:
 
 
 def set_last_words(make: Callable[[], str]) -> None:
-    """Set what makes the line with which an interrupted command ends."""
+    """Set the function that returns the line printed when the command is interrupted."""
     _state.last_words = make
 
 
 @contextmanager
 def work_to_keep() -> Iterator[None]:
-    """Work within which an interrupt raises KeyboardInterrupt, a single time; outside it ends the process at once."""
+    """Let the first interrupt within the context raise KeyboardInterrupt; outside of it, interrupts exit at once."""
     _state.has_work = True
     try:
         yield
@@ -64,28 +64,28 @@ def work_to_keep() -> Iterator[None]:
             _state.has_work = False
 
 
-def end_is_near() -> None:
-    """Note that all is put away and said: from here on signals are ignored, since the process ends by itself."""
+def ignore_further_signals() -> None:
+    """Ignore signals from here on: all state is saved, and the process is about to exit."""
     if os.getpid() == _state.process:
         for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # Python would restore what kills the process while it ends
+            signal.signal(number, signal.SIG_IGN)  # Python would restore the default, which kills, during exit
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _state.process:
         _in_child(number)
     elif not _state.has_work:
-        # Not by an exception: what imports libraries may catch it, or die of it with pages of traceback.
+        # Without an exception: an import in progress may catch it, or fail with pages of traceback.
         _write(_state.last_words() if _state.last_words is not None else f"{_state.program}: stopped.")
         os._exit(STATUS)
     elif _is_interrupted():
-        _write(f"{_state.program}: stopping already; what there is is being saved.")
+        _write(f"{_state.program}: already stopping; saving what is finished.")
     else:
         raise KeyboardInterrupt
 
 
 def _in_child(number: int) -> None:
-    """End a process that was forked, such as one that reads data ahead, as it would without us."""
+    """Apply the default handling in a forked process, such as a data loader's worker."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     signal.signal(number, signal.SIG_DFL)
@@ -93,7 +93,7 @@ def _in_child(number: int) -> None:
 
 
 def _is_interrupted() -> bool:
-    """Return whether a KeyboardInterrupt is on its way up, whatever else has gone wrong since."""
+    """Return whether a KeyboardInterrupt is being handled, even if other errors were raised since."""
     error = sys.exc_info()[1]
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
@@ -101,10 +101,10 @@ def _is_interrupted() -> bool:
 
 
 def _write(line: str) -> None:
-    """Write to stderr from within a signal handler, past Python's streams, which may be in the middle of a line."""
+    """Write to stderr from a signal handler, bypassing Python's streams, which may be in the middle of a line."""
     if not is_first_process():
         return
     data = os.fsencode(line) + b"\n"
     with suppress(OSError):  # the terminal may be gone
-        # The line of a status that is being shown gives way, and the cursor that it hides comes back.
+        # Clear the status line that may be shown, and show the cursor that it hides.
         os.write(2, _CLEAR_LINE + _SHOW_CURSOR + data if os.isatty(2) else data)

@@ -1,4 +1,4 @@
-"""Parts of one's own, put together to a pipeline."""
+"""Assembly of separately trained models into a pipeline."""
 
 from __future__ import annotations
 
@@ -14,32 +14,31 @@ from ..files.text import read_json_object
 from ..hierarchy import Hierarchy
 from .cards import assembled_card
 from .model_sources import from_hub, public_name
-from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
 
-# What a model needs; training leaves more in its folder.
+# Files of a model; training leaves more in its folder.
 _FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
 
 Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
 
 
 def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike) -> None:
-    """Put a VQ-VAE and one prior a level together to a pipeline folder. Files are copied, models are not loaded.
+    """Assemble a VQ-VAE and one prior per level into a pipeline folder, copying files without loading models.
 
     Args:
-        vqvae: A folder or Hub repository that `JukeboxVQVAE.save_pretrained` wrote, or a pipeline, whose VQ-VAE is
-            taken.
-        priors: The same for the priors, finest level first; of a pipeline, the prior of that level is taken.
-        output: The folder to write; it must not exist, or be empty.
+        vqvae: Folder or Hub repository written by `JukeboxVQVAE.save_pretrained`, or a pipeline, to use its VQ-VAE.
+        priors: The same for the priors, finest level first; a pipeline provides its prior of that level.
+        output: Folder to write; it must not exist, or be empty.
 
     Raises:
         OSError: a part cannot be read, or the folder cannot be written.
-        ValueError: a part is something else, or the parts do not belong together.
+        ValueError: a part is not the expected model, or the parts do not fit together.
     """
     names = ["vqvae", *(f"prior_{level}" for level in range(len(priors)))]
     with new_folder(output) as folder:
         parts = [_part(source, name) for source, name in zip([vqvae, *priors], names, strict=True)]
         vqvae_config = _config(parts[0], JukeboxVQVAEConfig)
-        check_one_a_level(vqvae_config, len(priors))
+        check_one_per_level(vqvae_config, len(priors))
         configs = [_config(part, JukeboxPriorConfig) for part in parts[1:]]
         for level, (source, config) in enumerate(zip(priors, configs, strict=True)):
             _check_place(source, config, level)
@@ -50,7 +49,7 @@ def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike) -> N
 
 
 def _part(source: PathLike, name: str) -> Path:
-    """The folder of a model: given as such, as that of a pipeline, or as a Hub repository of either."""
+    """Return the folder of a model, given as such, as that of a pipeline, or as a Hub repository of either."""
     folder = Path(source)
     if not folder.is_dir():
         folder = from_hub(source, ["model_index.json", *_FILES, *(f"{name}/{file}" for file in _FILES)])
@@ -85,7 +84,7 @@ def _copy(source: Path, folder: Path) -> None:
         raise FileNotFoundError(f"{source} holds no model.safetensors.")
     for path in weights:
         try:
-            with safe_open(path, framework="pt"):  # reads the header, and compares it with the size
+            with safe_open(path, framework="pt"):  # checks the header against the size
                 pass
         except SafetensorError as error:
             raise OSError(f"{path} is damaged or cut short ({error}); copy or download it again.") from error

@@ -1,4 +1,4 @@
-"""Model cards: what README.md of a pipeline's folder says."""
+"""Model cards (README.md) of pipelines."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ out.save("continued")
 
 
 def converted_card(sources: Sequence[str]) -> str:
-    """Of converted checkpoints; `sources` are their names."""
+    """Write the card of converted checkpoints with the names `sources`."""
     return _CARD.format(
         origin=f"Converted from {', '.join(sources)} for hf_jukebox; the weights are unchanged.",
-        licence="If these are such weights, that holds for this copy as well.",
+        licence="If these are such weights, the same applies to this copy.",
     )
 
 
 def assembled_card(sources: Sequence[str]) -> str:
-    """Of a pipeline made of several parts; `sources` are their names, the VQ-VAE's first."""
+    """Write the card of an assembled pipeline; `sources` are the names of its parts, the VQ-VAE's first."""
     parts = [f"- VQ-VAE: {sources[0]}", *(f"- level {level}: {name}" for level, name in enumerate(sources[1:]))]
     return _CARD.format(
         origin="Assembled for hf_jukebox from these parts:\n\n" + "\n".join(parts),
-        licence="That holds for every part that stems from them; the licences of all parts apply.",
+        licence="The same applies to every part derived from them; the licences of all parts apply.",
     )

@@ -1,4 +1,4 @@
-"""A model's folder, written from the tensors of a checkpoint without building the model."""
+"""Writing a model's folder from the tensors of a checkpoint, without building the model."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
 from .names import Layout, is_transposed, name_in_file
 
-_NAMES_LISTED = 12  # of each kind of trouble
+_NAMES_LISTED = 12  # per kind of mismatch
 _HEAD, _EMBEDDING = "head.weight", "token_embedding.weight"
 
 
 @dataclass
 class Mismatch:
-    """How the tensors of a checkpoint differ from those of its models, in the checkpoint's names."""
+    """Differences between the tensors of a checkpoint and those of its models, in the checkpoint's names."""
 
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -32,22 +32,22 @@ class Mismatch:
     def check(self, source: Path | str) -> None:
         """Raise a ValueError that lists all differences, if there are any."""
         kinds = {"missing": self.missing, "unexpected": self.unexpected, "wrong": self.wrong}
-        troubles = [f"{kind} {listed(names, _NAMES_LISTED)}" for kind, names in kinds.items() if names]
-        if troubles:
-            raise ValueError(f"The tensors of {source} do not fit its settings: {'; '.join(troubles)}.")
+        differences = [f"{kind} {listed(names, _NAMES_LISTED)}" for kind, names in kinds.items() if names]
+        if differences:
+            raise ValueError(f"The tensors of {source} do not fit its settings: {'; '.join(differences)}.")
 
 
 class ModelFolder:
-    """What `save_pretrained` would write, made from one or several files of a checkpoint.
+    """Folder of a model in the format of `save_pretrained`, made from one or several files of a checkpoint.
 
-    Each of these becomes one file of the folder, and tensors are turned one by one: no more than one file of the
-    checkpoint is in memory at a time. Every tensor keeps its precision.
+    Each file of the checkpoint becomes one file of the folder, and tensors are transposed one at a time: at most one
+    file is in memory. Every tensor keeps its precision.
 
     Args:
-        folder: Where to write; it is created.
-        config: Of the model.
-        layout: Of the checkpoint.
-        prefix: What the checkpoint puts before the names of this model.
+        folder: Folder to create.
+        config: Config of the model.
+        layout: Layout of the checkpoint.
+        prefix: Prefix of this model's names in the checkpoint.
     """
 
     def __init__(
@@ -60,25 +60,25 @@ class ModelFolder:
         self.mismatch = Mismatch()
         self._folder = folder
         self._config = config
-        self._shapes = {name: list(tensor.shape) for name, tensor in tensors.items() if not _is_of_training(name)}
+        self._shapes = {name: list(tensor.shape) for name, tensor in tensors.items() if not _is_training_state(name)}
         downs_t = config.downs_t if isinstance(config, JukeboxVQVAEConfig) else []
         theirs = {name: prefix + name_in_file(name, layout, downs_t) for name in self._shapes}
         self._names = {name: ours for ours, name in theirs.items()}
-        self._of_training = {name: tensor for name, tensor in tensors.items() if _is_of_training(name)}
+        self._training_state = {name: tensor for name, tensor in tensors.items() if _is_training_state(name)}
         self._is_tied = isinstance(config, JukeboxPriorConfig) and config.tie_word_embeddings
         self._tied: dict[str, torch.Tensor] = {}
         self._tied_names = " and ".join(theirs[name] for name in (_HEAD, _EMBEDDING) if name in theirs)
-        self._bytes_of: Counter[torch.dtype] = Counter()
+        self._dtype_bytes: Counter[torch.dtype] = Counter()
         self._files: list[list[str]] = []
         folder.mkdir()
 
     def take(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take this model's tensors out of those of a file, and write them as one file."""
+        """Remove this model's tensors from those of a file, and write them as one file."""
         taken = {}
         for theirs in [name for name in tensors if name in self._names]:
             ours, tensor = self._names.pop(theirs), tensors.pop(theirs)
             if list(tensor.shape) == _their_shape(ours, self._shapes[ours]):
-                taken[ours] = _turned(ours, tensor)
+                taken[ours] = _to_our_layout(ours, tensor)
             else:
                 wanted = _their_shape(ours, self._shapes[ours])
                 self.mismatch.wrong.append(f"{theirs} is {list(tensor.shape)} instead of {wanted}")
@@ -89,24 +89,24 @@ class ModelFolder:
             self._write(taken)
 
     def finish(self) -> None:
-        """Write what is left: the configuration and, for several files, their index. Tells what is missing.
+        """Write the configuration and, for several files, their index; add missing tensors to `mismatch`.
 
-        The folder is of use only if `mismatch` is empty.
+        The folder is usable only if `mismatch` is empty.
         """
         if len(self._tied) == 2 and not torch.equal(self._tied[_HEAD], self._tied[_EMBEDDING]):
             self.mismatch.wrong.append(f"{self._tied_names}, which differ although the settings make them one matrix")
-        left = [theirs for theirs, ours in self._names.items() if not (self._is_tied and ours == _HEAD)]
-        self.mismatch.missing += left
+        missing = [theirs for theirs, ours in self._names.items() if not (self._is_tied and ours == _HEAD)]
+        self.mismatch.missing += missing
         self._name_files()
-        self._config.dtype = self._bytes_of.most_common(1)[0][0] if self._bytes_of else None
+        self._config.dtype = self._dtype_bytes.most_common(1)[0][0] if self._dtype_bytes else None
         self._config.save_pretrained(self._folder)
 
     def _write(self, tensors: dict[str, torch.Tensor]) -> None:
-        for name, tensor in self._of_training.items():
+        for name, tensor in self._training_state.items():
             tensors[name] = torch.full(tensor.shape, name.endswith("initialized"), dtype=tensor.dtype)
-        self._of_training = {}
+        self._training_state = {}
         for tensor in tensors.values():
-            self._bytes_of[tensor.dtype] += tensor.nbytes
+            self._dtype_bytes[tensor.dtype] += tensor.nbytes
         path = self._folder / f"{len(self._files)}.safetensors"
         try:
             save_file(tensors, path, metadata={"format": "pt"})
@@ -115,7 +115,7 @@ class ModelFolder:
         self._files.append(list(tensors))
 
     def _name_files(self) -> None:
-        """The names by which `from_pretrained` finds the weights."""
+        """Give the files the names that `from_pretrained` looks for."""
         count = len(self._files)
         names = [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
         if count == 1:
@@ -124,7 +124,7 @@ class ModelFolder:
             (self._folder / f"{number}.safetensors").rename(self._folder / name)
         if count > 1:
             index = {
-                "metadata": {"total_size": self._bytes_of.total()},
+                "metadata": {"total_size": self._dtype_bytes.total()},
                 "weight_map": {
                     tensor: name for name, tensors in zip(names, self._files, strict=True) for tensor in tensors
                 },
@@ -132,8 +132,8 @@ class ModelFolder:
             (self._folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", "utf-8")
 
 
-def _is_of_training(name: str) -> bool:
-    """Running sums of the codebooks: checkpoints lack them, and they are restored when training goes on."""
+def _is_training_state(name: str) -> bool:
+    """Return True for running sums of codebooks, which checkpoints lack and further training restores."""
     return name.startswith("quantizers.") and not name.endswith(".codebook")
 
 
@@ -143,12 +143,12 @@ def _their_shape(ours: str, shape: list[int]) -> list[int]:
     return [1, *shape] if ours.endswith("start_embedding") else shape
 
 
-def _turned(ours: str, tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor as we lay it out, with memory of its own."""
+def _to_our_layout(ours: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Convert a tensor to our layout, with memory of its own."""
     if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.nbytes:
         tensor = tensor.clone(memory_format=torch.contiguous_format)
     if not is_transposed(ours):
         return tensor.view(tensor.shape[1:]) if ours.endswith("start_embedding") else tensor
-    # In place: with a copy for each tensor, and each given back, memory falls into pieces that add up.
+    # In place: with a copy per tensor, fragmentation accumulates.
     transposed = tensor.t().contiguous()
     return tensor.view(transposed.shape).copy_(transposed)

@@ -1,4 +1,4 @@
-"""Models that are given as a folder or as a Hub repository."""
+"""Access to models given as a folder or a Hub repository."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .pipeline_folder import PathLike
 
 
 def from_hub(repository: PathLike, patterns: list[str]) -> Path:
-    """A local copy of the files of a repository that match the patterns.
+    """Download the files of a repository that match the patterns, and return their local folder.
 
     Raises:
         OSError: there is no such repository, or it cannot be reached.
@@ -19,9 +19,9 @@ def from_hub(repository: PathLike, patterns: list[str]) -> Path:
         return Path(snapshot_download(str(repository), allow_patterns=patterns))
     except (OSError, ValueError) as error:  # no such name, no such repository, no network
         reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise OSError(f"{repository} is neither a folder nor a Hub repository that can be read ({reason}).") from error
+        raise OSError(f"{repository} is neither a folder nor a readable Hub repository ({reason}).") from error
 
 
 def public_name(source: PathLike) -> str:
-    """The name of a repository; of a folder its last part, for the rest tells only where it lay."""
+    """Return the name of a repository; for a local folder, only its last component."""
     return Path(source).absolute().name if Path(source).is_dir() else str(source)

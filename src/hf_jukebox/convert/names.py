@@ -1,7 +1,7 @@
-"""What a tensor of ours is called in the two checkpoint layouts that exist.
+"""Names of our tensors in the two existing checkpoint layouts.
 
 Names are looked up from our side: each tensor of a model has one name in a file. So all names of a file are known
-before it is read, and what it lacks or has too much of is told in its own words.
+before it is read, and errors name missing and extra tensors as the file does.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-Layout = Literal["original", "transformers"]
+Layout = Literal["openai", "transformers"]
 
 
 class _Index(int):
-    """An index of our name, and what the layouts make of it where stacks and convolutions share one list."""
+    """Index in one of our names, with its counterparts in layouts where stacks and convolutions share one list."""
 
     @property
     def next(self) -> int:
@@ -30,7 +30,7 @@ class _Index(int):
 
 
 def _transformer(ours: str, theirs: str) -> dict[str, tuple[str, str]]:
-    """The blocks of a transformer, of the prior itself or of its lyrics encoder."""
+    """Return the names of a transformer's blocks, of the prior itself or of its lyrics encoder."""
     rows = {
         "norm1": ("ln_0", "layer_norm_0"),
         "attn.qkv_proj": ("attn.c_attn", "attn.c_attn"),
@@ -44,12 +44,12 @@ def _transformer(ours: str, theirs: str) -> dict[str, tuple[str, str]]:
     blocks = f"{theirs}.transformer._attn_mods.{{0}}."
     encoder = blocks.replace("prime_prior", "encoder")
     return {
-        f"{ours}transformer.blocks.{{}}.{name}": (blocks + original, encoder + transformers)
-        for name, (original, transformers) in rows.items()
+        f"{ours}transformer.blocks.{{}}.{name}": (blocks + openai, encoder + transformers)
+        for name, (openai, transformers) in rows.items()
     }
 
 
-# Our name, then the original's and that of transformers 4; `.weight` and `.bias` follow. `{}` is an index of ours,
+# Our name, then those of OpenAI's code and of transformers 4, without `.weight` and `.bias`. `{}` is an index of ours,
 # `{0}`, `{1}` ... are these in order, and `{downs}` is the number of convolutions in a stage of the VQ-VAE.
 _NAMES: dict[str, tuple[str, str]] = {
     # VQ-VAE
@@ -139,23 +139,23 @@ _LINEAR = re.compile(r"(attn\.\w+_proj|mlp\.fc[12]|lyrics_encoder\.proj)\.(weigh
 
 
 def is_transposed(name: str) -> bool:
-    """Whether the files hold the tensor that we call `name` the other way round."""
+    """Return True if both layouts store our tensor `name` transposed."""
     return name.endswith(".weight") and _LINEAR.search(name) is not None
 
 
 def name_in_file(name: str, layout: Layout, downs_t: Sequence[int]) -> str:
-    """What a file of a `layout` calls the tensor that we call `name`, without a prefix for the model.
+    """Return the name of our tensor `name` in a file of `layout`, without the prefix of its model.
 
     Args:
-        downs_t: Of the VQ-VAE; a prior's names do not depend on it.
+        downs_t: Setting of the VQ-VAE; a prior's names do not depend on it.
     """
     module, _, leaf = name.rpartition(".")
     if leaf not in ("weight", "bias"):
         module, leaf = name, ""
-    if layout == "original" and _LINEAR.search(name):
+    if layout == "openai" and _LINEAR.search(name):
         leaf = leaf[0]
     indices = [_Index(index) for index in re.findall(r"(?<=\.)\d+", module)]
     row = _NAMES[re.sub(r"(?<=\.)\d+", "{}", module)]
     downs = downs_t[indices[1]] if module.endswith("proj_out") else 0
-    template = row[0] if layout == "original" else row[1]
+    template = row[0] if layout == "openai" else row[1]
     return ".".join(filter(None, (template.format(*indices, downs=downs), leaf)))

@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of the original code: one `.pth.tar` file a model."""
+"""Conversion of checkpoints in the layout of OpenAI's code, one `.pth.tar` file per model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .cards import converted_card
 from .model_folder import ModelFolder
 from .openai_files import read_torch_file, tensors_of
 from .openai_settings import SettingsSource
-from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
 from .settings import check_ids
 
 
@@ -26,22 +26,22 @@ def convert_openai(
     hparams: PathLike | None = None,
     ids: PathLike | None = None,
 ) -> None:
-    """Turn checkpoints of the original code into a pipeline folder, one at a time.
+    """Convert checkpoints of OpenAI's code to a pipeline folder, one at a time.
 
-    By default a model's settings are those that its checkpoint holds.
+    By default a model's settings are those in its checkpoint.
 
     Args:
-        vqvae: The VQ-VAE's file.
-        priors: The priors' files, one a level, finest level first.
-        output: The folder to write; it must not exist, or be empty.
-        preset: The files are those of a released model, `"1b_lyrics"`, `"5b"` or `"5b_lyrics"`.
-        hparams: A JSON file with settings by the name of the checkpoint without its ending (the VQ-VAE's may be
+        vqvae: File of the VQ-VAE.
+        priors: Files of the priors, one per level, finest level first.
+        output: Folder to write; it must not exist, or be empty.
+        preset: Name of a released model, `"1b_lyrics"`, `"5b"` or `"5b_lyrics"`, if the files are from one.
+        hparams: JSON file with settings by the name of the checkpoint without its suffix (the VQ-VAE's may be
             under `"vqvae"`, the priors' inside `"priors"`), or with those of one model. Others use their own.
-        ids: The folder of the artist and genre tables (v2_artist_ids.txt ...), needed if a prior has labels.
+        ids: Folder of the artist and genre tables (v2_artist_ids.txt ...), needed if a prior has labels.
 
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
-        ValueError: a file is no checkpoint, its tensors do not fit its settings, or the parts do not belong together.
+        ValueError: a file is not a checkpoint, its tensors do not fit its settings, or the parts do not fit together.
     """
     paths = [Path(vqvae), *map(Path, priors)]
     for path in paths:
@@ -50,7 +50,7 @@ def convert_openai(
     settings = SettingsSource(preset, hparams)
     with new_folder(output) as folder:
         vqvae_config = convert_vqvae(paths[0], folder / "vqvae", settings)
-        check_one_a_level(vqvae_config, len(priors))
+        check_one_per_level(vqvae_config, len(priors))
         configs = [
             convert_prior(path, folder / f"prior_{level}", level, vqvae_config, settings, ids)
             for level, path in enumerate(paths[1:])
@@ -59,7 +59,7 @@ def convert_openai(
 
 
 def convert_vqvae(path: Path, folder: Path, settings: SettingsSource) -> JukeboxVQVAEConfig:
-    """Turn the checkpoint of a VQ-VAE into a model's folder; returns its configuration."""
+    """Convert the checkpoint of a VQ-VAE to a model's folder, and return its configuration."""
     content = _read(path)
     config = settings.vqvae(path, content)
     _write(path, content, folder, config)
@@ -74,10 +74,10 @@ def convert_prior(
     settings: SettingsSource,
     ids: PathLike | None = None,
 ) -> JukeboxPriorConfig:
-    """Turn the checkpoint of the prior of a level into a model's folder; returns its configuration.
+    """Convert the checkpoint of the prior of a level to a model's folder, and return its configuration.
 
     Args:
-        ids: The folder of the artist and genre tables.
+        ids: Folder of the artist and genre tables.
     """
     content = _read(path)
     config = settings.prior(path, content, level, vqvae)
@@ -94,16 +94,16 @@ def convert_prior(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A checkpoint without what only its training needs."""
+    """Read a checkpoint without its training state."""
     content = read_torch_file(path)
     if not isinstance(content.get("model"), dict):
-        raise ValueError(f"{path} is no checkpoint in the original layout: it holds no 'model'.")
+        raise ValueError(f"{path} is not a checkpoint of OpenAI's code: it holds no 'model'.")
     settings = content.get("hps")
     return {"model": tensors_of(content["model"], path), "hps": settings if isinstance(settings, dict) else None}
 
 
 def _write(path: Path, content: dict[str, Any], folder: Path, config: JukeboxVQVAEConfig | JukeboxPriorConfig) -> None:
-    model = ModelFolder(folder, config, "original")
+    model = ModelFolder(folder, config, "openai")
     tensors = content["model"]
     model.take(tensors)
     model.finish()

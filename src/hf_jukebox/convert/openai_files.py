@@ -1,4 +1,4 @@
-"""Reading checkpoints that somebody else made: weights and plain settings, never code."""
+"""Reading of third-party checkpoints: weights and plain settings, never code."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import torch
 
 from ..files import torch_files
 
-# The original keeps its settings in a class of its own, which is a dict with attributes.
+# The original stores its settings in a class of its own, a dict with attributes.
 _READ_AS_DICT = "jukebox.hparams.Hyperparams"
 
-# Measured figures among the settings are numpy's numbers where training ran on one process. These are data: a type, and
-# the bytes of a value. Older versions of numpy call the function by another name.
+# Measured values among the settings are numpy scalars if training ran on one process. These are data: a type, and the
+# bytes of a value. Older versions of numpy have another name for the function.
 _MAKE_NUMBER = np.float64().__reduce__()[0]
 _NUMPY_NUMBERS: list[Any] = [
     np.dtype,
@@ -26,11 +26,11 @@ _NUMPY_NUMBERS: list[Any] = [
 
 
 def read_torch_file(path: Path) -> dict[str, Any]:
-    """What `torch.save` wrote, in either of its formats, read on the CPU without running any pickled code.
+    """Read a checkpoint of `torch.save`, in either of its formats, on the CPU and without running any pickled code.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, is no checkpoint, or holds objects that only code could rebuild; see
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, not a checkpoint, or holds objects that only code could rebuild; see
             [`torch_files.read_torch_file`].
     """
     content = torch_files.read_torch_file(path, [(dict, _READ_AS_DICT), *_NUMPY_NUMBERS])
@@ -40,13 +40,13 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
 
 def tensors_of(content: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    """The entries of a state dict, without the prefix that parallel training adds.
+    """Return the tensors of a state dict, without the prefix that parallel training adds.
 
     Raises:
-        ValueError: an entry is no tensor.
+        ValueError: an entry is not a tensor.
     """
     strange = [name for name, value in content.items() if not isinstance(value, torch.Tensor)]
     if strange or not content:
-        what = f"{strange[0]!r} is no tensor" if strange else "there are no tensors"
-        raise ValueError(f"{path} is no checkpoint of a model: {what}.")
+        reason = f"{strange[0]!r} is not a tensor" if strange else "it holds no tensors"
+        raise ValueError(f"{path} is not a checkpoint of a model: {reason}.")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}

@@ -1,4 +1,4 @@
-"""Settings of the original code, by the names it gives them, as configurations of ours."""
+"""Conversion of the settings of OpenAI's code to our configurations."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..files.text import read_json_object
+from ..hierarchy import Hierarchy
 from ..tokenization_jukebox import RELEASED_MODELS
-from .settings import Settings, alphabet_of, chosen
+from .settings import Settings, alphabet_of, rename_settings
 
 
 class SettingsSource:
-    """Where the settings of checkpoints come from: a released model, a JSON file, or the checkpoints themselves.
+    """Source of the settings of checkpoints: a released model, a JSON file, or the checkpoints themselves.
 
     Args:
         preset: Name of a released model.
-        hparams: A JSON file; see [`convert_openai`].
+        hparams: JSON file; see [`convert_openai`].
 
     Raises:
         OSError: the JSON file cannot be read.
@@ -37,14 +38,14 @@ class SettingsSource:
         self._named = self._table | (priors if isinstance(priors, dict) else {})
 
     def vqvae(self, path: Path, checkpoint: Settings) -> JukeboxVQVAEConfig:
-        """The configuration of the VQ-VAE whose `checkpoint` was read from `path`."""
+        """Return the configuration of the VQ-VAE whose `checkpoint` was read from `path`."""
         if self._preset is not None:
             return JukeboxVQVAEConfig.from_preset("5b")
         with _named(path):
             return vqvae_config(self._settings(path, checkpoint, mark="downs_t", other_name="vqvae"))
 
     def prior(self, path: Path, checkpoint: Settings, level: int, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorConfig:
-        """The configuration of the prior that was given for a `level`, without its tables."""
+        """Return the configuration of the prior that was given for a `level`, without its tables."""
         with _named(path):
             if self._preset is not None:
                 settings = checkpoint.get("hps") or {}
@@ -58,7 +59,7 @@ class SettingsSource:
             return prior_config(settings, vqvae)
 
     def _settings(self, path: Path, checkpoint: Settings, mark: str, other_name: str = "") -> Settings:
-        """The settings of a model; `mark` is one that every model of its kind has."""
+        """Return the settings of a model; `mark` is one that every model of its kind has."""
         settings = self._named.get(path.name.split(".")[0]) or self._named.get(other_name)
         if settings is None:
             settings = self._table if mark in self._table else checkpoint.get("hps")
@@ -71,12 +72,12 @@ class SettingsSource:
 
 
 def vqvae_config(settings: Settings) -> JukeboxVQVAEConfig:
-    """The configuration of a VQ-VAE.
+    """Convert the settings of a VQ-VAE.
 
     Raises:
-        ValueError: a setting is missing, or does not go with the others.
+        ValueError: a setting is missing, or does not fit the others.
     """
-    found = chosen(
+    found = rename_settings(
         settings,
         required={
             "sampling_rate": "sr",
@@ -108,12 +109,12 @@ def vqvae_config(settings: Settings) -> JukeboxVQVAEConfig:
 
 
 def prior_config(settings: Settings, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorConfig:
-    """The configuration of a prior over the codes of `vqvae`, without its tables of artists and genres.
+    """Convert the settings of a prior over the codes of `vqvae`, without its tables of artists and genres.
 
     Raises:
-        ValueError: a setting is missing, or does not go with the others.
+        ValueError: a setting is missing, or does not fit the others.
     """
-    found = chosen(
+    found = rename_settings(
         settings,
         required={
             "level": "level",
@@ -132,18 +133,10 @@ def prior_config(settings: Settings, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorC
             "res_scale": "res_scale",
         },
     )
-    level = found["level"]
-    if not 0 <= level < vqvae.num_levels:
-        raise ValueError(f"a prior of level {level}, but the VQ-VAE has levels 0 to {vqvae.num_levels - 1}")
-    is_top = level + 1 == vqvae.num_levels
-    found |= {
-        "sampling_rate": vqvae.sampling_rate,
-        "hop_length": vqvae.hop_lengths[level],
-        "codebook_size": vqvae.codebook_size,
-    }
+    found |= Hierarchy.prior_settings(vqvae, found["level"])
+    is_top = not found["upsampling_strides"]
     if not is_top:
         found |= _conditioner(settings)
-        found["upsampling_strides"] = [vqvae.strides_t[level + 1]] * vqvae.downs_t[level + 1]
     if settings.get("labels", True):
         found |= _labels(settings, is_top)
     if settings.get("use_tokens", False):
@@ -152,7 +145,7 @@ def prior_config(settings: Settings, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorC
 
 
 def _conditioner(settings: Settings) -> dict[str, Any]:
-    found = chosen(
+    found = rename_settings(
         settings,
         required={
             "conditioner_width": "cond_width",
@@ -166,7 +159,7 @@ def _conditioner(settings: Settings) -> dict[str, Any]:
 
 def _labels(settings: Settings, is_top: bool) -> dict[str, Any]:
     timing = {"num_time_bins": "t_bins", "min_duration": "min_duration", "max_duration": "max_duration"}
-    found = chosen(
+    found = rename_settings(
         settings,
         required={"bins": "y_bins", "genre_words": "max_bow_genre_size"} | (timing if is_top else {}),
         optional={} if is_top else timing,
@@ -176,7 +169,7 @@ def _labels(settings: Settings, is_top: bool) -> dict[str, Any]:
 
 
 def _lyrics(settings: Settings) -> dict[str, Any]:
-    found = chosen(
+    found = rename_settings(
         settings,
         required={"n_lyrics": "n_tokens", "lyrics_loss_fraction": "prime_loss_fraction", "characters": "n_vocab"},
         optional={"alignment_layer": "alignment_layer", "alignment_head": "alignment_head"},
@@ -184,7 +177,7 @@ def _lyrics(settings: Settings) -> dict[str, Any]:
     found["alphabet"] = alphabet_of(found.pop("characters"))
     if settings.get("single_enc_dec", False):
         return found | {"lyrics_scheme": "joint"}
-    encoder = chosen(
+    encoder = rename_settings(
         settings,
         required={
             "lyrics_hidden_size": "prime_width",
@@ -200,7 +193,7 @@ def _lyrics(settings: Settings) -> dict[str, Any]:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Errors about settings, as one sentence that begins with the checkpoint's name."""
+    """Raise errors about settings as one sentence that starts with the checkpoint's name."""
     try:
         yield
     except ValueError as error:

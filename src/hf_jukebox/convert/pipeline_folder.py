@@ -1,4 +1,4 @@
-"""The folder of a pipeline: written whole or not at all."""
+"""Writing the folder of a pipeline, atomically."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ..hierarchy import Hierarchy, fitting_tokenizer
 
 PathLike = str | os.PathLike[str]
 
-_MOST_LEVELS = 3  # that a pipeline has places for
+_MAX_LEVELS = 3  # of a pipeline
 
 
 @contextmanager
 def new_folder(output: PathLike) -> Iterator[Path]:
-    """A folder to write into: it becomes `output` at the end, and vanishes if anything goes wrong.
+    """Yield a temporary folder that becomes `output` at the end, and is removed if anything fails.
 
     Raises:
         OSError: `output` is a file or holds files, or cannot be written.
@@ -46,19 +46,23 @@ def new_folder(output: PathLike) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def check_one_a_level(vqvae: JukeboxVQVAEConfig, num_priors: int) -> None:
-    """Raise a ValueError if the number of priors is not that of the levels."""
-    if vqvae.num_levels > _MOST_LEVELS:
-        raise ValueError(f"The VQ-VAE has {vqvae.num_levels} levels, but a pipeline has at most {_MOST_LEVELS}.")
+def check_one_per_level(vqvae: JukeboxVQVAEConfig, num_priors: int) -> None:
+    """Check that there is one prior per level.
+
+    Raises:
+        ValueError: there are fewer or more priors, or too many levels for a pipeline.
+    """
+    if vqvae.num_levels > _MAX_LEVELS:
+        raise ValueError(f"The VQ-VAE has {vqvae.num_levels} levels, but a pipeline has at most {_MAX_LEVELS}.")
     if num_priors != vqvae.num_levels:
         raise ValueError(
-            f"The VQ-VAE has {vqvae.num_levels} levels, but the number of priors is {num_priors}; give one a level, "
+            f"The VQ-VAE has {vqvae.num_levels} levels, but the number of priors is {num_priors}; give one per level, "
             "finest first."
         )
 
 
 def write_pipeline(folder: Path, hierarchy: Hierarchy, card: str) -> None:
-    """Add to the folders `vqvae` and `prior_0`, `prior_1` ... what makes them a pipeline.
+    """Write the tokenizer, index and card that make the folders `vqvae`, `prior_0` ... a pipeline.
 
     Args:
         card: Text of README.md.
@@ -67,7 +71,7 @@ def write_pipeline(folder: Path, hierarchy: Hierarchy, card: str) -> None:
     if tokenizer is not None:
         tokenizer.save_pretrained(str(folder / "tokenizer"))
     parts = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer" if tokenizer is not None else None}
-    for level in range(_MOST_LEVELS):
+    for level in range(_MAX_LEVELS):
         parts[f"prior_{level}"] = "JukeboxPrior" if level < hierarchy.num_levels else None
     index = {"_class_name": "JukeboxPipeline", "_diffusers_version": diffusers.__version__} | {
         name: [class_name and "hf_jukebox", class_name] for name, class_name in parts.items()

@@ -1,4 +1,4 @@
-"""Reading the settings of another implementation."""
+"""Conversion of the settings of other implementations."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Settings = Mapping[str, Any]
 _ALPHABETS = {len(alphabet) + 1: alphabet for alphabet in (ALPHABET_V2, ALPHABET_V3)}  # 0 is the unknown character
 
 
-def chosen(settings: Settings, required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
-    """Our names with the values that `settings` has under theirs; optional ones may be missing or None.
+def rename_settings(settings: Settings, required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:
+    """Rename `settings` from their names to ours; optional ones may be missing or None.
 
     Raises:
         ValueError: required settings are missing.
@@ -28,19 +28,23 @@ def chosen(settings: Settings, required: dict[str, str], optional: dict[str, str
 
 
 def alphabet_of(characters: int) -> str:
-    """The published alphabet of that many characters, the unknown one included.
+    """Return the published alphabet of that many characters, including the unknown one.
 
     Raises:
         ValueError: neither published alphabet has that many.
     """
     if characters not in _ALPHABETS:
-        known = " and ".join(map(str, sorted(_ALPHABETS)))
-        raise ValueError(f"lyrics of {characters} characters, but the published alphabets have {known}")
+        sizes = " and ".join(map(str, sorted(_ALPHABETS)))
+        raise ValueError(f"lyrics of {characters} characters, but the published alphabets have {sizes}")
     return _ALPHABETS[characters]
 
 
 def check_ids(table: Mapping[str, int], path: Path, rows: int) -> None:
-    """Raise a ValueError if a table of names, read from `path`, has ids that a model of `rows` ids does not know."""
+    """Check that the ids of a table, read from `path`, are below the `rows` of the model's table.
+
+    Raises:
+        ValueError: an id is too large.
+    """
     largest = max(table.values(), default=0)
     if largest >= rows:
-        raise ValueError(f"{path} goes up to id {largest}, but the model knows ids below {rows}; give its own tables.")
+        raise ValueError(f"{path} goes up to id {largest}, but the model has ids below {rows}; give its own tables.")

@@ -1,4 +1,4 @@
-"""Models in the layout of transformers 4: one configuration, and one set of weights for everything."""
+"""Conversion of models in the layout of transformers 4, with one configuration and one set of weights for all."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .cards import converted_card
 from .model_folder import Mismatch, ModelFolder
 from .model_sources import from_hub, public_name
 from .openai_files import read_torch_file, tensors_of
-from .pipeline_folder import PathLike, check_one_a_level, new_folder, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
 from .settings import check_ids
 from .transformers4_settings import prior_config, prior_settings, vqvae_config
 
-_V2_SUFFIX = ".v2"  # by which their tables tell the names of the two vocabularies apart
+_V2_SUFFIX = ".v2"  # marks names of the v2 vocabulary in their tables
 
 
 def convert_transformers(source: PathLike, output: PathLike) -> None:
-    """Turn a model of transformers 4 into a pipeline folder, one file of weights at a time.
+    """Convert a model of transformers 4 to a pipeline folder, one file of weights at a time.
 
     Args:
-        source: A folder or a Hub repository with config.json and pytorch_model.bin or model.safetensors, or their
+        source: Folder or Hub repository with config.json and pytorch_model.bin or model.safetensors, or their
             shards; artists.json and genres.json give the names.
-        output: The folder to write; it must not exist, or be empty.
+        output: Folder to write; it must not exist, or be empty.
 
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
@@ -44,7 +44,7 @@ def convert_transformers(source: PathLike, output: PathLike) -> None:
         try:
             vqvae = vqvae_config(settings)
             priors = prior_settings(settings)
-            check_one_a_level(vqvae, len(priors))
+            check_one_per_level(vqvae, len(priors))
             configs = [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
         except ValueError as error:
             raise ValueError(f"{local / 'config.json'}: {str(error).rstrip('.')}.") from error
@@ -61,7 +61,7 @@ def _convert_weights(
     files: Sequence[Path], folder: Path, vqvae: JukeboxVQVAEConfig, priors: Sequence[JukeboxPriorConfig]
 ) -> None:
     models = [ModelFolder(folder / "vqvae", vqvae, "transformers", "vqvae.")]
-    for number, prior in enumerate(reversed(priors)):  # there, the top comes first
+    for number, prior in enumerate(reversed(priors)):  # theirs start with the top
         models.append(ModelFolder(folder / f"prior_{prior.level}", prior, "transformers", f"priors.{number}."))
     unexpected: list[str] = []
     for path in files:
@@ -79,7 +79,7 @@ def _convert_weights(
 
 
 def _local_folder(source: PathLike) -> Path:
-    """The folder itself, or a copy of the repository's files that are needed."""
+    """Return the folder itself, or a local copy of the needed files of a repository."""
     if Path(source).is_dir():
         return Path(source)
     folder = from_hub(source, ["*.json", "model*.safetensors"])
@@ -97,20 +97,20 @@ def _weight_files(folder: Path) -> list[Path]:
             if missing:
                 raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}, which {index.name} lists.")
             return files
-    raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin, nor the index of shards.")
+    raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin, nor an index of shards.")
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix != ".safetensors":
         return tensors_of(read_torch_file(path), path)
     try:
-        return load_file(path, backend="pread")  # mapped memory could not be given back tensor by tensor
+        return load_file(path, backend="pread")  # mapped memory could not be freed tensor by tensor
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or cut short ({error}); download it again.") from error
 
 
 def _add_tables(folder: Path, priors: Sequence[JukeboxPriorConfig]) -> None:
-    """The names that the tokenizer of transformers 4 kept in one table for all levels."""
+    """Add the names, which transformers 4 keeps in one table for all levels."""
     labelled = [prior for prior in priors if prior.has_labels]
     if not labelled:
         return
@@ -118,7 +118,7 @@ def _add_tables(folder: Path, priors: Sequence[JukeboxPriorConfig]) -> None:
     tables = [read_json_object(path) for path in paths if path.is_file()]
     if len(tables) < len(paths):
         warnings.warn(
-            f"{folder} has no artists.json and genres.json: the converted model knows no artist and no genre.",
+            f"{folder} has no artists.json and genres.json: the converted model has no artist and genre names.",
             UserWarning,
             stacklevel=3,
         )

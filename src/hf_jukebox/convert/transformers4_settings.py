@@ -1,6 +1,6 @@
-"""Settings of transformers 4, by the names it gives them, as configurations of ours.
+"""Conversion of the settings of transformers 4 to our configurations.
 
-There the priors are numbered from the top; the lists of the VQ-VAE begin with the finest level, as here.
+Their priors are numbered from the top; their lists of the VQ-VAE start with the finest level, like ours.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import re
 from typing import Any
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..hierarchy import Hierarchy
 from ..presets import ALPHABET_V3
-from .settings import Settings, alphabet_of, chosen
+from .settings import Settings, alphabet_of, rename_settings
 
 _ORDERS = {
     "full_dense_attention": 0,
@@ -19,20 +20,20 @@ _ORDERS = {
     "enc_dec_with_lyrics": 12,
 }
 _RELEASED = ("upsampler_level_0", "upsampler_level_1", "prior_5b", "prior_5b_lyrics", "prior_1b_lyrics")
-# On these the outer configuration has the last word.
+# The outer configuration takes precedence for these.
 _OUTER = ("sampling_rate", "timing_dims", "min_duration", "max_duration", "max_nb_genres", "metadata_conditioning")
 
 
 def vqvae_config(settings: Settings) -> JukeboxVQVAEConfig:
-    """The configuration of the VQ-VAE, from the `settings` of the whole model.
+    """Convert the settings of the VQ-VAE, from those of the whole model.
 
     Raises:
-        ValueError: a setting is missing, or does not go with the others.
+        ValueError: a setting is missing, or does not fit the others.
     """
     if not isinstance(settings.get("vqvae_config"), dict):
         raise ValueError("its settings lack vqvae_config")
     own = settings["vqvae_config"]
-    found = chosen(
+    found = rename_settings(
         own | {"sample_rate": settings.get("sampling_rate", own.get("sample_rate"))},
         required={},
         optional={
@@ -56,7 +57,7 @@ def vqvae_config(settings: Settings) -> JukeboxVQVAEConfig:
 
 
 def prior_settings(settings: Settings) -> list[Settings]:
-    """Those of each prior, finest level first, from the `settings` of the whole model."""
+    """Return the settings of each prior, finest level first, from those of the whole model."""
     listed = settings.get("prior_config_list")
     if listed is None:
         numbered = sorted(name for name in settings if re.fullmatch(r"prior_\d", name))
@@ -66,33 +67,27 @@ def prior_settings(settings: Settings) -> list[Settings]:
 
 
 def prior_config(settings: Settings, level: int, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorConfig:
-    """The configuration of the prior of a level, without its tables of artists and genres.
+    """Convert the settings of the prior of a level, without its tables of artists and genres.
 
-    A prior of the size of a released one is that one, and its settings are taken from our presets: what the released
-    repositories say of the folding of the 5B prior and of the alignment heads is not how the weights were trained.
+    A prior of the size of a released one gets the settings of our preset: the released repositories misstate the
+    folding of the 5B prior and the alignment heads.
 
     Raises:
-        ValueError: a setting is missing, or does not go with the others.
+        ValueError: a setting is missing, or does not fit the others.
     """
     for name in _RELEASED:
         released = JukeboxPriorConfig.from_preset(name)
         sizes = (released.hidden_size, released.num_hidden_layers, released.n_ctx, released.level)
         if sizes == (settings.get("hidden_size"), settings.get("num_layers"), settings.get("n_ctx"), level):
             return released
-    found = _transformer(settings) | chosen(
+    found = _transformer(settings) | rename_settings(
         settings,
         required={"n_ctx": "n_ctx"},
         optional={"res_scale": "attn_res_scale", "merged_decoder": "merged_decoder"},
     )
-    found |= {
-        "level": level,
-        "sampling_rate": vqvae.sampling_rate,
-        "hop_length": vqvae.hop_lengths[level],
-        "codebook_size": vqvae.codebook_size,
-    }
-    if level + 1 < vqvae.num_levels:
+    found |= Hierarchy.prior_settings(vqvae, level)
+    if found["upsampling_strides"]:
         found |= _conditioner(settings)
-        found["upsampling_strides"] = [vqvae.strides_t[level + 1]] * vqvae.downs_t[level + 1]
     if settings.get("metadata_conditioning", True):
         found |= _labels(settings)
     if settings.get("nb_relevant_lyric_tokens"):
@@ -102,7 +97,7 @@ def prior_config(settings: Settings, level: int, vqvae: JukeboxVQVAEConfig) -> J
 
 
 def _transformer(settings: Settings) -> dict[str, Any]:
-    found = chosen(
+    found = rename_settings(
         settings,
         required={
             "hidden_size": "hidden_size",
@@ -119,13 +114,14 @@ def _transformer(settings: Settings) -> dict[str, Any]:
     )
     if found["attention_order"] not in _ORDERS:
         raise ValueError(
-            f"the attention pattern {found['attention_order']!r} is none of the released models: {', '.join(_ORDERS)}"
+            f"the attention pattern {found['attention_order']!r} is not used by any released model; they use "
+            f"{', '.join(_ORDERS)}"
         )
     return found | {"attention_order": _ORDERS[found["attention_order"]]}
 
 
 def _conditioner(settings: Settings) -> dict[str, Any]:
-    found = chosen(
+    found = rename_settings(
         settings,
         required={
             "conditioner_width": "res_conv_width",
@@ -138,7 +134,7 @@ def _conditioner(settings: Settings) -> dict[str, Any]:
 
 
 def _labels(settings: Settings) -> dict[str, Any]:
-    found = chosen(
+    found = rename_settings(
         settings,
         required={"rows": "metadata_dims", "genre_words": "max_nb_genres"},
         optional={"num_time_bins": "timing_dims", "min_duration": "min_duration", "max_duration": "max_duration"},
@@ -148,7 +144,7 @@ def _labels(settings: Settings) -> dict[str, Any]:
 
 
 def _lyrics(settings: Settings, num_layers: int, num_heads: int) -> dict[str, Any]:
-    found = chosen(
+    found = rename_settings(
         settings,
         required={"n_lyrics": "nb_relevant_lyric_tokens", "characters": "lyric_vocab_size"},
         optional={
@@ -158,7 +154,7 @@ def _lyrics(settings: Settings, num_layers: int, num_heads: int) -> dict[str, An
         },
     )
     found["alphabet"] = alphabet_of(found.pop("characters"))
-    # Smaller models carry the defaults of the largest one, whose layer they do not have.
+    # Smaller models carry the defaults of the largest model, whose layer they lack.
     if found.get("alignment_layer", 0) >= num_layers or found.get("alignment_head", 0) >= num_heads:
         del found["alignment_layer"], found["alignment_head"]
     if settings.get("is_encoder_decoder"):
@@ -166,9 +162,9 @@ def _lyrics(settings: Settings, num_layers: int, num_heads: int) -> dict[str, An
     if not isinstance(settings.get("encoder_config"), dict):
         raise ValueError("its settings lack the encoder_config of the lyrics")
     encoder = _transformer(settings["encoder_config"])
-    own = {"attention_multiplier", "mlp_multiplier"}  # which the lyrics' transformer shares with the prior's
+    shared = {"attention_multiplier", "mlp_multiplier"}  # same for the prior and its lyrics encoder
     return (
         found
-        | {f"lyrics_{name}": value for name, value in encoder.items() if name not in own}
+        | {f"lyrics_{name}": value for name, value in encoder.items() if name not in shared}
         | {"lyrics_scheme": "separate"}
     )

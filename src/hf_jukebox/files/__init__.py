@@ -1,1 +1,1 @@
-"""Files that users and this library write."""
+"""Reading and writing of files: text, YAML, tensors, and atomic replacement."""

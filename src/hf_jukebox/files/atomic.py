@@ -28,36 +28,36 @@ _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name to write under; at the end the file takes the place of `path` in one step, and is on the disk.
+    """Yield a temporary path that atomically replaces `path` and is flushed to disk.
 
     Raises:
-        OSError: the file cannot be written; an older one is as it was.
+        OSError: the file cannot be written; an older one is unchanged.
     """
     unfinished = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.unlink(missing_ok=True)  # a link that lies there in its place would be written through
+        unfinished.unlink(missing_ok=True)  # never write through a link of that name
         yield unfinished
         _sync(unfinished)
         os.replace(unfinished, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise type(error)(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        with suppress(OSError):  # what was wrong with it has been said
+        with suppress(OSError):  # the first error has been raised already
             unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder to this process; the system frees it when the process ends, however it ends.
+    """Lock a folder for this process; the system releases the lock when the process ends, however it ends.
 
     Raises:
-        OSError: another process has it.
+        OSError: another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / _LOCK).is_symlink():
-        raise OSError(f"{folder / _LOCK} is a link; remove it, since the lock of a folder must lie in it.")
+        raise OSError(f"{folder / _LOCK} is a link; remove it, since the lock of a folder must be a file in it.")
     lock = FileLock(folder / _LOCK)
     _acquire(lock, folder)
     try:
@@ -69,17 +69,17 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
-    """Take a lock; on a file system that has none, warn and go on without it."""
+    """Acquire a lock; on a file system without locks, warn and continue without it."""
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise OSError(f"{folder} is being worked on by {_holder(folder)}; wait until it is done.") from error
+        raise OSError(f"{folder} is in use by {_holder(folder)}; wait until it ends.") from error
     except (OSError, NotImplementedError) as error:  # older releases of filelock raise the latter for ENOSYS
         if isinstance(error, OSError) and error.errno not in _CANNOT_LOCK:
             raise OSError(f"{folder} cannot be locked: {error.strerror or error}.") from error
         warnings.warn(
-            f"The file system of {folder} has no locks, so nothing keeps a second command from working there; run one "
-            "at a time.",
+            f"The file system of {folder} has no locks, so a second command could change the same files; run one at a "
+            "time.",
             stacklevel=1,
         )
 
@@ -87,19 +87,19 @@ def _acquire(lock: FileLock, folder: Path) -> None:
 def _write_holder(folder: Path) -> None:
     path = folder / _PID
     path.unlink(missing_ok=True)
-    with path.open("x") as file:  # never through a link
+    with path.open("x") as file:  # fails on a link instead of following it
         file.write(str(os.getpid()))
 
 
 def _holder(folder: Path) -> str:
     try:
         return f"process {int((folder / _PID).read_text())}"
-    except (OSError, ValueError):  # it has just begun, or just ended
+    except (OSError, ValueError):  # the process has just started, or just ended
         return "another process"
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder onto the disk, where the system and the file system can do that.
+    """Flush the names in a folder to disk, if the system and the file system support it.
 
     Raises:
         OSError: the disk fails.

@@ -19,7 +19,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
         try:
             save_file(contiguous, unfinished, {key: str(value) for key, value in metadata.items()})
-        except SafetensorError as error:  # a full disk, mostly
+        except SafetensorError as error:  # usually a full disk
             raise OSError(str(error)) from error
 
 
@@ -27,25 +27,25 @@ def read_tensors(path: Path, most_bytes: int | None = None) -> tuple[dict[str, t
     """Read the tensors of a file and its metadata.
 
     Args:
-        most_bytes: Size of the largest file to read, where it may come from anybody.
+        most_bytes: Size limit for files from untrusted sources.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: the file is damaged.
     """
-    # Read at once: safe_open opens a file by its name twice, and the file may be replaced in between.
+    # Read in one pass: safe_open opens a file twice by its name, and the file may be replaced in between.
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     if most_bytes is not None and path.stat().st_size > most_bytes:
-        raise ValueError(f"{path} is larger than the memory there is for it; put back a copy of it, or remove it.")
+        raise ValueError(f"{path} is larger than the memory available for it; put back a copy of it, or remove it.")
     try:
         content = path.read_bytes()
         tensors = load(content)
     except OSError as error:
         raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch has not
+    except (SafetensorError, KeyError, ValueError) as error:  # KeyError: a dtype that torch lacks
         raise ValueError(
-            f"{path} is damaged or cut short ({error}); put back a copy of it, or remove it to draw its part anew."
+            f"{path} is damaged or cut short ({error}); put back a copy of it, or remove it to sample its part again."
         ) from error
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     return tensors, header.get("__metadata__", {})

@@ -1,4 +1,4 @@
-"""Paths, text and JSON as users write them."""
+"""Paths, text and JSON files that users write."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_MOST_JSON_BYTES = 2**25  # a million names; a value may take thirty times its bytes in memory
+_MOST_JSON_BYTES = 2**25  # a million names; parsed values may take thirty times as much memory
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return a path as the user means it: with a leading `~` expanded, which shells do only at the start of a word."""
-    return Path(os.path.expanduser(path))  # unlike Path.expanduser it keeps the `~name` of somebody unknown
+    """Return a path with a leading `~` expanded, which shells do only at the start of a word."""
+    return Path(os.path.expanduser(path))  # unlike Path.expanduser, it keeps `~name` if there is no such user
 
 
 def read_text(path: str | os.PathLike[str]) -> str:
@@ -26,7 +26,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     path = user_path(path)
     try:
         text = path.read_bytes().decode("utf-8-sig")
-        if "\0" in text:  # UTF-16 without a byte order mark, or no text at all
+        if "\0" in text:  # UTF-16 without a byte order mark, or a binary file
             raise ValueError("it holds null characters")
     except OSError as error:
         raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
@@ -36,40 +36,40 @@ def read_text(path: str | os.PathLike[str]) -> str:
 
 
 def read_json(path: str | os.PathLike[str], most_bytes: int = _MOST_JSON_BYTES) -> Any:
-    """Read a JSON file, which may come from anybody.
+    """Read a JSON file, which may come from an untrusted source.
 
     Raises:
-        OSError: the file is missing, is no regular file or cannot be read.
+        OSError: the file is missing, is not a regular file or cannot be read.
         ValueError: the file is not UTF-8, not JSON, nested very deeply, or larger than `most_bytes`.
     """
-    place = user_path(path)
-    if place.exists() and not place.is_file():
-        raise OSError(f"{place} is no file, but a folder or a device; give a JSON file.")
-    if place.exists() and place.stat().st_size > most_bytes:
-        raise ValueError(f"{place} takes {place.stat().st_size} bytes, but at most {most_bytes} are read.")
-    text = read_text(place)
+    path = user_path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a folder or a device; give a JSON file.")
+    if path.exists() and path.stat().st_size > most_bytes:
+        raise ValueError(f"{path} takes {path.stat().st_size} bytes; give a file of at most {most_bytes}.")
+    text = read_text(path)
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError(f"{place} is not JSON that this library wrote: it is nested too deeply.") from error
+        raise ValueError(f"{path} is nested too deeply for a JSON file of this library; write it again.") from error
     except ValueError as error:
-        raise ValueError(f"{place} is not JSON: {str(error).rstrip('.')}.") from error
+        raise ValueError(f"{path} is not JSON: {str(error).rstrip('.')}.") from error
 
 
 def read_json_object(path: str | os.PathLike[str], most_bytes: int = _MOST_JSON_BYTES) -> dict[str, Any]:
-    """Read a file that holds a JSON object, as settings are.
+    """Read a JSON file that must hold an object, such as settings.
 
     Raises:
-        OSError, ValueError: see [`read_json`], or the file holds something else than an object.
+        OSError, ValueError: see [`read_json`]; a ValueError also if the file does not hold an object.
     """
     content = read_json(path, most_bytes)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} should hold a JSON object, {{...}}, with settings.")
+        raise ValueError(f"{path} must hold a JSON object, {{...}}, with settings.")
     return content
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Join names for a message: the first `limit`, then how many more there are."""
+    """Join names for a message: the first `limit`, then the number of the others."""
     ordered = list(names)
     more = len(ordered) - limit
     return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,4 +1,4 @@
-"""Files that `torch.save` wrote, read in bounded memory and without running any code."""
+"""Reading of `torch.save` files in bounded memory, without running code."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ _SPARE_BYTES = 2**20
 
 
 def read_torch_file(path: Path, safe: Sequence[Any] = ()) -> Any:
-    """Read on the CPU what `torch.save` wrote, in either of its formats.
+    """Read a file of `torch.save`, in either of its formats, onto the CPU.
 
     Args:
-        safe: Classes that may be read beside tensors and plain values, as `torch.serialization.safe_globals` takes
-            them.
+        safe: Classes allowed besides tensors and plain values; see `torch.serialization.safe_globals`.
 
     Raises:
-        OSError: the file is missing, is no regular file or cannot be read.
-        ValueError: it is damaged, is no such file, holds objects that only code could rebuild, or tensors that are
-            larger than the file.
+        OSError: the file is missing, is not a regular file or cannot be read.
+        ValueError: the file is damaged, was not written by `torch.save`, needs code to be rebuilt, or holds tensors
+            that are larger than itself.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     with path.open("rb"):
-        pass  # what is wrong from here on lies in the content
+        pass  # every later error is due to the content
     size = path.stat().st_size
     try:
         _check_archive(path, size)
@@ -39,20 +38,20 @@ def read_torch_file(path: Path, safe: Sequence[Any] = ()) -> Any:
     except pickle.UnpicklingError as error:
         if found := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
             raise ValueError(
-                f"{path} holds a Python object of type {found[1][:80]}, which only code in the file could rebuild, and "
-                "is not read; save it again with weights and plain settings alone."
+                f"{path} holds a Python object of type {found[1][:80]}, which only code in the file could rebuild; "
+                "save it again with only weights and plain settings."
             ) from error
-        raise ValueError(f"{path} is no checkpoint of torch, or is damaged; download it again.") from error
+        raise ValueError(f"{path} is not a torch checkpoint, or is damaged; download it again.") from error
     except Exception as error:  # a damaged file can make the unpickler raise anything
         reason = str(error).strip().split("\n")[0].rstrip(".")[:300]
         raise ValueError(
-            f"{path} is no checkpoint of torch, or is damaged ({reason or type(error).__name__}); download it again."
+            f"{path} is not a torch checkpoint, or is damaged ({reason or type(error).__name__}); download it again."
         ) from error
     return content
 
 
 def _check_archive(path: Path, size: int) -> None:
-    """Refuse an archive that holds more than it is long: torch stores what it saves, and packs nothing."""
+    """Refuse an archive that unpacks to more than its size: torch saves without compression."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -62,14 +61,14 @@ def _check_archive(path: Path, size: int) -> None:
 
 
 def _check_tensors(content: Any, size: int) -> None:
-    """Refuse tensors that are larger than the file: views of few bytes that repeat them."""
+    """Refuse tensors that are larger than the file, such as views that repeat a few bytes."""
     held = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
-    if held > 4 * size + _SPARE_BYTES:  # parameters that are tied count more than once
+    if held > 4 * size + _SPARE_BYTES:  # tied parameters are counted more than once
         raise ValueError(f"its tensors would take {held} bytes, but the file has {size}")
 
 
 def _tensors(content: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested dicts, lists and tuples, each container once."""
+    """Yield all tensors in nested dicts, lists and tuples, each container once."""
     waiting, seen = [content], set()
     while waiting:
         value = waiting.pop()

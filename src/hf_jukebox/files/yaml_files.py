@@ -1,4 +1,4 @@
-"""YAML files of users, read as text: `808`, `Yes`, `007` and `12:30` stay what was typed."""
+"""YAML files whose values are kept as text: `808`, `Yes`, `007` and `12:30` stay as they were typed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from .text import read_text
 
 Text: TypeAlias = "str | list[Text] | dict[str, Text] | None"
 
-_DEEPEST = 4  # lists and mappings in each other
+_MAX_DEPTH = 4  # nested lists and mappings
 _NO_VALUE = ("", "~", "null")
-# libyaml's parser, where PyYAML was built with it, is ten times as fast. Neither resolves or constructs anything.
+# libyaml's parser, if PyYAML was built with it, is ten times as fast. Neither loader resolves or constructs anything.
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def read_yaml(path: str | os.PathLike[str], most: int = 100_000) -> Text:
-    """Read a YAML file in which every value is text, or None where it is empty, `~` or `null` without quotes.
+    """Read a YAML file with every value as text, or as None if it is empty, `~` or `null` without quotes.
 
     Args:
         path: The file.
-        most: Values, names and lists that it may hold at most.
+        most: Maximum number of values, names and lists in it.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not UTF-8 or not YAML, is too large or too deep, repeats parts by anchors, or gives a name
-            twice.
+        ValueError: the file is not UTF-8 or not YAML, is too large or too deep, repeats parts by anchors, or gives a
+            name twice.
     """
     text = read_text(path)
     try:
@@ -39,7 +39,7 @@ def read_yaml(path: str | os.PathLike[str], most: int = 100_000) -> Text:
 
 
 def _check_size(text: str, path: str | os.PathLike[str], most: int) -> None:
-    """Look at the file's events one by one, before anything is built that could be a bomb."""
+    """Check depth and size event by event, before building anything that a small file could blow up."""
     depth = count = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -47,10 +47,10 @@ def _check_size(text: str, path: str | os.PathLike[str], most: int) -> None:
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"{path}, line {line}: *{event.anchor} repeats another part; write it out.")
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise ValueError(f"{path}, line {line}: lists and fields are nested too deeply.")
         if count > most:
-            raise ValueError(f"{path} holds more than {most} values; divide it into several files.")
+            raise ValueError(f"{path} holds more than {most} values; split it into several files.")
 
 
 def _content(node: Any, path: str | os.PathLike[str]) -> Text:

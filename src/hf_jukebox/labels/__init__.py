@@ -1,1 +1,1 @@
-"""Names, characters and lyrics that label a window."""
+"""Artist, genre and lyrics of a song as the numbers of a label row."""

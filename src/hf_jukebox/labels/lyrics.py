@@ -1,4 +1,4 @@
-"""Lyrics as a prior reads them: cleaned to its alphabet, with or without times, and cut to a window."""
+"""Lyrics, with or without times: cleaning to a prior's alphabet, and the characters of a window."""
 
 from __future__ import annotations
 
@@ -27,19 +27,16 @@ _LINE_BREAK = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 
 
 def plain_text(text: str) -> str:
-    r"""Text as every editor might have written it: composed (NFC), with `\n` for every line break of Unicode.
-
-    Byte order marks are dropped.
-    """
+    r"""Return text with composed characters (NFC), `\n` for every line break of Unicode, and no byte order marks."""
     return _LINE_BREAK.sub("\n", unicodedata.normalize("NFC", text.replace("\ufeff", "")))
 
 
 def clean_lyrics(text: str, alphabet: str) -> str:
-    r"""Spells `text` in the characters of `alphabet`.
+    r"""Spell `text` in the characters of `alphabet`.
 
     Characters of the alphabet stay as they are, composed or not. Any other is transliterated to ASCII (`é` -> `e`, `—`
-    -> `--`), every line break of Unicode and a backslash become a newline, and what is still outside the alphabet is
-    dropped.
+    -> `--`), every line break of Unicode and a backslash become a newline, and characters that are still outside the
+    alphabet are dropped.
     """
     kept = _spellings(alphabet)
     return "".join(kept[char] if char in kept else _spelled(char, kept) for char in plain_text(text))
@@ -47,12 +44,12 @@ def clean_lyrics(text: str, alphabet: str) -> str:
 
 @lru_cache(maxsize=8)
 def _spellings(alphabet: str) -> dict[str, str]:
-    """Each character of an alphabet, also in its composed form, and how it is written there."""
+    """Return the spelling in an alphabet of each of its characters, also in composed form."""
     return {unicodedata.normalize("NFC", char): char for char in alphabet} | {char: char for char in alphabet}
 
 
 def _spelled(char: str, kept: dict[str, str]) -> str:
-    """A character outside the alphabet in characters of it."""
+    """Spell a character outside the alphabet in characters of it."""
     parts = unicodedata.normalize("NFD", char)  # an alphabet may hold a letter and its accent one by one
     if all(part in kept for part in parts):
         return parts
@@ -61,12 +58,12 @@ def _spelled(char: str, kept: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Lyrics:
-    """Cleaned lyrics and, where the text carried times, when each of its lines begins.
+    """Cleaned lyrics and, if the text has times, the start of each of its lines.
 
     Attributes:
-        text: The characters a prior may see, without time stamps.
-        line_times: Seconds from the start of the song, ascending; empty where the text had no times.
-        line_starts: The index in `text` of the first character of each timed line.
+        text: Characters of the alphabet, without time stamps.
+        line_times: Seconds from the start of the song, ascending; empty for text without times.
+        line_starts: Index in `text` of the first character of each timed line.
     """
 
     text: str
@@ -75,7 +72,7 @@ class Lyrics:
 
     @classmethod
     def parse(cls, source: str, alphabet: str) -> Self:
-        """Reads plain text or LRC (see [`timed_lines`]) and cleans it to `alphabet`."""
+        """Parse plain text or LRC (see [`timed_lines`]) and clean it to `alphabet`."""
         lines = timed_lines(source)
         if not lines:
             return cls(clean_lyrics(source, alphabet))
@@ -85,15 +82,15 @@ class Lyrics:
         return cls("".join(cleaned), tuple(seconds for seconds, _ in lines), tuple(starts))
 
     def window(self, size: int, *, total_length: int, offset: int, window_length: int, sampling_rate: int) -> list[int]:
-        """The indices of the `size` characters that stand for a window of audio; -1 is padding.
+        """Return the indices of the `size` characters for a window of audio; -1 is padding.
 
-        Lyrics of at most `size` characters are taken whole and padded on the left. Else the `size` characters around
-        the one that is sung in the middle of the window are taken, moved inward at both ends of the text.
+        Lyrics of at most `size` characters are used whole and padded on the left. Otherwise it is the `size` characters
+        around the one that is sung in the middle of the window, moved inward at both ends of the text.
 
         Args:
-            size: Number of characters a window shows.
-            total_length, offset, window_length: Of the song, of the window's start, and of the window, in raw samples.
-            sampling_rate: Samples a second, which only lyrics with times need.
+            size: Number of characters per window.
+            total_length, offset, window_length: Length of the song, start and length of the window, in raw samples.
+            sampling_rate: Samples per second; used only for lyrics with times.
         """
         length = len(self.text)
         if length <= size:
@@ -106,22 +103,23 @@ class Lyrics:
         return list(range(start, start + size))
 
     def _character_at(self, seconds: float, total_seconds: float) -> int:
-        """The character sung at a time: linear from one line's start to the next, the last line ending with the song.
+        """Return the index of the character sung at a time.
 
-        Before the first line it is the first line's first character.
+        It is linear from one line's start to the next; the last line ends with the song. Before the first line it is
+        the first character.
         """
         times = (*self.line_times, max(total_seconds, self.line_times[-1]))
         return int(np.interp(seconds, times, (*self.line_starts, len(self.text))))
 
 
 def timed_lines(source: str) -> list[tuple[float, str]]:
-    """Reads LRC text: `(seconds, line)` in the order of time, or an empty list where `source` is not LRC.
+    """Parse LRC text: return `(seconds, line)` in the order of time, or an empty list if `source` is not LRC.
 
-    Text is LRC where at least half of its lines, blank ones and tags aside, begin with a time stamp `[mm:ss.xx]`
-    (`[mm:ss]`, `[mm:ss,xx]` and `[hh:mm:ss.xx]` too, with any number of digits of a fraction); a verse headed
-    "[Chorus]" or a single clock time does not make it so. A line with several stamps is sung at each of them. A line
-    without a stamp continues the one before it, a stamp without a line ends it. `[offset:ms]` makes all lines that much
-    earlier; other tags, such as `[ar:...]`, and the word stamps `<mm:ss.xx>` of enhanced LRC are left out.
+    Text is LRC if at least half of its lines, except blank lines and tags, begin with a time stamp `[mm:ss.xx]` (or
+    `[mm:ss]`, `[mm:ss,xx]`, `[hh:mm:ss.xx]`, with any number of digits in the fraction); headings such as "[Chorus]"
+    and single clock times are not enough. A line with several stamps is sung at each of them. A line without a stamp
+    continues the one before it; a stamp without a line ends it. `[offset:ms]` makes all lines that much earlier; other
+    tags, such as `[ar:...]`, and the word stamps `<mm:ss.xx>` of enhanced LRC are removed.
     """
     shift = 0.0
     lines: list[tuple[list[float], str]] = []
@@ -145,7 +143,7 @@ def timed_lines(source: str) -> list[tuple[float, str]]:
 
 
 def unread_stamp(source: str) -> str | None:
-    """What looks like a time stamp in text that is not LRC: one where two lines, and a quarter of all, begin so."""
+    """Return the first apparent time stamp of text that is not LRC, if at least two lines and a quarter begin so."""
     lines = [line for line in plain_text(source).split("\n") if line.strip()]
     found = [match[1] for match in map(_LIKE_A_STAMP.match, lines) if match]
     return found[0] if len(found) > 1 and 4 * len(found) >= len(lines) else None

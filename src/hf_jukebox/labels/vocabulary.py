@@ -1,4 +1,4 @@
-"""The names and characters that a prior knows: tables, the rules by which names are written, and their files."""
+"""Vocabularies of a prior: its names and characters, the rules for the spelling of names, and their files."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..configuration_jukebox import JukeboxPriorConfig
+from ..files.atomic import replacing
 from ..files.text import read_json, read_text, user_path
+from ..layers.conditioning import LabelColumns
 
 UNKNOWN_ID = 0
 _MOST_LEVELS, _MOST_SLOTS, _MOST_IDS = 2**5, 2**20, 2**31
-# What each file of a saved tokenizer holds of the vocabularies: a list with one entry for all levels that agree.
+# Fields of the vocabularies in each file of a saved tokenizer: a list with one entry for all levels that agree.
 VOCABULARY_FILES = {
     "artists.json": ("rules", "artists"),
     "genres.json": ("genre_words", "genres"),
@@ -26,11 +28,11 @@ VOCABULARY_FILES = {
 
 
 def normalize_name(name: str, rules: str) -> str:
-    """An artist or genre as a table writes it, in training as in sampling.
+    """Return an artist or genre in the spelling of the tables, for training and sampling alike.
 
     `"v3"` lower-cases, composes accents (NFC), makes every run of white space one space and strips it at both ends.
     `"v2"` also turns every run of characters other than a-z and 0-9 into one `_`, and strips `_` at both ends: "Céline
-    Dion" becomes `c_line_dion`. Of a name without such characters nothing is left.
+    Dion" becomes `c_line_dion`. A name without such characters becomes empty.
     """
     name = " ".join(unicodedata.normalize("NFC", name.replace("\ufeff", "")).split())
     name = unicodedata.normalize("NFC", name.lower())
@@ -38,10 +40,10 @@ def normalize_name(name: str, rules: str) -> str:
 
 
 def read_ids(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Reads a published table: one `name;id` a line in UTF-8, where several names may share an id.
+    """Read a published table: one `name;id` per line in UTF-8, where several names may share an id.
 
-    Names are lower-cased and written without needless spaces, unless that is another name of the table; a name that is
-    listed twice keeps its last id. Blank lines are passed over.
+    Names are lower-cased and stripped of extra spaces, unless the result is another name of the table; a name that is
+    listed twice keeps its last id. Blank lines are ignored.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -64,17 +66,18 @@ def read_ids(path: str | os.PathLike[str]) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class LevelVocabulary:
-    """What one prior needs to label a window.
+    """The names and characters of one prior, and the size of its label rows.
 
     Attributes:
-        rules: How names are written, `"v2"` or `"v3"`: see [`normalize_name`]. A v2 genre is also split into words.
-        artists, genres: Name to id; several names may share one. Id 0 stands for every unknown name.
+        rules: Rules for the spelling of names, `"v2"` or `"v3"`: see [`normalize_name`]. A v2 genre is also split into
+            words.
+        artists, genres: Name to id; several names may share one. Id 0 is that of every unknown name.
         alphabet: The characters of the lyrics, with ids from 1 in this order; 0 is the padding.
-        genre_words: Genre slots of a label row.
-        n_lyrics: Lyric characters of a label row; 0 for a prior that reads no lyrics.
+        genre_words: Genre slots per label row.
+        n_lyrics: Lyric characters per label row; 0 for a prior without lyrics.
 
     Raises:
-        ValueError: the fields do not make a label row.
+        ValueError: a field has the wrong type or is out of range.
     """
 
     rules: str
@@ -91,11 +94,11 @@ class LevelVocabulary:
             if not isinstance(table, dict) or not all(isinstance(name, str) for name in table):
                 raise ValueError(f"{kind} must hold the id of each name.")
             for index in table.values():
-                _whole(f"an id in {kind}", index, _MOST_IDS)
+                _check_whole(f"an id in {kind}", index, _MOST_IDS)
         if not isinstance(self.alphabet, str):
             raise ValueError(f"The alphabet must be a text, not {type(self.alphabet).__name__}.")
-        _whole("genre_words", self.genre_words, _MOST_SLOTS, least=-_MOST_SLOTS)
-        _whole("n_lyrics", self.n_lyrics, _MOST_SLOTS, least=-_MOST_SLOTS)
+        _check_whole("genre_words", self.genre_words, _MOST_SLOTS, least=-_MOST_SLOTS)
+        _check_whole("n_lyrics", self.n_lyrics, _MOST_SLOTS, least=-_MOST_SLOTS)
         if self.genre_words < 1 or self.n_lyrics < 0:
             raise ValueError(
                 f"genre_words must be at least 1 and n_lyrics at least 0, not {self.genre_words} and {self.n_lyrics}."
@@ -107,7 +110,7 @@ class LevelVocabulary:
 
     @classmethod
     def from_config(cls, config: JukeboxPriorConfig) -> Self:
-        """The vocabulary that travels in a prior's configuration."""
+        """Return the vocabulary that is stored in a prior's configuration."""
         return cls(
             rules=config.label_rules,
             artists=config.artists or {},
@@ -118,9 +121,14 @@ class LevelVocabulary:
         )
 
     @property
+    def label_columns(self) -> LabelColumns:
+        """Columns of a label row."""
+        return LabelColumns(self.genre_words, self.n_lyrics)
+
+    @property
     def label_length(self) -> int:
-        """Numbers in a label row: total length, offset, window length, the artist, the genres, the lyrics."""
-        return 4 + self.genre_words + self.n_lyrics
+        """Number of columns of a label row."""
+        return self.label_columns.length
 
     @cached_property
     def artist_ids(self) -> dict[str, int]:
@@ -137,38 +145,38 @@ class LevelVocabulary:
         return {character: index for index, character in enumerate(self.alphabet, start=1)}
 
     def _normalized(self, table: dict[str, int]) -> dict[str, int]:
-        # The published v2 table holds `r_e_m_`, which no name is written as: normalising the table too lets "R.E.M."
-        # find it. A name that already stands there in the right form comes first.
+        # The published v2 table holds `r_e_m_`, which its own rules never produce: normalising the table too lets
+        # "R.E.M." match it. Names that are already in the right form take precedence.
         return {normalize_name(name, self.rules): index for name, index in table.items()} | table
 
     def artist_id(self, name: str) -> int | None:
-        """The id of an artist; None where the table lacks it."""
+        """Return the id of an artist; None if the table lacks it."""
         return self._id(name, self.artist_ids)
 
     def genre_id(self, name: str) -> int | None:
-        """The id of a genre, or with v2 rules of a word of one; None where the table lacks it."""
+        """Return the id of a genre, or of a word of one with v2 rules; None if the table lacks it."""
         return self._id(name, self.genre_ids)
 
     def _id(self, name: str, ids: dict[str, int]) -> int | None:
-        # Tables of earlier versions may hold a name with spaces at its end beside the one without: both keep their ids.
+        # Tables of earlier versions may hold a name both with and without spaces at its end; both keep their ids.
         exact = ids.get(name.lower()) if self.rules == "v3" else None
         return ids.get(normalize_name(name, self.rules)) if exact is None else exact
 
 
-def _whole(name: str, value: object, most: int, least: int = 0) -> int:
+def _check_whole(name: str, value: object, most: int, least: int = 0) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{name} must be a whole number from {least} to {most}, not {repr(value)[:80]}.")
     return value
 
 
 def names_of(index: int, table: dict[str, int]) -> str:
-    """The name of an id; several are sorted and joined by `_`, as the published code shows them."""
+    """Return the name of an id; several are sorted and joined by `_`, as in the published code."""
     names = sorted(name for name, other in table.items() if other == index)
     return "_".join(names) if names else "unknown" if index == UNKNOWN_ID else f"#{index}"
 
 
 def save_vocabularies(vocabularies: dict[int, LevelVocabulary], paths: Sequence[Path]) -> None:
-    """Writes the three files of [`VOCABULARY_FILES`] to `paths`; a table that levels share is written once."""
+    """Write the three files of [`VOCABULARY_FILES`] to `paths`; tables that levels share are written once."""
     for path, fields in zip(paths, VOCABULARY_FILES.values(), strict=True):
         entries: list[dict[str, Any]] = []
         for level, vocabulary in vocabularies.items():
@@ -178,26 +186,25 @@ def save_vocabularies(vocabularies: dict[int, LevelVocabulary], paths: Sequence[
                 same[0]["levels"].append(level)
             else:
                 entries.append({"levels": [level], **content})
-        unfinished = path.with_name(f".{path.name}.tmp")
-        unfinished.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        os.replace(unfinished, path)
+        with replacing(path) as unfinished:
+            unfinished.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def load_vocabularies(paths: Sequence[str | os.PathLike[str] | None]) -> dict[int, LevelVocabulary]:
-    """Reads what [`save_vocabularies`] wrote.
+    """Read the files that [`save_vocabularies`] wrote.
 
     Raises:
-        ValueError: a file is missing (`None`), or not one of ours.
+        ValueError: a file is missing (`None`), or was not written by [`save_vocabularies`].
     """
     fields: dict[int, dict[str, Any]] = {}
     for path, name in zip(paths, VOCABULARY_FILES, strict=True):
-        # No FileNotFoundError: from_pretrained replaces an OSError by a sentence that names no file.
+        # Not a FileNotFoundError: from_pretrained replaces an OSError by a message that names no file.
         if path is None or not Path(path).is_file():
             raise ValueError(f"{name} is missing; a saved tokenizer has {', '.join(VOCABULARY_FILES)}.")
         try:
             for entry in read_json(path):
                 for level in entry["levels"]:
-                    fields.setdefault(_whole("levels", level, _MOST_LEVELS), {}).update(
+                    fields.setdefault(_check_whole("levels", level, _MOST_LEVELS), {}).update(
                         {key: entry[key] for key in VOCABULARY_FILES[name]}
                     )
         except (ValueError, TypeError, KeyError, AttributeError) as error:

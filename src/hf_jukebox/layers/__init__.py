@@ -1,1 +1,1 @@
-"""The parts of the networks. They are built from numbers, and know neither a config file nor the disk."""
+"""Layers of the networks, built from plain numbers: no configs, no files."""

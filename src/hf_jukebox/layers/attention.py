@@ -1,9 +1,9 @@
-"""The attention patterns of Jukebox, each as a whole pass and as one step over a cache of fixed shape.
+"""Attention patterns of Jukebox, each as a whole pass and as one step over a cache of fixed shape.
 
 A window of `positions` is folded into `rows` of `columns`; position `i` stands at row `i // columns`, column
-`i % columns` (sparse transformers, Child et al. 2019). A pattern says which keys a position sees. In a step no pattern
-needs more than a few rows of keys, so each cache has a shape of its own and is written in place, at a position that is
-a tensor: one step is one static graph.
+`i % columns` (sparse transformers, Child et al. 2019). A pattern defines which keys a position sees. In a step no
+pattern needs more than a few rows of keys, so each cache has a shape of its own and is written in place, at a position
+that is a tensor: one step is one static graph.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .decoding import step_attention, step_linear
-from .linear import Linear
+from .fast_paths import Linear, step_attention, step_linear
 
 
 class AttentionKind(IntEnum):
-    """The numbers that the published configurations use."""
+    """Kinds of attention, numbered as in the published configurations."""
 
     DENSE = 0
     ROW = 1
@@ -35,14 +34,21 @@ _FOLDED = (AttentionKind.ROW, AttentionKind.COLUMN, AttentionKind.PREVIOUS_ROW)
 
 
 def attention_kinds(order: int, depth: int) -> list[AttentionKind]:
-    """The kind of each of `depth` layers under an attention `order` of the published models."""
+    """Return the kind of each of `depth` layers under an attention `order` of the published models.
+
+    Raises:
+        ValueError: no released model uses this order.
+    """
 
     def kind(layer: int) -> AttentionKind:
         if order == 0:
             return AttentionKind.DENSE
         if order == 12 and layer % 16 == 15:
             return AttentionKind.DENSE if layer % 3 == 2 else AttentionKind.JOINT_LYRICS
-        if order in (8, 10):  # period 10, the last of each period reads the lyrics; order 10 begins with nine others
+        if order in (
+            8,
+            10,
+        ):  # period 10, whose last layer attends to the lyrics; order 10 has nine more layers in front
             shifted = layer if order == 8 else layer - 9
             if shifted >= 0 and shifted % 10 == 9:
                 return AttentionKind.LYRICS
@@ -83,7 +89,7 @@ class AttentionShape:
 
 @dataclass
 class StepPosition:
-    """Where a step stands, computed once and shared by all layers. All tensors, so that nothing waits for the host."""
+    """Position of a step, computed once and shared by all layers. All tensors, so that nothing waits for the host."""
 
     position: torch.Tensor  # [1]
     row: torch.Tensor  # [1]
@@ -94,16 +100,16 @@ class StepPosition:
 
     @classmethod
     def at(cls, position: torch.Tensor, index: torch.Tensor, shape: AttentionShape) -> StepPosition:
-        """Stand at `position` `[1]` of a window; `index` `[1, positions]` counts the positions."""
+        """Compute the masks of `position` `[1]` of a window; `index` `[1, positions]` counts the positions."""
         row = position // shape.columns
         column = position - row * shape.columns
         return cls(position, row, column, index[:, : shape.columns] <= column, index[:, : shape.rows] <= row, index)
 
 
 class Attention(nn.Module):
-    """Projections around a pattern; the dense pattern, where a position sees every earlier one.
+    """Projections around a pattern, by default the dense one: a position sees all up to itself.
 
-    The patterns override the methods that say where keys lie. `kv` below is `[2, B, heads, T, head_dim]`.
+    The patterns override the methods of the last section. `kv` below is `[2, B, heads, T, head_dim]`.
     """
 
     def __init__(self, shape: AttentionShape) -> None:
@@ -117,15 +123,15 @@ class Attention(nn.Module):
     ) -> torch.Tensor:
         """Attend over `x` `[B, T, width]`, T positions from the window's start, a multiple of `columns`.
 
-        With a `cache`, the keys and values of the positions are kept there, so that steps can go on after them.
+        Keys and values are also written to a `cache`, so that `step` can continue from it.
         """
         q, k, v = self._project(x, lyrics)
         if cache is not None:
-            self.fill(cache, torch.stack((k, v)))
+            self.write_prefix(cache, torch.stack((k, v)))
         return self.out_proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
 
     def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
-        """Attend from one position, `x` `[B, 1, width]`, over the cache, and add the position to it."""
+        """Attend from one position, `x` `[B, 1, width]`, over the cache, and append the position to it."""
         qkv = self._stack_heads(step_linear(self.qkv_proj, x), 3)
         cache.index_copy_(3, self.cache_slot(at), qkv[1:])
         keys, values = self.keys_for(cache, at).unbind(0)
@@ -133,7 +139,7 @@ class Attention(nn.Module):
         return step_linear(self.out_proj, attended.transpose(1, 2).flatten(2))
 
     def weights(self, x: torch.Tensor, lyrics: torch.Tensor | None, head: int) -> torch.Tensor:
-        """The attention of one head over `x`, `[B, T, T]`, or `[B, T, num_lyrics]` where the keys are lyrics."""
+        """Return the weights of one head over `x`, `[B, T, T]`, or `[B, T, num_lyrics]` where the keys are lyrics."""
         q, k, _ = self._project(x, lyrics)
         q, k = q[:, head].float(), k[:, head].float()
         scores = q @ k.transpose(1, 2) * self.shape.head_dim**-0.5
@@ -142,22 +148,22 @@ class Attention(nn.Module):
         return weights.nan_to_num(0.0)  # a position that sees nothing
 
     def new_cache(self, batch_size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-        """An empty cache `[2, B, heads, slots, head_dim]`."""
+        """Return an empty cache `[2, B, heads, slots, head_dim]`."""
         shape = self.shape
         return torch.zeros(2, batch_size, shape.heads, self.cache_slots, shape.head_dim, dtype=dtype, device=device)
 
     def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries, keys and values, `[B, heads, T, head_dim]` each."""
+        """Return queries, keys and values, `[B, heads, T, head_dim]` each."""
         q, k, v = self._split_heads(self.qkv_proj(x), 3)
         return q, k, v
 
     def _split_heads(self, x: torch.Tensor, parts: int) -> list[torch.Tensor]:
-        """`[B, T, parts * state] -> parts of [B, heads, T, head_dim]`."""
-        # Parted before they are turned: so the gradients of the parts are put together in one pass.
+        """Reshape `[B, T, parts * state]` to `parts` of `[B, heads, T, head_dim]`."""
+        # Unbind before transposing, so that autograd joins the gradients of the parts in one pass.
         return [part.transpose(1, 2) for part in self._heads(x, parts).unbind(2)]
 
     def _stack_heads(self, x: torch.Tensor, parts: int) -> torch.Tensor:
-        """The same as one tensor, `[parts, B, heads, T, head_dim]`."""
+        """Do the same in one tensor, `[parts, B, heads, T, head_dim]`."""
         return self._heads(x, parts).permute(2, 0, 3, 1, 4)
 
     def _heads(self, x: torch.Tensor, parts: int) -> torch.Tensor:
@@ -167,39 +173,41 @@ class Attention(nn.Module):
 
     @property
     def cache_slots(self) -> int:
+        """Positions that the cache holds."""
         return self.shape.positions
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        """Attention of a whole pass, `[B, heads, T, head_dim]`."""
+        """Attend in a whole pass, `[B, heads, T, head_dim]`."""
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
-    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
-        """Keep the keys and values of a whole pass in the cache."""
+    def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+        """Write the keys and values of a whole pass, those of the window's first positions, to the cache."""
         cache[:, :, :, : kv.shape[3]] = kv
 
     def cache_slot(self, at: StepPosition) -> torch.Tensor:
-        """The slot of the cache for this position, `[1]`."""
+        """Return the slot of the cache for this position, `[1]`."""
         return at.position
 
     def keys_for(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
-        """The part of the cache that this position may look at."""
+        """Return the part of the cache that this position may see."""
         return cache
 
     def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
-        """Which of the visible slots hold a position that it sees, `[1, slots]`, or None for all."""
+        """Mask the keys that this position sees, `[1, keys]`; None if it sees all of them."""
         return at.index <= at.position
 
     def mask(self, queries: int, keys: int, device: torch.device) -> torch.Tensor:
-        """Which position sees which, `[queries, keys]`: the pattern in full, for reading and for `weights`."""
+        """Return the full pattern `[queries, keys]`, as `weights` needs it."""
         i, j = torch.arange(queries, device=device)[:, None], torch.arange(keys, device=device)[None]
         return self.sees(i, j)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
+        """Return True where position `i` sees key `j`: the definition of the pattern."""
         return j <= i
 
 
 class RowAttention(Attention):
-    """A position sees its own row up to itself. The cache holds one row."""
+    """Attention within rows: a position sees its own row up to itself. The cache holds one row."""
 
     @property
     def cache_slots(self) -> int:
@@ -210,7 +218,7 @@ class RowAttention(Attention):
         q_rows, k_rows, v_rows = _fold(q, columns), _fold(k, columns), _fold(v, columns)
         return _unfold(F.scaled_dot_product_attention(q_rows, k_rows, v_rows, is_causal=True), like=q)
 
-    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+    def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         cache.copy_(kv[:, :, :, -self.shape.columns :])
 
     def cache_slot(self, at: StepPosition) -> torch.Tensor:
@@ -225,7 +233,7 @@ class RowAttention(Attention):
 
 
 class ColumnAttention(Attention):
-    """A position sees its own column up to itself. The cache holds the window, column by column."""
+    """Attention within columns: a position sees its own column up to itself. The cache holds the window by columns."""
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
@@ -238,7 +246,7 @@ class ColumnAttention(Attention):
         attended = F.scaled_dot_product_attention(q_columns, k_columns, v_columns, is_causal=True)
         return transpose(_unfold(attended, like=q), columns, rows)
 
-    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+    def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         by_column = self._by_column(cache)
         rows = kv.shape[3] // self.shape.columns
         by_column[:, :, :, :, :rows] = kv.unflatten(3, (rows, self.shape.columns)).transpose(3, 4)
@@ -261,10 +269,10 @@ class ColumnAttention(Attention):
 
 
 class PreviousRowAttention(Attention):
-    """A position sees the whole row above its own; in the first row nothing, and the output is zero.
+    """Attention to the previous row: a position sees all of it; in the first row nothing, and the output is zero.
 
     The cache holds two rows, written in turn. Before the first row is full the other one is zero: its keys weigh the
-    same and its values are zero, which gives the zero vector without a special case.
+    same and its values are zero, so the output is zero without a special case.
     """
 
     @property
@@ -280,12 +288,12 @@ class PreviousRowAttention(Attention):
         q_rows, k_rows, v_rows = _fold(q, columns), _fold(shifted(k), columns), _fold(shifted(v), columns)
         return _unfold(F.scaled_dot_product_attention(q_rows, k_rows, v_rows), like=q)
 
-    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+    def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         columns = self.shape.columns
         rows = kv.shape[3] // columns
         for row in range(max(0, rows - 2), rows):
-            cache_slot = (row % 2) * columns
-            cache[:, :, :, cache_slot : cache_slot + columns] = kv[:, :, :, row * columns : (row + 1) * columns]
+            slot = (row % 2) * columns
+            cache[:, :, :, slot : slot + columns] = kv[:, :, :, row * columns : (row + 1) * columns]
 
     def cache_slot(self, at: StepPosition) -> torch.Tensor:
         return (at.row % 2) * self.shape.columns + at.column
@@ -302,7 +310,7 @@ class PreviousRowAttention(Attention):
 
 
 class LyricsAttention(Attention):
-    """A position sees all states of the separate lyrics encoder. The cache holds them, and no step changes it."""
+    """Attention to all states of the separate lyrics encoder. The cache holds them, and no step changes it."""
 
     def __init__(self, shape: AttentionShape) -> None:
         super().__init__(shape)
@@ -312,13 +320,13 @@ class LyricsAttention(Attention):
 
     def _project(self, x: torch.Tensor, lyrics: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if lyrics is None:
-            raise ValueError("A layer that reads lyrics needs the states of the lyrics encoder.")
+            raise ValueError("A lyrics attention layer needs the states of the lyrics encoder.")
         (q,), (k, v) = self._split_heads(self.q_proj(x), 1), self._split_heads(self.kv_proj(lyrics), 2)
         return q, k, v
 
-    def read_lyrics(self, lyrics: torch.Tensor, cache: torch.Tensor) -> None:
-        """Fill the cache from the encoder's states `[B, num_lyrics, width]`."""
-        self.fill(cache, self._stack_heads(self.kv_proj(lyrics), 2))
+    def prefill_lyrics(self, lyrics: torch.Tensor, cache: torch.Tensor) -> None:
+        """Write the encoder's states `[B, num_lyrics, width]` to the cache."""
+        self.write_prefix(cache, self._stack_heads(self.kv_proj(lyrics), 2))
 
     def step(self, x: torch.Tensor, at: StepPosition, cache: torch.Tensor) -> torch.Tensor:
         (q,) = self._split_heads(step_linear(self.q_proj, x), 1)
@@ -337,9 +345,9 @@ class LyricsAttention(Attention):
 
 
 class JointLyricsAttention(Attention):
-    """A position sees the lyrics at the start of its own sequence, as far as they lie before it.
+    """Attention to the lyrics at the start of the same sequence, as far as they precede the position.
 
-    The cache has one slot more than there are keys: it takes the positions after the lyrics, which nobody sees.
+    The cache has one slot more than there are keys, for the positions after the lyrics, which no position sees.
     """
 
     @property
@@ -354,7 +362,7 @@ class JointLyricsAttention(Attention):
             return among_keys
         return torch.cat([among_keys, F.scaled_dot_product_attention(q[:, :, keys:], k, v)], dim=2)
 
-    def fill(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
+    def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         keys = min(self.shape.joint_keys, kv.shape[3])
         cache[:, :, :, :keys] = kv[:, :, :, :keys]
 
@@ -379,7 +387,7 @@ ATTENTION_CLASSES: dict[AttentionKind, type[Attention]] = {
 
 
 def _fold(x: torch.Tensor, length: int) -> torch.Tensor:
-    """`[B, heads, T, d] -> [B * T / length, heads, length, d]`: stretches of `length` become batch rows."""
+    """Move spans of `length` to the batch, `[B, heads, T, d] -> [B * T / length, heads, length, d]`."""
     return x.unflatten(2, (-1, length)).transpose(1, 2).flatten(0, 1)
 
 

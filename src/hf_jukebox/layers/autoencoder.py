@@ -11,7 +11,7 @@ from .resnet import ResidualShape, ResidualStack
 
 
 class DownsamplingStage(nn.Module):
-    """`[B, channels, T] -> [B, out_channels, T / stride**downs]`."""
+    """Strided convolutions, `[B, channels, T] -> [B, out_channels, T / stride**downs]`."""
 
     def __init__(self, channels: int, out_channels: int, downs: int, stride: int, shape: ResidualShape) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class DownsamplingStage(nn.Module):
 
 
 class UpsamplingStage(nn.Module):
-    """`[B, channels, T] -> [B, out_channels, T * prod(strides)]`."""
+    """Transposed convolutions, `[B, channels, T] -> [B, out_channels, T * prod(strides)]`."""
 
     def __init__(
         self, channels: int, out_channels: int, strides: Sequence[int], shape: ResidualShape, reverse: bool
@@ -51,7 +51,7 @@ class UpsamplingStage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Audio `[B, 1, T]` to the vectors of level L `[B, dim, T / hop[L]]`; `downs` and `strides` end at level L."""
+    """Audio `[B, 1, T]` to vectors of level L `[B, dim, T / hop[L]]`; `downs` and `strides` end at level L."""
 
     def __init__(self, dim: int, downs: Sequence[int], strides: Sequence[int], shape: ResidualShape) -> None:
         super().__init__()

@@ -1,8 +1,10 @@
-"""What a prior is conditioned on: the codes of the level above, and the labels of the song."""
+"""Conditioning of a prior: the codes of the level above, and the labels of the song."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -12,8 +14,35 @@ from .resnet import ResidualShape
 from .transformer import LayerNorm
 
 
+@dataclass(frozen=True)
+class LabelColumns:
+    """Columns of a label row: timing in raw samples, the artist, the genres, and the lyric tokens."""
+
+    total_length: ClassVar[int] = 0
+    offset: ClassVar[int] = 1
+    window_length: ClassVar[int] = 2
+    timing: ClassVar[slice] = slice(0, 3)
+    artist: ClassVar[int] = 3
+
+    genre_words: int
+    n_lyrics: int = 0
+
+    @property
+    def genres(self) -> slice:
+        return slice(4, 4 + self.genre_words)
+
+    @property
+    def lyrics(self) -> slice:
+        return slice(self.genres.stop, self.genres.stop + self.n_lyrics)
+
+    @property
+    def length(self) -> int:
+        """Number of columns."""
+        return int(self.lyrics.stop)
+
+
 class UpperCodesConditioner(nn.Module):
-    """Codes of the level above `[B, T]` to a conditioning `[B, T * prod(strides), width]` (paper section 4.2)."""
+    """Upsampling of the upper codes `[B, T]` to a conditioning `[B, T * prod(strides), width]` (paper section 4.2)."""
 
     def __init__(self, codebook_size: int, width: int, strides: Sequence[int], shape: ResidualShape) -> None:
         super().__init__()
@@ -27,22 +56,22 @@ class UpperCodesConditioner(nn.Module):
 
 
 class LabelEmbedding(nn.Module):
-    """Artist and genres: a label row `[B, label_length]` to one vector `[B, 1, width]` that starts a window."""
+    """Embedding of artist and genres: label rows `[B, label_length]` to a window's first input `[B, 1, width]`."""
 
     def __init__(self, num_artists: int, num_genres: int, genre_words: int, width: int) -> None:
         super().__init__()
-        self.genre_words = genre_words
+        self.columns = LabelColumns(genre_words)
         self.artist = nn.Embedding(num_artists, width)
         self.genre = nn.Embedding(num_genres, width)
 
     def forward(self, labels: torch.Tensor) -> torch.Tensor:
-        artist, genres = labels[:, 3:4], labels[:, 4 : 4 + self.genre_words]
+        artist, genres = labels[:, self.columns.artist, None], labels[:, self.columns.genres]
         words = self.genre(genres.clamp_min(0)) * (genres >= 0)[..., None]  # an empty slot contributes nothing
         return self.artist(artist) + words.sum(1, keepdim=True)
 
 
 class TimingEmbedding(nn.Module):
-    """Where a window lies in its song: a label row to `[B, n_ctx, width]` (paper section 4.3).
+    """Embedding of a window's place in its song: label rows to `[B, n_ctx, width]` (paper section 4.3).
 
     Three tables are summed: the song's length, the absolute position, and the position as a share of the song.
     """
@@ -58,7 +87,7 @@ class TimingEmbedding(nn.Module):
         self.relative_position = nn.Embedding(bins, width)
 
     def forward(self, labels: torch.Tensor) -> torch.Tensor:
-        total, offset, window = (labels[:, i : i + 1].float() for i in range(3))
+        total, offset, window = labels[:, LabelColumns.timing, None].float().unbind(1)  # [B, 1] each
         share = torch.arange(self.n_ctx, device=labels.device, dtype=torch.float32)[None] / self.n_ctx
         start, end = offset / total, ((offset + window) / total).clamp_max(1.0)
         return (
@@ -69,18 +98,18 @@ class TimingEmbedding(nn.Module):
 
     def check(self, labels: torch.Tensor) -> None:
         """Raise a ValueError for the first row whose song or window lies outside the tables."""
-        for total, offset, window in labels[:, :3].tolist():
+        for total, offset, window in labels[:, LabelColumns.timing].tolist():
             if not self.min_length <= total < self.max_length:
                 raise ValueError(
-                    f"The song's total length of {total} samples is outside what the model knows: at least "
-                    f"{self.min_length:.0f} and less than {self.max_length:.0f}; set total_length_in_s accordingly."
+                    f"The song's total length of {total} samples is outside the range of the model, from "
+                    f"{self.min_length:.0f} to less than {self.max_length:.0f}; set total_length_in_s accordingly."
                 )
             if not 0 <= offset < total:
                 raise ValueError(f"The offset of {offset} samples must lie inside the song of {total} samples.")
             if offset + window > self.max_length:
                 raise ValueError(
                     f"A window of {window} samples at offset {offset} ends after {self.max_length:.0f} samples, "
-                    "the longest song that the model knows; ask for a shorter piece or a smaller offset."
+                    "the longest song of the model; choose a shorter piece or a smaller offset."
                 )
 
     def _bin(self, value: torch.Tensor, low: float, high: float) -> torch.Tensor:

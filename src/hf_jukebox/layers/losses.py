@@ -1,4 +1,4 @@
-"""How far a reconstruction is from its original, in the waveform and in the spectrum (paper section 3.2)."""
+"""Reconstruction losses of the VQ-VAE, on the waveform and on the spectrum (paper section 3.2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class STFT:
     win_length: int
 
     def magnitude(self, audio: torch.Tensor) -> torch.Tensor:
-        """`[B, T] -> [B, n_fft / 2 + 1, frames]`."""
+        """Return magnitudes, `[B, T] -> [B, n_fft / 2 + 1, frames]`."""
         window = torch.hann_window(self.win_length, device=audio.device)
         return torch.stft(
             audio.float(), self.n_fft, self.hop_length, self.win_length, window, center=True, return_complex=True
@@ -30,38 +30,38 @@ _SILENCE = 2e-3  # items whose spectrum has a smaller norm are left out of the s
 
 
 def item_norms(x: torch.Tensor) -> torch.Tensor:
-    """Frobenius norm of each item of a batch, `[B]`."""
+    """Return the Frobenius norm of each item of a batch, `[B]`."""
     return x.flatten(1).norm(dim=1)
 
 
 def spectral_distance(audio: torch.Tensor, target: torch.Tensor, stft: STFT = SPECTRAL_STFT) -> torch.Tensor:
-    """Frobenius norm of the difference of the magnitudes, averaged over the batch, `()`."""
+    """Return the Frobenius norm of the difference of the magnitudes, averaged over the batch, `()`."""
     return item_norms(stft.magnitude(audio) - stft.magnitude(target)).mean()
 
 
 def multispectral_distance(audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """`spectral_distance` averaged over three resolutions, so that none of them is overfitted."""
+    """Average `spectral_distance` over three resolutions, so that none of them is overfitted."""
     return torch.stack([spectral_distance(audio, target, stft) for stft in MULTISPECTRAL_STFTS]).mean()
 
 
 def spectral_convergence(audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Norm of the spectral error over the norm of the original's spectrum, averaged over the batch, `()`."""
+    """Return the norm of the spectral error over that of the original's spectrum, averaged over the batch, `()`."""
     original = SPECTRAL_STFT.magnitude(target)
     error, norm = item_norms(original - SPECTRAL_STFT.magnitude(audio)), item_norms(original)
     return torch.where(norm > _SILENCE, error / norm.clamp_min(_SILENCE), 0.0).mean()
 
 
 def l1_error(audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean magnitude of the error, `()`."""
+    """Return the mean magnitude of the error, `()`."""
     return F.l1_loss(audio, target)
 
 
 def l2_error(audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean square of the error, `()`."""
+    """Return the mean square of the error, `()`."""
     return F.mse_loss(audio, target)
 
 
 def linf_error(audio: torch.Tensor, target: torch.Tensor, top_k: int) -> torch.Tensor:
-    """Mean of the `top_k` largest squared errors of each item, `()`."""
+    """Return the mean of the `top_k` largest squared errors of each item, `()`."""
     squared = (audio - target).flatten(1).square()
     return squared.topk(min(top_k, squared.shape[1]), dim=1).values.mean()

@@ -1,18 +1,18 @@
-"""The separate encoder of the lyrics."""
+"""Separate encoder of the lyrics."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from .linear import Linear
+from .fast_paths import Linear
 from .transformer import LayerNorm, Transformer, TransformerShape
 
 
 class LyricsEncoder(nn.Module):
     """A causal transformer over lyric tokens `[B, n_lyrics]` to states `[B, n_lyrics, out_width]`.
 
-    Its input is shifted right by one, so that the state at a character can be asked to predict it.
+    Its input is shifted right by one, so that the state at a character can predict it.
     """
 
     def __init__(self, vocab_size: int, shape: TransformerShape, out_width: int) -> None:

@@ -1,4 +1,4 @@
-"""Vector quantiser whose codebook follows the encoder by exponential moving averages (paper section 3.1)."""
+"""Vector quantiser whose codebook is an exponential moving average of encoder outputs (paper section 3.1)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-_ROWS_AT_A_TIME = 8192  # the distances of many rows from the whole codebook take more memory than all else in encoding
+_ROWS_PER_CHUNK = 8192  # the distances of all rows from the codebook would take most of the memory of encoding
 
 
 @dataclass
 class QuantizerOutput:
-    """`codes` `[B, T]`, `quantized` `[B, T, dim]` with a straight-through gradient, `commit_loss` and figures `()`."""
+    """`codes` `[B, T]`, `quantized` `[B, T, dim]` with a straight-through gradient, `commit_loss` and metrics `()`."""
 
     codes: torch.Tensor
     quantized: torch.Tensor
@@ -27,11 +27,11 @@ def _world_size() -> int:
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest codebook row by squared Euclidean distance.
+    """Quantiser to the nearest codebook row by squared Euclidean distance.
 
-    The codebook and its running sums are buffers: neither an optimiser nor a weight average may touch them, and a
-    checkpoint holds them, so that training resumes where it stopped. Published checkpoints lack the running sums;
-    they are then restored at the first training batch.
+    The codebook and its running sums are buffers: neither the optimizer nor the EMA of the weights may touch them, and
+    a checkpoint holds them, so that training resumes where it stopped. Published checkpoints lack the running sums;
+    the first training batch then restores them.
     """
 
     codebook: torch.Tensor  # [codebook_size, dim]
@@ -49,7 +49,7 @@ class VectorQuantizer(nn.Module):
         self.register_buffer("initialized", torch.zeros((), dtype=torch.bool))
 
     def forward(self, hidden: torch.Tensor) -> QuantizerOutput:
-        """Quantise `hidden` `[B, T, dim]`; in training mode the codebook is updated afterwards."""
+        """Quantise `hidden` `[B, T, dim]`; in training mode, update the codebook afterwards."""
         rows = hidden.detach().float().reshape(-1, hidden.shape[-1])  # [B * T, dim]
         if self.training:
             self._prepare(rows, hidden.shape[1])
@@ -66,32 +66,32 @@ class VectorQuantizer(nn.Module):
         return QuantizerOutput(codes.view(hidden.shape[:-1]), straight_through, commit_loss, metrics)
 
     def encode(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Codes `[B, T]` of `hidden` `[B, T, dim]`."""
+        """Return the codes `[B, T]` of `hidden` `[B, T, dim]`."""
         return self._nearest(hidden.float().reshape(-1, hidden.shape[-1]))[0].view(hidden.shape[:-1])
 
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
-        """Codebook rows `[B, T, dim]` of `codes` `[B, T]`."""
+        """Return the codebook rows `[B, T, dim]` of `codes` `[B, T]`."""
         return F.embedding(codes, self.codebook)
 
     @torch.no_grad()
     def restore_running_sums(self, num_tokens: float) -> None:
-        """Stand in for sums that a checkpoint lacks: `num_tokens` assignments, spread evenly over the rows."""
+        """Estimate the sums that a checkpoint lacks: `num_tokens` assignments, spread evenly over the rows."""
         self.running_count.fill_(num_tokens / self.codebook.shape[0])
         self.running_sum.copy_(self.codebook * self.running_count[:, None])
 
     def _nearest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The codes of `rows` `[N, dim]`, and how far each is from its row of the codebook, `[N]` each."""
+        """Return the codes of `rows` `[N, dim]` and their squared distances from the codebook, `[N]` each."""
         book = self.codebook.float().t()  # [dim, codebook_size]
         lengths = book.square().sum(0, keepdim=True)
-        found = []
-        for part in rows.split(_ROWS_AT_A_TIME):
+        minima = []
+        for part in rows.split(_ROWS_PER_CHUNK):
             distance = (part @ book).mul_(-2).add_(part.square().sum(-1, keepdim=True)).add_(lengths)
-            found.append(distance.min(dim=-1))
-        return torch.cat([codes for _, codes in found]), torch.cat([nearest for nearest, _ in found])
+            minima.append(distance.min(dim=-1))
+        return torch.cat([codes for _, codes in minima]), torch.cat([nearest for nearest, _ in minima])
 
     @torch.no_grad()
     def _prepare(self, rows: torch.Tensor, codes_per_item: int) -> None:
-        """First training batch: take a codebook from it, or restore the sums of one that came without them."""
+        """At the first training batch, initialise the codebook from it, or restore the sums of a loaded one."""
         if not self.initialized:
             self.codebook.copy_(self._random_rows(rows))
             self.restore_running_sums(self.codebook.shape[0])
@@ -112,7 +112,8 @@ class VectorQuantizer(nn.Module):
         old = self.codebook.clone()
         self.running_count.lerp_(count, 1 - self.decay)
         self.running_sum.lerp_(total, 1 - self.decay)
-        # A restart moves the row alone. Its counts run on, so it restarts in every batch until it is used enough.
+        # A restart replaces the row only. Its counts are not reset, so it restarts in every batch until it is used
+        # often enough.
         alive = (self.running_count >= self.restart_threshold)[:, None]
         means = self.running_sum / self.running_count[:, None].clamp_min(torch.finfo(rows.dtype).tiny)
         self.codebook.copy_(torch.where(alive, means, fresh))
@@ -126,12 +127,12 @@ class VectorQuantizer(nn.Module):
         }
 
     def _random_rows(self, rows: torch.Tensor) -> torch.Tensor:
-        """`codebook_size` encoder outputs drawn without replacement, the same on every process."""
+        """Sample `codebook_size` encoder outputs without replacement, the same on every process."""
         size, dim = self.codebook.shape
         if rows.shape[0] < size:
             rows = rows.repeat(-(-size // rows.shape[0]), 1)
             rows = rows + torch.randn_like(rows) * 0.01 / dim**0.5
-        chosen = rows[torch.randperm(rows.shape[0], device=rows.device)[:size]]
+        sampled = rows[torch.randperm(rows.shape[0], device=rows.device)[:size]]
         if _world_size() > 1:
-            dist.broadcast(chosen, 0)
-        return chosen
+            dist.broadcast(sampled, 0)
+        return sampled

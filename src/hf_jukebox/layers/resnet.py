@@ -21,12 +21,13 @@ class ResidualShape:
     res_scale: bool = False
 
     def dilations(self) -> list[int]:
+        """Return the dilation of each block."""
         cycle = self.dilation_cycle or self.depth
         return [self.dilation_growth_rate ** (block % cycle) for block in range(self.depth)]
 
 
 class ResidualBlock(nn.Module):
-    """`x + scale * conv1(relu(conv3(relu(x))))` over `[B, width, T]`."""
+    """`x + scale * conv2(relu(conv1(relu(x))))` over `[B, width, T]`."""
 
     def __init__(self, width: int, hidden: int, dilation: int, scale: float) -> None:
         super().__init__()

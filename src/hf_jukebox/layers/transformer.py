@@ -1,4 +1,4 @@
-"""The transformer of the priors and of the lyrics encoder."""
+"""Transformer of the priors and of the lyrics encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .activation import SLOPE, quick_gelu
 from .attention import (
     ATTENTION_CLASSES,
     Attention,
@@ -21,8 +20,7 @@ from .attention import (
     StepPosition,
     attention_kinds,
 )
-from .decoding import step_linear
-from .linear import Linear
+from .fast_paths import GELU_SLOPE, Linear, quick_gelu, step_linear
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,9 @@ class MLP(nn.Module):
         return self.fc2(quick_gelu(self.fc1(x)))
 
     def step(self, x: torch.Tensor) -> torch.Tensor:
-        """The same for one position, `x` `[B, 1, width]`."""
+        """Apply the same formula to one position, `x` `[B, 1, width]`."""
         hidden = step_linear(self.fc1, x)
-        return step_linear(self.fc2, hidden * torch.sigmoid(SLOPE * hidden))
+        return step_linear(self.fc2, hidden * torch.sigmoid(GELU_SLOPE * hidden))
 
 
 class TransformerBlock(GradientCheckpointingLayer):
@@ -84,15 +82,15 @@ class TransformerBlock(GradientCheckpointingLayer):
         return self._add(x, self.attn.step(self.norm1(x), at, cache), self.mlp.step)
 
     def _add(
-        self, x: torch.Tensor, attended: torch.Tensor, mlp_of: Callable[[torch.Tensor], torch.Tensor]
+        self, x: torch.Tensor, attended: torch.Tensor, mlp: Callable[[torch.Tensor], torch.Tensor]
     ) -> torch.Tensor:
         hidden = x + attended
-        mlp = mlp_of(self.norm2(hidden))
-        return hidden + mlp if self.scale == 1.0 else x + (attended + mlp) * self.scale
+        update = mlp(self.norm2(hidden))
+        return hidden + update if self.scale == 1.0 else x + (attended + update) * self.scale
 
 
 class Transformer(nn.Module):
-    """Blocks in a row. There is no norm after the last one."""
+    """A sequence of blocks, without a norm after the last one."""
 
     blocks: Sequence[TransformerBlock]  # an nn.ModuleList
 
@@ -105,7 +103,7 @@ class Transformer(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the blocks' linear layers, which may be lower than that of everything around them."""
+        """Precision of the blocks' linear layers, which may be lower than that of everything around them."""
         return self.blocks[0].mlp.fc1.weight.dtype
 
     def forward(
@@ -119,52 +117,54 @@ class Transformer(nn.Module):
 
         Args:
             lyrics: States of the separate lyrics encoder `[B, num_lyrics, width]`.
-            caches: One a block, filled so that `step` can go on at position T.
-            taps: What to keep on the way.
+            caches: One per block, filled so that `step` can continue at position T.
+            recorded: Receives intermediate outputs.
         """
         length, dtype = x.shape[1], x.dtype
-        # The patterns fold whole rows. What is appended comes later than all that counts, so nothing sees it.
+        # The patterns fold whole rows. Padding comes after every real position, so causal attention never sees it.
         x = F.pad(x, (0, 0, 0, -length % self.shape.attention.columns)).to(self.dtype)
         lyrics = None if lyrics is None else lyrics.to(self.dtype)
         for layer, block in enumerate(self.blocks):
             if recorded is not None:
-                recorded.read(layer, block, x, lyrics, length)
+                recorded.record(layer, block, x, lyrics, length)
             x = block(x, lyrics, None if caches is None else caches[layer])
         if recorded is not None and recorded.hidden_states is not None:
             recorded.hidden_states.append(x[:, :length])
         return x[:, :length].to(dtype)
 
     def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
-        """One position, `x` `[B, 1, width]`, over the caches, which take it in."""
+        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""
         dtype = x.dtype
         x = x.to(self.dtype)
         for block, cache in zip(self.blocks, caches, strict=True):
             x = block.step(x, at, cache)
         return x.to(dtype)
 
-    def read_lyrics(self, lyrics: torch.Tensor, caches: Sequence[torch.Tensor]) -> None:
-        """Put the states of the separate lyrics encoder into the caches of the layers that read them."""
+    def prefill_lyrics(self, lyrics: torch.Tensor, caches: Sequence[torch.Tensor]) -> None:
+        """Write the states of the separate lyrics encoder into the caches of the layers that attend to them."""
         for block, cache in zip(self.blocks, caches, strict=True):
             if isinstance(block.attn, LyricsAttention):
-                block.attn.read_lyrics(lyrics.to(self.dtype), cache)
+                block.attn.prefill_lyrics(lyrics.to(self.dtype), cache)
 
     def init_caches(self, batch_size: int, device: torch.device) -> list[torch.Tensor]:
+        """Return an empty cache per block, shaped by its attention pattern."""
         return [block.attn.new_cache(batch_size, self.dtype, device) for block in self.blocks]
 
 
 @dataclass
 class RecordedOutputs:
-    """What a pass should keep on its way through the blocks: all hidden states, the attention of some heads."""
+    """Intermediate outputs to keep of a pass: all hidden states, the attention of some heads."""
 
     hidden_states: list[torch.Tensor] | None = None  # the input of each block and the output of the last, [B, T, width]
     heads: Collection[tuple[int, int]] = ()  # (layer, head)
-    attentions: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # [B, T, keys] a head
+    attentions: dict[tuple[int, int], torch.Tensor] = field(default_factory=dict)  # [B, T, keys] per head
 
-    def read(
+    def record(
         self, layer: int, block: TransformerBlock, x: torch.Tensor, lyrics: torch.Tensor | None, length: int
     ) -> None:
+        """Keep the wanted outputs of block `layer`, given its input `x`, of which `length` positions are real."""
         if self.hidden_states is not None:
             self.hidden_states.append(x[:, :length])
         keys = None if isinstance(block.attn, LyricsAttention) else length
-        for head in (head for of_layer, head in self.heads if of_layer == layer):
+        for head in (head for wanted_layer, head in self.heads if wanted_layer == layer):
             self.attentions[layer, head] = block.attn.weights(block.norm1(x), lyrics, head)[:, :length, :keys]

@@ -1,1 +1,1 @@
-"""Models and pipelines from folders and the Hub, checked before they are loaded."""
+"""Loading of models and pipelines from folders and the Hub, with checks before anything is read."""

@@ -1,6 +1,7 @@
-"""What a model_index.json may say: our own classes and nothing else.
+"""Checks on a model_index.json, which may name only classes of this library.
 
-diffusers imports the libraries that this file names, and Python files that lie beside it. It may come from anybody.
+diffusers imports the libraries that the file names, and Python files in the same folder, and the source may not be
+trusted.
 """
 
 from __future__ import annotations
@@ -26,21 +27,21 @@ def check_index(
     classes: Mapping[str, str],
     options: Mapping[str, Any],
 ) -> None:
-    """Refuse a pipeline that names classes other than ours, before diffusers acts on it.
+    """Refuse a pipeline that names classes other than ours, before diffusers imports them.
 
     Args:
-        pipeline_class: Reads the index of a Hub repository.
+        pipeline_class: Class that reads the index of a Hub repository.
         source: A folder or a Hub repository.
-        classes: The class of each part.
+        classes: Part to the name of its class.
         options: Arguments of `from_pretrained`.
 
     Raises:
-        OSError: there is no pipeline at that place.
-        ValueError: the index is damaged or names something else, or the options ask for somebody else's code.
+        OSError: there is no pipeline there.
+        ValueError: the index is damaged or names other classes, or the options ask for remote code.
     """
-    asked = [name for name in _CODE if options.get(name)]
-    if asked:
-        raise ValueError(f"{asked[0]} would run somebody else's code, which this pipeline never does; leave it out.")
+    remote_code = [name for name in _CODE if options.get(name)]
+    if remote_code:
+        raise ValueError(f"{remote_code[0]} would run remote code, which this pipeline never does; leave it out.")
     folder = Path(source)
     if folder.is_dir():
         index = read_json_object(folder / INDEX)
@@ -67,10 +68,10 @@ def _check(where: str, index: Any, classes: Mapping[str, str]) -> None:
         if value not in ([_LIBRARY, classes[name]], [None, None]):
             raise ValueError(
                 f"{where}: {name} must be {[_LIBRARY, classes[name]]} or absent, not {_short(value)}; classes of other "
-                "libraries are not loaded."
+                "libraries are never loaded."
             )
     if index.get("vqvae") != [_LIBRARY, classes["vqvae"]]:
-        raise ValueError(f"{where} has no vqvae, without which there is no pipeline.")
+        raise ValueError(f"{where} has no vqvae, which a pipeline needs; give a pipeline of this library.")
 
 
 def _are_texts(value: object) -> bool:

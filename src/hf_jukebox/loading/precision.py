@@ -1,4 +1,4 @@
-"""The precision that a user asks for."""
+"""The `dtype` argument of `from_pretrained`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PRECISIONS = {
 
 
 def dtype_argument(options: MutableMapping[str, Any]) -> torch.dtype | dict[str, torch.dtype | None] | None:
-    """Take `dtype`, or `torch_dtype`, which means the same, out of the arguments of `from_pretrained`.
+    """Pop `dtype`, or its older name `torch_dtype`, from the arguments of `from_pretrained`.
 
     Returns:
-        A dtype, a dict of them by part, or None for the precision in which the parts were saved.
+        A dtype, a dict from part to dtype, or None for the precision of the saved files.
 
     Raises:
-        ValueError: it is no precision for weights, or both names are given.
+        ValueError: the value is not a dtype for weights, or both names are given.
     """
     dtype, other = options.pop("dtype", None), options.pop("torch_dtype", None)
     if dtype is not None and other is not None:

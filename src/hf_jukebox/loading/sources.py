@@ -1,4 +1,4 @@
-"""Checks on the place that a model is to be loaded from, before any weights are downloaded or read."""
+"""Checks on the source of a model, before any weights are downloaded or read."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _CONVERT_OPENAI = "hf-jukebox convert openai --vqvae FILE --prior FILE --output 
 
 
 def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
-    """Refuse a folder or Hub repository that holds no pipeline of ours; return it with a leading `~` expanded.
+    """Refuse a folder or Hub repository without a pipeline of ours; return it with a leading `~` expanded.
 
     Args:
         source: A folder, or the name of a repository.
         options: Arguments of `from_pretrained`, such as `revision`, `cache_dir`, `token` and `local_files_only`.
 
     Raises:
-        OSError: there is no pipeline at that place; the message says what there is, and how to go on.
+        OSError: there is no pipeline there; the message says what was found, and what to do.
     """
-    place = _Place.of(source, options)
-    index = place.read("model_index.json")
+    location = _Source.resolve(source, options)
+    index = location.read("model_index.json")
     if index is None:
-        model_type = (place.read("config.json") or {}).get("model_type")
-        place.refuse_other_layouts(model_type)
+        model_type = (location.read("config.json") or {}).get("model_type")
+        location.refuse_other_layouts(model_type)
         if isinstance(model_type, str) and model_type in _CLASSES:
             raise OSError(
                 f"{source} holds a single part; load it with {_CLASSES[model_type]}.from_pretrained, or put a VQ-VAE "
@@ -51,18 +51,18 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
         raise OSError(f"{source} holds no model_index.json; give the folder or repository that save_pretrained wrote.")
     if index.get("_class_name", "JukeboxPipeline") != "JukeboxPipeline":
         raise OSError(f"{source} holds a {index['_class_name']}; give the folder or repository of a JukeboxPipeline.")
-    if place.folder is not None:
-        check_parts(place.folder, options)
-    return place.name
+    if location.folder is not None:
+        check_parts(location.folder, options)
+    return location.name
 
 
 def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
-    """Refuse a pipeline's folder that lacks the subfolder of a part, unless that is given otherwise in `options`.
+    """Refuse a pipeline's folder that lacks the subfolder of a part, unless `options` replaces that part.
 
     Raises:
-        OSError: which parts are missing.
+        OSError: parts are missing; the message names them.
     """
-    index = _Place.of(folder, {}).read("model_index.json") or {}
+    index = _Source.resolve(folder, {}).read("model_index.json") or {}
     parts = {name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]}
     missing = sorted(name for name in parts - set(options) if not (folder / name).is_dir())
     if missing:
@@ -70,46 +70,46 @@ def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
 
 
 def check_model_source(source: PathLike, model_type: str, options: Mapping[str, Any]) -> str:
-    """Refuse a folder or Hub repository that holds no model of a type; return it with a leading `~` expanded.
+    """Refuse a folder or Hub repository without a model of this type; return it with a leading `~` expanded.
 
     Args:
         source: A folder, or the name of a repository.
         model_type: `"jukebox_prior"` or `"jukebox_vqvae"`.
-        options: Arguments of `from_pretrained`; see `check_pipeline_source`. Their `subfolder` counts too.
+        options: Arguments of `from_pretrained`, including `subfolder`; see `check_pipeline_source`.
 
     Raises:
-        OSError: there is no such model at that place; the message says what there is, and how to go on.
+        OSError: there is no such model there; the message says what was found, and what to do.
     """
-    place = _Place.of(source, options)
+    location = _Source.resolve(source, options)
     if options.get("config") is not None or options.get("state_dict") is not None:
-        return place.name
+        return location.name
     subfolder = options.get("subfolder") or ""
-    config = place.read("config.json", subfolder)
+    config = location.read("config.json", subfolder)
     if config is not None:
         found = config.get("model_type")
-        found = found if found is None else str(found)[:80]  # a stranger may write a list
-        place.refuse_other_layouts(found)
+        found = found if found is None else str(found)[:80]  # it may be anything
+        location.refuse_other_layouts(found)
         if found in _CLASSES and found != model_type:
             raise OSError(f"{source} holds a {_CLASSES[found]}, not a {_CLASSES[model_type]}; load it with that class.")
         if found is not None and found != model_type:
-            raise OSError(f"{source} holds a model of type {found!r}; give the place of a {_CLASSES[model_type]}.")
-    elif place.read("adapter_config.json", subfolder) is None:
-        place.refuse_other_layouts(None)
-        if not subfolder and place.read("model_index.json") is not None:
+            raise OSError(f"{source} holds a model of type {found!r}; give the source of a {_CLASSES[model_type]}.")
+    elif location.read("adapter_config.json", subfolder) is None:
+        location.refuse_other_layouts(None)
+        if not subfolder and location.read("model_index.json") is not None:
             part = "vqvae" if model_type == "jukebox_vqvae" else "prior_2"
             raise OSError(f"{source} holds a whole pipeline; name the part to load, such as subfolder={part!r}.")
         where = f"The subfolder {subfolder} of {source}" if subfolder else source
-        raise OSError(f"{where} holds no config.json; give the place that save_pretrained wrote.")
-    return place.name
+        raise OSError(f"{where} holds no config.json; give the folder or repository that save_pretrained wrote.")
+    return location.name
 
 
-class _Place:
+class _Source:
     """A folder or a Hub repository.
 
     Args:
-        name: Its path or name, as `from_pretrained` takes it.
+        name: Path or name, as `from_pretrained` accepts it.
         folder: The folder, or None for a repository.
-        options: For downloads.
+        options: Options for downloads.
     """
 
     def __init__(self, name: str, folder: Path | None, options: Mapping[str, Any]) -> None:
@@ -119,7 +119,12 @@ class _Place:
         self._unreachable: Exception | None = None
 
     @classmethod
-    def of(cls, source: PathLike, options: Mapping[str, Any]) -> _Place:
+    def resolve(cls, source: PathLike, options: Mapping[str, Any]) -> _Source:
+        """Decide whether `source` is a folder or a repository.
+
+        Raises:
+            OSError: it is a file, or a path that does not exist.
+        """
         path = user_path(source)
         if path.is_dir():
             return cls(str(path), path, options)
@@ -132,7 +137,7 @@ class _Place:
         return cls(source, None, options)
 
     def read(self, name: str, subfolder: str = "") -> dict[str, Any] | None:
-        """Read a JSON object; None where there is no such file.
+        """Read a JSON object; return None if there is no such file.
 
         Raises:
             OSError: there is no such repository or revision, or the file is damaged.
@@ -146,10 +151,10 @@ class _Place:
             raise OSError(f"{str(error).rstrip('.')}; copy or download it again.") from error
 
     def refuse_other_layouts(self, model_type: Any) -> None:
-        """Refuse what has to be converted, and what cannot be looked into.
+        """Refuse models that have to be converted, and repositories that cannot be read.
 
         Raises:
-            OSError: the model is in the layout of transformers 4 or in the original one, or the Hub cannot be reached.
+            OSError: the model is in the layout of transformers 4 or of the original code, or the Hub cannot be reached.
         """
         if model_type == "jukebox":
             raise OSError(
@@ -160,7 +165,7 @@ class _Place:
             raise OSError(f"{self.name} holds checkpoints in the original layout; convert them: {_CONVERT_OPENAI}")
         if model_type is None and self._unreachable is not None:
             raise OSError(
-                f"{self.name} is no folder here and not in the cache, and the Hub cannot be reached; check the name "
+                f"{self.name} is neither a folder nor in the cache, and the Hub cannot be reached; check the name "
                 "and the network, HF_HUB_OFFLINE and local_files_only."
             ) from self._unreachable
 
@@ -168,12 +173,12 @@ class _Place:
         if self.folder is not None:
             return self.folder / subfolder / name
         options = self.options
-        if self._unreachable is not None:  # each try of a Hub that does not answer takes half a minute
+        if self._unreachable is not None:  # each attempt at a Hub that does not answer takes half a minute
             options = options | {"local_files_only": True}
         try:
             return Path(hf_hub_download(self.name, name, subfolder=subfolder or None, **options))
         except GatedRepoError as error:
-            raise OSError(f"{self.name} is open to some only; ask for access on its page at the Hub.") from error
+            raise OSError(f"{self.name} is a gated repository; request access on its page on the Hub.") from error
         except RepositoryNotFoundError as error:
             raise OSError(
                 f"There is neither a folder nor a Hub repository {self.name}, or it is private; check the name, or log "
@@ -181,7 +186,9 @@ class _Place:
             ) from error
         except RevisionNotFoundError as error:
             revision = self.options.get("revision")
-            raise OSError(f"{self.name} has no revision {revision!r}; name a branch, tag or commit of it.") from error
+            raise OSError(
+                f"{self.name} has no revision {revision!r}; give one of its branches, tags or commits."
+            ) from error
         except LocalEntryNotFoundError as error:
             self._unreachable = error
             return None

@@ -1,4 +1,4 @@
-"""Loading weights that must all be there: transformers warns about missing ones and goes on with random numbers."""
+"""Strict weight loading; transformers only warns about missing weights and leaves them random."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
 
 class StrictPreTrainedModel(PreTrainedModel):
-    """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit it, and says which.
+    """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit, and names them.
 
-    In half precision the parts in `_keep_in_fp32_modules_strict` stay in float32, whether the model is loaded in it or
-    cast to it later.
+    In half precision the parts in `_keep_in_fp32_modules_strict` stay in float32, both when the model is loaded in half
+    precision and when it is cast to it later.
     """
 
     @classmethod
@@ -39,29 +39,29 @@ class StrictPreTrainedModel(PreTrainedModel):
         ignore_mismatched_sizes: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """Load a model as transformers does, with all its arguments.
+        """Load a model with all the arguments that transformers accepts.
 
         Args:
             output_loading_info: Return `(model, loading_info)`, as transformers does.
-            ignore_mismatched_sizes: Give tensors of another shape their initial weights, for instance to train new
-                label tables.
+            ignore_mismatched_sizes: Initialise tensors of another shape at random, for instance to train new label
+                tables.
 
         Raises:
-            OSError: there is no such model, its layout is another one, or its weights are missing or damaged.
-            ValueError: tensors are missing, unknown or of the wrong shape; the message names them. Or the folder is not
-                one of ours: its config asks for more than its files hold, or an index names files elsewhere.
+            OSError: there is no such model, it has another layout, or its weights are missing or damaged.
+            ValueError: tensors are missing, unknown or of the wrong shape (the message names them), the config asks for
+                more weights than the files hold, or an index names files outside of its folder.
         """
         if pretrained_model_name_or_path is not None:
             pretrained_model_name_or_path = check_model_source(pretrained_model_name_or_path, cls._model_type(), kwargs)
-        _check_before(cls, pretrained_model_name_or_path, kwargs)
+        _check_local_folder(cls, pretrained_model_name_or_path, kwargs)
         kwargs.setdefault("use_safetensors", True)
         try:
-            with nullcontext() if ignore_mismatched_sizes else _report_held_back():
+            with nullcontext() if ignore_mismatched_sizes else _defer_load_report():
                 loaded: Any = super().from_pretrained(
                     pretrained_model_name_or_path,
                     *model_args,
                     output_loading_info=True,
-                    ignore_mismatched_sizes=True,  # else transformers stops at the first fault it finds
+                    ignore_mismatched_sizes=True,  # else transformers stops at the first fault
                     **kwargs,
                 )
         except SafetensorError as error:
@@ -79,22 +79,22 @@ class StrictPreTrainedModel(PreTrainedModel):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision of the parts that may be halved; it is saved with the config, and loaded again."""
+        """The precision of the parts that may be halved, as saved in the config."""
         halved = (each.dtype for name, each in self.named_parameters() if not self._stays_in_float32(name))
         return next((dtype for dtype in halved if dtype.is_floating_point), super().dtype)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
-        """Move the model, or cast it; half precision is for the parts that may be halved.
+        """Move or cast the model; half precision applies only to the parts that may be halved.
 
         Raises:
-            ValueError: a quantised model is to be cast.
+            ValueError: the model is quantised and cannot be cast.
         """
         device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
         if dtype not in (torch.float16, torch.bfloat16):
             return super().to(*args, **kwargs)
         is_quantised = any(type(weight).__module__.startswith("torchao") for weight in self.parameters())
         if is_quantised or getattr(self, "quantization_method", None) is not None:
-            raise ValueError("A quantised model is not cast; give from_pretrained the dtype and quantization_config.")
+            raise ValueError("A quantised model cannot be cast; give from_pretrained dtype and quantization_config.")
         for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
             if tensor.is_floating_point():
                 tensor.data = tensor.data.to(torch.float32 if self._stays_in_float32(name) else dtype)
@@ -118,40 +118,41 @@ class StrictPreTrainedModel(PreTrainedModel):
         kept = getattr(self, "_keep_in_fp32_modules_strict", None) or ()
         return re.search(rf"(^|\.)({'|'.join(map(re.escape, kept))})($|\.)", name) is not None
 
-    @wraps(PreTrainedModel.save_pretrained)  # diffusers reads in the signature which arguments it may pass on
+    @wraps(PreTrainedModel.save_pretrained)  # diffusers inspects the signature for arguments to pass
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self.check_can_be_loaded_again()
         super().save_pretrained(*args, **kwargs)
 
     def check_can_be_loaded_again(self) -> None:
-        """Refuse models that could be written but not be read again: a prior with adapters on it, whose weights have
-        other names, and a model quantised by torchao, whose reading is ended by parameters that lie in no submodule,
-        such as a prior's `position_embedding`.
+        """Refuse models whose files could not be loaded again.
+
+        The weights of a prior with adapters have other names. torchao cannot read back parameters that belong to no
+        submodule, such as a prior's `position_embedding`.
 
         Raises:
-            ValueError: this is one.
+            ValueError: the model has adapters, or is quantised by torchao.
         """
         if getattr(self, "adapters", None) is not None:
             raise ValueError(
-                f"A {type(self).__name__} with adapters on it is not saved; fold them into its weights first by "
-                "hf_jukebox.adapters.merge_adapters, or take them off by unload_adapter."
+                f"A {type(self).__name__} with adapters cannot be saved; merge them into its weights first by "
+                "hf_jukebox.merge_adapters, or remove them by unload_adapter."
             )
         if getattr(self, "quantization_method", None) == QuantizationMethod.TORCHAO:
             raise ValueError(
                 f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "
-                "and give from_pretrained the quantization_config each time."
+                "and pass quantization_config to from_pretrained each time."
             )
 
 
-def _check_before(cls: Any, source: str | os.PathLike[str] | None, options: dict[str, Any]) -> None:
-    """Refuse a folder that is not what it seems, before its model is built."""
+def _check_local_folder(cls: Any, source: str | os.PathLike[str] | None, options: dict[str, Any]) -> None:
+    """Refuse a folder whose config and weight files do not belong together, before its model is built."""
     if source is None or not Path(source).is_dir():
         return
     folder = Path(source) / (options.get("subfolder") or "")
     config = options.get("config")
     if config is None:
-        if not (folder / "config.json").is_file():  # transformers would take the default settings
-            raise OSError(f"There is no file config.json in {folder}; give what save_pretrained wrote.")
+        if not (folder / "config.json").is_file():  # transformers would use the default settings
+            raise OSError(f"There is no file config.json in {folder}; give the folder that save_pretrained wrote.")
         config = cls.config_class.from_pretrained(folder)
     stored = check_folder(folder, options.get("variant"))
     if isinstance(config, cls.config_class):
@@ -160,7 +161,7 @@ def _check_before(cls: Any, source: str | os.PathLike[str] | None, options: dict
 
 
 def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:
-    """What is wrong with loaded weights, or nothing."""
+    """Describe the faults of loaded weights; return an empty text if there are none."""
     shapes = [
         f"{name} ({list(found)} instead of {list(expected)})" for name, found, expected in info["mismatched_keys"]
     ]
@@ -173,23 +174,23 @@ def _faults(info: dict[str, Any], ignore_mismatched_sizes: bool) -> str:
 
 
 @contextmanager
-def _report_held_back() -> Iterator[None]:
-    """Hold back what transformers logs about weights that do not fit: our error says it. Other errors refer to it."""
-    logger, held = logging.getLogger("transformers.modeling_utils"), []
+def _defer_load_report() -> Iterator[None]:
+    """Suppress transformers' load report, which our error replaces; replay it for other errors, which refer to it."""
+    logger, deferred = logging.getLogger("transformers.modeling_utils"), []
 
-    def hold_back(record: logging.LogRecord) -> bool:
+    def defer(record: logging.LogRecord) -> bool:
         about_weights = any(words in record.getMessage() for words in _REPORT_WORDS)
         if about_weights:
-            held.append(record)
+            deferred.append(record)
         return not about_weights
 
-    logger.addFilter(hold_back)
+    logger.addFilter(defer)
     try:
         yield
     except RuntimeError:
-        logger.removeFilter(hold_back)
-        for record in held:
+        logger.removeFilter(defer)
+        for record in deferred:
             logger.handle(record)
         raise
     finally:
-        logger.removeFilter(hold_back)
+        logger.removeFilter(defer)

@@ -1,1 +1,1 @@
-"""Memory that sampling takes, and priors left on disk."""
+"""Memory management: batch sizes that fit, and priors left on disk."""

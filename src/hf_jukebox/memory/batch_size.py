@@ -1,4 +1,4 @@
-"""How much memory drawing takes, and how much there is."""
+"""Estimates of the memory that sampling needs and that is free, and the batch size that follows."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from ..modeling_prior import JukeboxPrior
 
 logger = logging.getLogger(__name__)
 
-_USABLE = 0.9  # of what is free: allocators round up, and others live there too
-# Tensors of a block that are alive at once when a window's context is read, in widths a position: the input, its norm,
-# queries, keys and values, the MLP's two sides and their folded copies.
+_USABLE = 0.9  # of the free memory: allocators round up, and other programs need some
+# Tensors of a block that are alive at once during prefill, in widths per position: the input, its norm, queries, keys
+# and values, the MLP's two sides and their folded copies.
 _CONTEXT_WIDTHS = 12
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can be used on a device; on the CPU what the system and, in a container, its limit leave."""
+    """Return the free memory of a device; on the CPU within the limits of the system and of a container."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return free + cached
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min(get_max_memory()["cpu"], _left_in_container())
+    return min(get_max_memory()["cpu"], free_container_bytes())
 
 
 def weight_bytes(model: nn.Module, device: torch.device | None = None) -> int:
-    """Bytes of a model's weights; with a `device`, of those that are not there yet."""
+    """Return the bytes of a model's weights; with a `device`, of those that are not on it yet."""
     tensors = [*model.parameters(), *model.buffers()]
     return sum(t.numel() * t.element_size() for t in tensors if device is None or t.device.type != device.type)
 
 
 def song_bytes(prior: JukeboxPrior, total: int) -> int:
-    """Bytes that a prior needs to draw one song of `total` codes, on top of its weights."""
+    """Return the bytes that a prior needs to sample one song of `total` codes, on top of its weights."""
     config, transformer = prior.config, prior.transformer
     caches = transformer.init_caches(1, torch.device("meta"))
     positions = min(total, config.n_ctx) + config.num_joint_lyrics
@@ -48,24 +48,23 @@ def song_bytes(prior: JukeboxPrior, total: int) -> int:
 
 
 def fitting_batch_size(prior: JukeboxPrior, total: int, device: torch.device) -> int:
-    """How many songs of `total` codes a prior can draw at a time in the memory that is free, at least one.
+    """Return how many songs of `total` codes a prior can sample at a time in the free memory, at least one.
 
-    One song is always tried, since the estimate is rough; where it is not likely to fit, that is said.
+    One song is always tried, since the estimate is rough; a warning says when it is unlikely to fit.
     """
     left = _USABLE * free_bytes(device) - weight_bytes(prior, device)
     songs = int(left // song_bytes(prior, total))
     if songs < 1:
         logger.warning(
-            "The free memory of %s may not suffice for level %d; dtype='float16' needs less, and so does "
-            "enable_model_cpu_offload().",
+            "Free memory on %s may be too small for level %d; try dtype='float16' or enable_model_cpu_offload().",
             device,
             prior.config.level,
         )
     return max(1, songs)
 
 
-def _left_in_container() -> int:
-    """What a control group still allows, and without one more than there is."""
+def free_container_bytes() -> int:
+    """Return the memory left under the cgroup limit; practically unlimited without one."""
     group = Path("/sys/fs/cgroup")
     try:
         return int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())

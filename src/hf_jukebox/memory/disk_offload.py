@@ -1,4 +1,4 @@
-"""Priors that are in memory only while they are drawn with."""
+"""Priors that are in memory only while they are used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from ..modeling_prior import JukeboxPrior
 
 @dataclass
 class DiskOffload:
-    """Makes priors without weights, and gives them their weights while they are needed, one prior at a time.
+    """Priors without weights, of which one at a time is given its weights from disk.
 
     Args:
-        folder: A pipeline's folder.
-        options: For `JukeboxPrior.from_pretrained`; `dtype` may be a dict with one by the name of a prior.
+        folder: Folder of a pipeline.
+        options: Options of `JukeboxPrior.from_pretrained`; `dtype` may be a dict with one dtype per prior's name.
+        priors: Priors made so far, by name.
     """
 
     folder: Path
@@ -28,7 +29,7 @@ class DiskOffload:
     priors: dict[str, JukeboxPrior] = field(default_factory=dict)
 
     def prior(self, name: str) -> JukeboxPrior:
-        """The prior in a subfolder, without weights."""
+        """Make the prior of a subfolder, without weights."""
         config = JukeboxPriorConfig.from_pretrained(self.folder / name)
         with torch.device("meta"):
             prior = JukeboxPrior(config).eval()
@@ -36,8 +37,8 @@ class DiskOffload:
         self.priors[name] = prior
         return prior
 
-    def place(self, prior: torch.nn.Module, device: torch.device) -> None:
-        """Give a prior its weights, on a device, and take those of the others away."""
+    def load(self, prior: torch.nn.Module, device: torch.device) -> None:
+        """Load the weights of a prior to a device, and free those of the others."""
         if not any(prior is each for each in self.priors.values()):
             return
         for name, each in self.priors.items():
@@ -55,8 +56,8 @@ class DiskOffload:
             options["dtype"] = dtype.get(name, dtype.get("default", torch.float32))
         return options
 
-    def release(self) -> None:
-        """Take the weights of all priors away."""
+    def unload(self) -> None:
+        """Free the weights of all priors."""
         for prior in self.priors.values():
             _empty(prior)
 

@@ -19,22 +19,22 @@ from .lyric_timing import LyricTiming
 from .thumbnails import AudioPicture, data_uri, render_audio
 
 FILE_NAME = "index.html"
-_NO_CHARACTER = 0xFFFF  # among the characters of a page
+_NO_CHARACTER = 0xFFFF  # code without a character, in the data of the page
 _PARTS = ("page.css", "page.js")
 _BARS, _BARS_IN_GRID = 240, 80
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One piece, at every level that there is to hear of it.
+    """One piece, with the audio of each level.
 
     Args:
-        title: Its heading.
-        audio: The sound file of each level, relative to the page's folder, such as `level_0/item_2.wav`.
+        title: Heading.
+        audio: Sound file of each level, relative to the page's folder, such as `level_0/item_2.wav`.
         labels: Name to value, such as artist and genre; empty values are not shown.
-        lyrics: Shown where it is not known when they are sung.
-        sung: Lyrics that light up in time with the music.
-        note: One sentence below the lyrics, such as why they do not light up.
+        lyrics: Lyrics to show without timing.
+        sung: Lyrics with their timing, which light up with the music.
+        note: One sentence below the lyrics, such as the reason why they do not light up.
     """
 
     title: str
@@ -47,7 +47,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Grid:
-    """Headings of a page that compares: its candidates stand row by row, one for each row and column."""
+    """Row and column headings of a page that compares; its candidates are given row by row."""
 
     rows: Sequence[str]
     columns: Sequence[str]
@@ -55,14 +55,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class ListeningPage:
-    """What a page shows. All texts are shown as text, whatever markup is in them.
+    """Content of a page. All texts are escaped, so that markup in them is shown as text.
 
     Args:
-        title: Of the page.
-        candidates: The pieces.
-        settings: Name to value, in the head of the page.
+        title: Title of the page.
+        candidates: Pieces to show.
+        settings: Name to value, shown at the top of the page.
         note: One sentence on the state of the run.
-        grid: Sets the candidates side by side; playing another one then goes on from the same place.
+        grid: Headings of a layout side by side; playing another candidate then continues at the same position.
     """
 
     title: str
@@ -87,10 +87,10 @@ class ListeningPage:
 
 
 def write_listening_page(folder: str | os.PathLike[str], page: ListeningPage) -> Path:
-    """Write `folder/index.html`, which plays the audio beside it and needs nothing else: no server, no network.
+    """Write `folder/index.html`, which plays the audio beside it without a server or network.
 
     Returns:
-        The path of the page. It appears when it is complete; an older one is replaced.
+        Path of the page, which is replaced atomically.
 
     Raises:
         ValueError: a sound file lies outside the folder, or is not audio.
@@ -106,7 +106,7 @@ def write_listening_page(folder: str | os.PathLike[str], page: ListeningPage) ->
 
 @dataclass(frozen=True)
 class _Track:
-    """A level of a candidate, as the template shows it."""
+    """Audio of a level, as the template shows it."""
 
     level: int
     url: str
@@ -124,7 +124,7 @@ def _render(folder: Path, page: ListeningPage) -> str:
 
 
 def _card(folder: Path, candidate: Candidate, bars: int) -> dict[str, Any]:
-    """What the template shows of a candidate; the coarsest level comes first, as it was drawn."""
+    """Return the template's variables for a candidate; the coarsest level comes first, as it was sampled first."""
     tracks = [
         _Track(level, _url(path), render_audio(folder / path, bars))
         for level, path in sorted(candidate.audio.items(), reverse=True)
@@ -140,7 +140,7 @@ def _card(folder: Path, candidate: Candidate, bars: int) -> dict[str, Any]:
 
 
 def _timing(sung: LyricTiming | None) -> dict[str, Any] | None:
-    """When which character is sung: base64 of one little-endian uint16 a code."""
+    """Return the character sung at each code, as base64 of one little-endian uint16 per code."""
     if sung is None or not sung.text:
         return None
     characters = np.where(sung.characters < 0, _NO_CHARACTER, sung.characters).astype("<u2")
@@ -151,7 +151,7 @@ def _timing(sung: LyricTiming | None) -> dict[str, Any] | None:
 def _url(path: str | os.PathLike[str]) -> str:
     relative = PurePosixPath(Path(path).as_posix())
     if relative.is_absolute() or ".." in relative.parts:
-        raise ValueError(f"{path} must lie in the page's folder; give it relative to that.")
+        raise ValueError(f"{path} must lie in the page's folder; give its path relative to that folder.")
     return quote(os.fsencode(str(relative)))
 
 

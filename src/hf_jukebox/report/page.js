@@ -1,6 +1,6 @@
 "use strict";
 
-// One card a candidate: its levels share a position, so that switching between them compares the same moment.
+// One card per candidate: its levels share a position, so that switching between them compares the same moment.
 // Only one card plays at a time.
 
 const NO_CHARACTER = 0xffff;
@@ -28,7 +28,7 @@ class Lyrics {
     });
   }
 
-  /** A span a word; the text between the words stays as it is. */
+  /** Put each word into a span; the text between the words stays as it is. */
   split(text) {
     this.wordOf = new Array(text.length).fill(null);
     this.startOf = new Map();
@@ -51,7 +51,7 @@ class Lyrics {
   }
 
   show(time) {
-    // The small amount makes up for rounding: a time that was computed from a code is in that code.
+    // The small amount compensates rounding, so that a time computed from a code lies in that code.
     const code = Math.min(Math.floor(time * this.codesPerSecond + 1e-6), this.characters.length - 1);
     const character = this.characters[code];
     this.element.dataset.code = code;
@@ -121,7 +121,7 @@ class Card {
       if (before && comparing) this.seek(Math.min(before.audio.currentTime, this.duration));
       current = this;
     }
-    this.audio.play().catch(() => this.update()); // refused, or overtaken by a pause
+    this.audio.play().catch(() => this.update()); // refused, or interrupted by a pause
   }
 
   seek(time) {
@@ -169,7 +169,7 @@ class Card {
   fail(audio) {
     const note = document.createElement("p");
     note.className = "note";
-    note.textContent = `${decodeURI(audio.getAttribute("src"))} cannot be played: it has to lie beside this page.`;
+    note.textContent = `${decodeURI(audio.getAttribute("src"))} cannot be played: it must be in the folder of this page.`;
     this.element.append(note);
   }
 }
@@ -204,7 +204,7 @@ document.addEventListener("keydown", (event) => {
 
 document.documentElement.classList.remove("no-script");
 
-// The page is there before it looks at a dozen sound files; a missing one is told of without having to be played.
+// Sound files are loaded after the page is shown; a missing one is reported before it is played.
 window.addEventListener("load", () => {
   for (const card of cards) for (const audio of card.audios) audio.preload = "metadata";
 });

@@ -1,6 +1,6 @@
-"""What a listener sees of a recording: small pictures, as text that goes into a page.
+"""Small pictures of a recording, as text to embed in a page.
 
-They are grey; the page colours them for light and dark.
+They are grey; the page colours them for light and dark themes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from ..audio.io import audio_info
+from ..audio import audio_info
 
-_COLUMNS_A_BAR, _BANDS = 3, 96  # of a spectrogram, under a waveform of bars
+_COLUMNS_PER_BAR, _BANDS = 3, 96  # of a spectrogram, under a waveform of bars
 _WINDOW = 2048
 _LOWEST_HZ, _HIGHEST_HZ = 40.0, 16000.0
 _RANGE_DB = 70.0
@@ -26,11 +26,11 @@ _WEBP_QUALITY = 70
 
 @dataclass(frozen=True)
 class AudioPicture:
-    """A recording at a glance.
+    """Waveform and spectrogram of a recording.
 
     Attributes:
-        duration: In seconds.
-        bars: How many a waveform has.
+        duration: Duration in seconds.
+        bars: Number of bars of the waveform.
         waveform: SVG path in a box of `bars` x 100.
         spectrogram: Data URI; time from left to right, mel bands from bottom to top, louder is brighter.
     """
@@ -42,20 +42,21 @@ class AudioPicture:
 
 
 def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
-    """Look at a sound file, a column of the picture at a time: its length costs no memory.
+    """Draw a sound file, reading one column of the picture at a time, so that memory does not grow with its length.
 
     Args:
-        bars: How fine the picture is.
+        bars: Number of bars of the waveform.
 
     Raises:
         OSError, ValueError: there is no audio at `path`.
     """
     info = audio_info(path)
     bands = _MelBands(info.sampling_rate)
-    columns = bars * _COLUMNS_A_BAR
+    columns = bars * _COLUMNS_PER_BAR
     edges = np.linspace(0, info.frames, columns + 1).astype(int)
     peaks, energies = np.zeros(columns), np.zeros((columns, _BANDS))
-    with open(path, "rb") as opened, soundfile.SoundFile(opened) as file:  # its name need not be UTF-8
+    # Opened here, because its name need not be UTF-8.
+    with open(path, "rb") as opened, soundfile.SoundFile(opened) as file:
         for column, (start, end) in enumerate(pairwise(edges)):
             before = max(start - _WINDOW // 2, 0)
             file.seek(before)
@@ -66,25 +67,25 @@ def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A grey picture, uint8 `[rows, columns]`."""
+    """Encode a grey picture, uint8 `[rows, columns]`."""
     encoded = io.BytesIO()
     Image.fromarray(picture).save(encoded, "WEBP", quality=_WEBP_QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
 class _MelBands:
-    """Energy of a stretch of sound in bands of equal width on the mel scale."""
+    """Energy of sound in bands of equal width on the mel scale."""
 
     def __init__(self, sampling_rate: int) -> None:
         lowest, highest = (_mel(hz) for hz in (_LOWEST_HZ, min(_HIGHEST_HZ, sampling_rate / 2)))
         hertz = 700 * np.expm1(np.linspace(lowest, highest, _BANDS + 1) / 1127)
         self._edges = hertz / sampling_rate * _WINDOW  # in bins of the transform, which a low band does not fill
-        # Music is quieter the higher it is: three decibels in two octaves make up for some of it.
+        # Music has less energy at high frequencies; 3 dB per two octaves compensate some of it.
         self._weights = np.sqrt((hertz[1:] + hertz[:-1]) / 2000)
         self._window = np.hanning(_WINDOW).astype(np.float32)
 
     def energy(self, samples: np.ndarray) -> np.ndarray:
-        """`[_BANDS]` of samples `[T]`: the mean over up to four windows in them."""
+        """Return the energy `[_BANDS]` of samples `[T]`, averaged over up to four windows in them."""
         samples = np.pad(samples, (0, max(_WINDOW - len(samples), 0)))
         starts = np.unique(np.linspace(0, len(samples) - _WINDOW, 4).astype(int))
         frames = np.stack([samples[start : start + _WINDOW] for start in starts]) * self._window
@@ -94,14 +95,14 @@ class _MelBands:
 
 
 def _mel(hertz: float) -> float:
-    """O'Shaughnessy's formula (Speech Communication, 1987)."""
+    """Convert hertz to mel by O'Shaughnessy's formula (Speech Communication, 1987)."""
     return 1127 * float(np.log1p(hertz / 700))
 
 
 def _waveform(peaks: np.ndarray) -> str:
-    """One upright bar for every few columns, as tall as the loudest is loud."""
-    heights = peaks.reshape(-1, _COLUMNS_A_BAR).max(axis=1)
-    heights = np.maximum(heights / max(heights.max(), 1e-6) * 96, 2)  # silence is a line, not nothing
+    """Return an SVG path of vertical bars, each as tall as the peak of its columns."""
+    heights = peaks.reshape(-1, _COLUMNS_PER_BAR).max(axis=1)
+    heights = np.maximum(heights / max(heights.max(), 1e-6) * 96, 2)  # silence is a thin line
     return "".join(f"M{bar}.2 {50 - height / 2:.0f}h.6v{height:.0f}h-.6z" for bar, height in enumerate(heights))
 
 

@@ -1,1 +1,1 @@
-"""A run as a folder: what was asked for, the codes as they are drawn, and where drawing stands."""
+"""A run as a folder: its request, the codes sampled so far, and the windows in progress."""

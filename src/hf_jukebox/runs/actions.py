@@ -1,54 +1,38 @@
-"""Going on with a run: what its next step draws."""
+"""Actions on a run, each of which starts its next step: continue it, upsample it, pick a candidate."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any, Literal, TypedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+from ..files.text import user_path
 from ..hierarchy import Hierarchy
-from ..sampling.logits import SamplingSettings
+from ..sampling.arguments import SongLabels
+from ..sampling.options import LevelOptions, settings_per_level
 from ..sampling.request import (
     SamplingRequest,
     Seeds,
     SongConditioning,
     levels_to_sample,
     song_keys,
-    song_span,
+    song_timing,
     top_codes,
     window_hops,
 )
-from ..sampling.values import PerLevel, PerSong, at_least_one, per_level, per_song, texts_per_song
+from ..sampling.values import at_least_one, per_song, texts_per_song
+from .contents import REQUEST
 from .folder import JukeboxRun
 from .record import Action, ModelRecord, RunStep
+from .run_page import update_page
 
 
-class SamplingOptions(TypedDict, total=False):
-    """How a batch of songs is drawn; see `JukeboxPipeline.__call__`."""
+class StepOverrides(LevelOptions, SongLabels, total=False):
+    """Overrides for the next step; fields left out or None keep their values."""
 
-    temperature: PerLevel[float]
-    top_k: PerLevel[int]
-    top_p: PerLevel[float]
-    hop_fraction: PerLevel[float] | None
-    levels: int | Sequence[int] | None
-    upsampling: Literal["sequential", "parallel"]
-    max_batch_size: int | None
-
-
-class StepOverrides(TypedDict, total=False):
-    """What a step does otherwise than the one before; what is left out, or None, stays as it was.
-
-    Labels and lengths are one for all songs or one a song, the rest one for all levels or one a level, finest first.
-    """
-
-    artist: PerSong[str | None]
-    genre: PerSong[str | None]
-    lyrics: PerSong[str | None]
-    total_length_in_s: PerSong[float | None]
-    temperature: PerLevel[float] | None
-    top_k: PerLevel[int] | None
-    top_p: PerLevel[float] | None
-    hop_fraction: PerLevel[float] | None
     generator: Seeds
     max_batch_size: int | None
 
@@ -62,7 +46,7 @@ def continued(
     num_waveforms_per_prompt: int,
     overrides: StepOverrides,
 ) -> RunStep:
-    """The step that makes a finished run longer.
+    """Return the step that extends a finished run.
 
     Raises:
         ValueError: it is not finished, or the new length is no longer than the old one.
@@ -78,7 +62,7 @@ def continued(
 
 
 def upsampled(run: JukeboxRun, hierarchy: Hierarchy, model: ModelRecord, overrides: StepOverrides) -> RunStep:
-    """The step that draws the levels under the finished ones.
+    """Return the step that samples the levels below the finished ones.
 
     Raises:
         ValueError: the run is not finished, or there are no such levels.
@@ -87,12 +71,66 @@ def upsampled(run: JukeboxRun, hierarchy: Hierarchy, model: ModelRecord, overrid
     totals = [hierarchy.codes(level, run.request.top_codes) for level in range(hierarchy.num_levels)]
     finished = [level for level, codes in enumerate(run.codes) if codes.shape[1] >= totals[level]]
     if min(finished) == 0:
-        raise ValueError(f"{run.folder} is drawn down to the finest level already; there is nothing to upsample.")
+        raise ValueError(f"{run.folder} has all levels down to the finest already; there is nothing to upsample.")
     present = levels_to_sample(hierarchy, None)
     wanted = [level for level in range(min(finished) - 1, -1, -1) if level in present]
     if not wanted:
-        raise ValueError(f"The model has no prior under level {min(finished)}; load one that has.")
+        raise ValueError(f"The model has no prior below level {min(finished)}; load a model that has one.")
     return _next_step("upsample", run, hierarchy, model, run.request.top_codes, wanted, 1, overrides)
+
+
+def pick_candidate(run_dir: str | os.PathLike[str], number: int) -> None:
+    """Keep one candidate of a run, the `item_N.wav` with this number; all of them stay in `run_dir/earlier`.
+
+    Raises:
+        OSError: the folder holds no run, or another process works on it.
+        ValueError: there is no such candidate, or only one.
+    """
+    with JukeboxRun.open_for_writing(user_path(run_dir)) as run:
+        _check_choice(run, number)
+        num_filled = [[level_filled[number]] for level_filled in run.num_filled]
+        request = replace(run.request, songs=[run.request.songs[number]])
+        earlier = _move_to_earlier(run)
+        run.start_step(RunStep.now("pick", request, num_filled, [number], run.step.model))
+        for level in range(len(num_filled)):
+            audio = earlier / f"level_{level}" / f"item_{number}.wav"
+            if audio.is_file():
+                _link(audio, run.audio_path(level, 0))
+        update_page(run)
+
+
+def _check_choice(run: JukeboxRun, number: int) -> None:
+    count = len(run.request.songs)
+    if run.step.folders:
+        one = run.folder / run.step.folders[0].name
+        raise ValueError(f"{run.folder} is a batch of songs; pick in the folder of one of them, such as {one}.")
+    if count == 1:
+        raise ValueError(f"{run.folder} holds one song, so there is nothing to pick.")
+    if not 0 <= number < count:
+        raise ValueError(f"{run.folder} holds the songs 0 to {count - 1}; there is no {number}.")
+
+
+def _move_to_earlier(run: JukeboxRun) -> Path:
+    """Move the audio and the page of the current step to `earlier/K`, with links to its request and codes."""
+    earlier = run.folder / "earlier" / str(len(run.steps) - 1)
+    shared = [run.folder / REQUEST, *run.folder.glob("audio.json"), *run.folder.glob("codes/*.safetensors")]
+    for path in shared:
+        _link(path, earlier / path.relative_to(run.folder))
+    for path in [*run.folder.glob("level_*/item_*.wav"), *run.folder.glob("index.html")]:
+        target = earlier / path.relative_to(run.folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    return earlier
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link a file, which is only ever replaced as a whole, or copy it on file systems without links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _next_step(
@@ -107,27 +145,29 @@ def _next_step(
 ) -> RunStep:
     if run.step.folders:
         one = run.folder / run.step.folders[0].name
-        raise ValueError(f"{run.folder} is a batch of songs; go on in the folder of one of them, such as {one}.")
+        raise ValueError(f"{run.folder} is a batch of songs; continue in the folder of one of them, such as {one}.")
     before = run.request
-    rows = [row for row in range(len(before.songs)) for _ in range(at_least_one("num_samples", candidates))]
+    rows = [
+        row for row in range(len(before.songs)) for _ in range(at_least_one("num_waveforms_per_prompt", candidates))
+    ]
     limit = overrides.get("max_batch_size")
     request = SamplingRequest(
         songs=_songs(before, hierarchy, length, levels, candidates, overrides),
         top_codes=length,
         levels=levels,
         hops=_hops(before, hierarchy, overrides),
-        settings=_settings(before, overrides),
+        settings=settings_per_level(overrides, hierarchy.num_levels, before.settings),
         max_batch_size=before.max_batch_size if limit is None else at_least_one("max_batch_size", limit),
         upsampling=before.upsampling,
     )
-    known = [[of_level[row] for row in rows] for of_level in run.filled]
+    known = [[num_filled[row] for row in rows] for num_filled in run.num_filled]
     return RunStep.now(action, request, known, rows, model)
 
 
 def _check_finished(run: JukeboxRun, hierarchy: Hierarchy) -> None:
-    run.check_system(hierarchy)
+    run.check_hierarchy(hierarchy)
     if not run.is_finished:
-        raise ValueError(f"{run.folder} is not finished; go on with it first: hf-jukebox resume {run.folder}")
+        raise ValueError(f"{run.folder} is not finished; resume it first: hf-jukebox resume {run.folder}")
 
 
 def _songs(
@@ -151,9 +191,9 @@ def _songs(
         labels = {name: column[row] for name, column in columns.items() if column[row] is not None}
         longer = max(song.total_length, song.offset + length * hierarchy.top_hop) / rate
         total = longer if totals[row] is None else totals[row]
-        total_length, offset = song_span(hierarchy, length, total, song.offset / rate, levels)
+        total_length, offset = song_timing(hierarchy, length, total, song.offset / rate, levels)
         for candidate in range(candidates):
-            # Unlike for all songs and candidates under one seed, and the same as before for a single candidate.
+            # Unique per song and candidate under one seed; unchanged for a single candidate.
             key = (song.key[0], song.key[1] * candidates + candidate)
             key = key if keys is None else keys[row * candidates + candidate]
             songs.append(replace(song, **labels, total_length=total_length, offset=offset, key=key))
@@ -166,14 +206,3 @@ def _hops(before: SamplingRequest, hierarchy: Hierarchy, overrides: StepOverride
     if hop_fraction is not None:
         return hops
     return [old or new for old, new in zip(before.hops, hops, strict=True)]  # 0 where there was no prior
-
-
-def _settings(before: SamplingRequest, overrides: StepOverrides) -> list[SamplingSettings]:
-    count = len(before.settings)
-    columns: dict[str, list[Any]] = {
-        field.name: per_level(field.name, overrides.get(field.name), count) for field in fields(SamplingSettings)
-    }
-    return [
-        replace(settings, **{name: column[level] for name, column in columns.items() if column[level] is not None})
-        for level, settings in enumerate(before.settings)
-    ]

@@ -1,4 +1,4 @@
-"""The audio in a run's folder: is a file complete, and is it what the run has written?"""
+"""Audio files in a run folder: whether they are complete, and whether the run wrote them or somebody edited them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..audio.io import audio_info, write_wav
+from ..audio import audio_info, write_wav
 from ..files.atomic import replacing
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ _MOST_BYTES = 2**24
 
 
 class _Digests(BaseModel):
-    """The content of `audio.json`."""
+    """Content of `audio.json`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -31,10 +31,10 @@ class _Digests(BaseModel):
 
 
 class WrittenAudio:
-    """The digests of all audio that a run has written, whatever the files are called by now.
+    """Digests of all audio that a run has written, even if the files were renamed.
 
     Args:
-        run_dir: The folder of the run.
+        run_dir: Folder of the run.
     """
 
     def __init__(self, run_dir: Path) -> None:
@@ -43,16 +43,18 @@ class WrittenAudio:
     def write(
         self, path: Path, blocks: Iterable[np.ndarray], sampling_rate: int, earlier_lengths: Collection[int]
     ) -> None:
-        """Write blocks `[t]` as a wav file; what somebody has edited in its place is kept under another name.
+        """Write blocks `[t]` as a wav file; an edited file in its place is kept under another name.
 
         Args:
-            earlier_lengths: Samples of what the steps of the run have written: older versions kept no digests.
+            earlier_lengths: Lengths in samples of files that earlier steps wrote; older versions kept no digests.
         """
         written = self._read(sampling_rate, earlier_lengths)
         if _is_audio(path) and _digest(path) not in written:
             kept = next(name for name in map(path.with_name, _other_names(path)) if not os.path.lexists(name))
             os.replace(path, kept)
-            logger.warning("%s was edited; it is kept as %s, and the run's own is written anew.", path, kept.name)
+            logger.warning(
+                "%s was edited; it is kept as %s, and the audio of the run is written again.", path, kept.name
+            )
         write_wav(path, blocks, sampling_rate)
         digests = _Digests(written=written | {_digest(path)})
         with replacing(self.path) as unfinished:
@@ -70,14 +72,14 @@ class WrittenAudio:
 
 
 def wav_frames(path: Path) -> int | None:
-    """Count the samples of a wav file of whole numbers; None for one that is missing, cut short or something else."""
+    """Count the samples of an integer wav file; None for a file that is missing, truncated or something else."""
     layout = _layout(path)
     return None if layout is None else layout[0]
 
 
 def _layout(path: Path) -> tuple[int, int, int, int] | None:
-    """Frames, channels, bytes a sample and sampling rate of a complete wav file of whole numbers."""
-    if _is_cut_short(path):
+    """Return frames, channels, bytes per sample and sampling rate of a complete integer wav file."""
+    if _is_truncated(path):
         return None
     try:
         with path.open("rb") as file, wave.open(file) as audio:
@@ -87,15 +89,15 @@ def _layout(path: Path) -> tuple[int, int, int, int] | None:
 
 
 def _is_audio(path: Path) -> bool:
-    """Whether there is a file of complete audio, in whatever format."""
+    """Return True for a file of complete audio, in any format."""
     try:
-        return path.is_file() and not _is_cut_short(path) and audio_info(path).frames > 0
+        return path.is_file() and not _is_truncated(path) and audio_info(path).frames > 0
     except (OSError, ValueError):
         return False
 
 
-def _is_cut_short(path: Path) -> bool:
-    """Whether a wav file is missing, or ends before its header says."""
+def _is_truncated(path: Path) -> bool:
+    """Return True for a wav file that is missing or shorter than its header says."""
     if not path.is_file():
         return True
     try:
@@ -112,7 +114,7 @@ def _digest(path: Path) -> str:
 
 
 def _other_names(path: Path) -> Iterable[str]:
-    """`item_0.edited.wav`, then `item_0.edited-2.wav` and so on."""
+    """Yield `item_0.edited.wav`, `item_0.edited-2.wav` and so on."""
     yield f"{path.stem}.edited{path.suffix}"
     for number in count(2):
         yield f"{path.stem}.edited-{number}{path.suffix}"

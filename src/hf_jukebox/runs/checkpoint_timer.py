@@ -1,4 +1,4 @@
-"""When to write down where a run stands."""
+"""The time between two checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 INTERVAL_IN_S = 5.0
-_SHARE = 20  # writing may take one part in so many of the time
+INTERVAL_PER_WRITE = 20  # the interval is at least this many times as long as writing takes
 
 
 class CheckpointTimer:
-    """Due every few seconds of work, less often where writing is slow, as the caches of a large batch are large."""
+    """Due every few seconds of work, less often where writing is slow, as with the caches of a large batch."""
 
     def __init__(self) -> None:
         self._interval = INTERVAL_IN_S
@@ -23,8 +23,8 @@ class CheckpointTimer:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Around the writing of a checkpoint."""
+        """Measure how long the checkpoint that is written inside takes."""
         begun = time.monotonic()
         yield
         self._last = time.monotonic()
-        self._interval = max(INTERVAL_IN_S, _SHARE * (self._last - begun))
+        self._interval = max(INTERVAL_IN_S, INTERVAL_PER_WRITE * (self._last - begun))

@@ -1,4 +1,4 @@
-"""What a run's folder holds. Nothing here writes, so that a run can be looked at while another process draws it."""
+"""The content of a run folder, read only, so that a run can be read while another process samples it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..memory.batch_size import free_bytes
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
 from .audio_files import wav_frames
-from .level_codes import read_codes
 from .record import RunStep
 from .schema import read_steps
+from .storage import read_codes
 
 REQUEST = "request.json"
 _BYTES_PER_CODE = 16  # in memory, copies included; a file has 4
-_SMALL = 2**28  # bytes that need not be compared with what is free
+_SMALL = 2**28  # bytes that need not be compared with the free memory
 
 
 class RunReader:
-    """A run as it can be read at any time.
+    """Reader of a run, which may be in progress.
 
     Attributes:
-        folder: The folder.
+        folder: Folder of the run.
         steps: Every step so far; the last one is the current.
     """
 
@@ -35,7 +35,7 @@ class RunReader:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
-        """Read a run, which may be in progress and come from anybody.
+        """Read a run, which may be in progress and come from an untrusted source.
 
         Raises:
             FileNotFoundError: the folder holds no run.
@@ -63,35 +63,35 @@ class RunReader:
 
     @property
     def codes(self) -> list[torch.Tensor]:
-        """The codes that all songs have by now, finest level first, `[N, T_level]`."""
+        """Codes that all songs have so far, finest level first, `[N, T_level]`."""
         levels = [self._read_level(level) for level in range(len(self.step.known))]
-        return [of_level.codes[:, : min(of_level.lengths)] for of_level in levels]
+        return [known.codes[:, : min(known.lengths)] for known in levels]
 
     @property
-    def filled(self) -> list[list[int]]:
-        """How many codes there are by now, for each level (finest first) one number a song."""
+    def num_filled(self) -> list[list[int]]:
+        """Codes filled so far, per level (finest first) and song."""
         return [self._read_level(level).lengths for level in range(len(self.step.known))]
 
     @property
     def is_finished(self) -> bool:
-        """Whether every code of the current step is drawn; its audio may still be missing."""
-        return all(min(self._read_level(level).lengths) >= self._total(level) for level in self.request.levels)
+        """True when every code of the current step is sampled; its audio may still be missing."""
+        return all(min(self._read_level(level).lengths) >= self._length(level) for level in self.request.levels)
 
     def audio_path(self, level: int, song: int) -> Path:
-        """Where the audio of a song at a level lies, or will lie."""
-        for place in self.step.folders:
-            if place.first <= song <= place.last:
-                return self.folder / place.name / f"level_{level}" / f"item_{song - place.first}.wav"
+        """Return the path of a song's audio at a level, whether or not it exists yet."""
+        for part in self.step.folders:
+            if part.first <= song <= part.last:
+                return self.folder / part.name / f"level_{level}" / f"item_{song - part.first}.wav"
         return self.folder / f"level_{level}" / f"item_{song}.wav"
 
     def audio_paths(self) -> dict[int, list[Path]]:
-        """The audio of the current step, one path a song, for each level that has it, finest first."""
+        """Return the audio of the current step, one path per song, for each level that has it, finest first."""
         songs = range(len(self.request.songs))
         paths = {level: [self.audio_path(level, song) for song in songs] for level in range(len(self.step.known))}
-        return {level: of_level for level, of_level in paths.items() if not self.missing_audio(level)}
+        return {level: level_paths for level, level_paths in paths.items() if not self.missing_audio(level)}
 
     def missing_audio(self, level: int) -> list[int]:
-        """The songs that have no audio of the length of the piece at a level."""
+        """Return the songs without audio of the right length at a level."""
 
         def has_audio(song: int) -> bool:
             samples = self.song_length(song) * self.step.model.hop_lengths[-1]
@@ -99,14 +99,16 @@ class RunReader:
 
         return [song for song in range(len(self.request.songs)) if not has_audio(song)]
 
-    def song_length(self, song: int) -> int:
-        """Top-level codes of a song: those of the piece, or fewer for a shorter song of a batch."""
-        lengths = [place.top_codes for place in self.step.folders if place.first <= song <= place.last]
-        return lengths[0] if lengths else self.request.top_codes
+    def song_length(self, song: int, level: int | None = None) -> int:
+        """Return the codes of a song at a level, the top one by default; fewer than the piece's for a shorter song."""
+        lengths = [part.top_codes for part in self.step.folders if part.first <= song <= part.last]
+        top = lengths[0] if lengths else self.request.top_codes
+        hops = self.step.model.hop_lengths
+        return top if level is None else top * hops[-1] // hops[level]
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
-    def _total(self, level: int) -> int:
+    def _length(self, level: int) -> int:
         hops = self.step.model.hop_lengths
         return self.request.top_codes * hops[-1] // hops[level]
 
@@ -114,14 +116,14 @@ class RunReader:
         return self.folder / "codes" / f"level_{level}.safetensors"
 
     def _read_level(self, level: int) -> KnownCodes:
-        """The codes of a level in the songs of the current step."""
+        """Read the codes of a level for the songs of the current step."""
         path, known = self._level_path(level), self.step.known[level]
         read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known))
         if path.is_file():
             self._check_memory(len(known) * max(known), _BYTES_PER_CODE, path)
             self._check_memory(path.stat().st_size, _BYTES_PER_CODE // 4, path)
             read, step = read_codes(path)
-            if step >= len(self.steps):  # a step has begun since we looked
+            if step >= len(self.steps):  # another process started a step since we read the file
                 self.steps = read_steps(self.folder / REQUEST)
                 if step < len(self.steps):
                     return self._read_level(level)
@@ -131,25 +133,25 @@ class RunReader:
                 rows = list(range(len(read.lengths)))
                 for later in self.steps[step + 1 :]:
                     rows = [rows[row] for row in later.rows]
-                read = read.of_songs(rows)
+                read = read.select(rows)
         lengths = read.lengths
         fits = len(lengths) == len(known) and all(a <= b for a, b in zip(known, lengths, strict=True))
-        if not fits or read.codes.shape[1] > self._total(level):
+        if not fits or read.codes.shape[1] > self._length(level):
             raise self._wrong_codes(path)
         return read
 
     def _wrong_codes(self, path: Path) -> ValueError:
-        return ValueError(f"{path} does not hold the codes that {REQUEST} speaks of; put back a copy of it.")
+        return ValueError(f"{path} does not hold the codes that {REQUEST} describes; put back a copy of it.")
 
-    def _check_memory(self, count: int, size: int, what: Path) -> None:
-        """Refuse what would not fit into memory, before it is read or made room for.
+    def _check_memory(self, count: int, size: int, source: Path) -> None:
+        """Refuse data that would not fit into memory, before it is read or allocated.
 
         Raises:
-            ValueError: `count` things of `size` bytes would not.
+            ValueError: `count` values of `size` bytes would not.
         """
         wanted = count * size
         if wanted > _SMALL and wanted > free_bytes(torch.device("cpu")):
             raise ValueError(
-                f"{what} asks for {wanted / 1e9:.3g} GB of memory, more than there is free; put back a copy of it, or "
-                "use a machine with more."
+                f"{source} needs {wanted / 1e9:.3g} GB of memory, more than is free; put back a copy of it, or use a "
+                "machine with more memory."
             )

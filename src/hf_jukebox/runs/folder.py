@@ -1,18 +1,17 @@
-"""A run's folder, read at any time and written by one process at a time.
+"""A run folder, readable at any time and written by one process at a time.
 
-request.json                  every step as it was decided; replacing it is what begins a step
+request.json                  every step with all its settings; replacing it starts a step
 codes/level_L.safetensors     the codes of a level so far, and the warm-up of its segments
-state/                        the windows in progress: what their next codes depend on
+state/                        snapshots of the windows in progress
 level_L/item_N.wav            each finished level as audio
-audio.json                    by what the audio that the run has written is told from what somebody has edited
+audio.json                    digests of the audio that the run wrote, to recognise edited files
 index.html                    the listening page
-earlier/K/                    what step K left, where a choice has put it aside; a run like any other
+earlier/K/                    step K, moved aside by a pick; itself a run
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -30,38 +29,34 @@ from ..sampling.scheduler import Rows
 from ..sampling.state import LevelCodes, SamplingState
 from .audio_files import WrittenAudio
 from .contents import REQUEST, RunReader
-from .level_codes import write_codes
 from .record import RunStep, SongFolder, write_steps
-from .run_page import update_page
-from .schema import read_steps
-from .snapshots import SnapshotStore
+from .storage import SnapshotStore, write_codes
 
 _BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
 
 class JukeboxRun(RunReader):
-    """What a folder holds of a run, and how it is gone on with.
+    """A run on disk, for reading and writing.
 
     Attributes:
-        folder: The folder.
+        folder: Folder of the run.
         steps: Every step so far; the last one is the current.
-        is_owner: Whether this process writes all of it; of several that draw together the others keep their windows in
-            progress here and nothing else.
+        is_owner: True in the process that writes the run; the other processes write only their windows in progress.
     """
 
     is_owner: bool = True
 
     def __init__(self, folder: Path, steps: list[RunStep]) -> None:
         super().__init__(folder, steps)
-        self._states = SnapshotStore(folder / "state", len(steps) - 1)
+        self._snapshots = SnapshotStore(folder / "state", len(steps) - 1)
 
     @classmethod
     @contextmanager
-    def shared(cls, first: Callable[[], AbstractContextManager[JukeboxRun]]) -> Iterator[JukeboxRun | None]:
-        """A run that several processes draw together; None in one that does not see the folder.
+    def open_shared(cls, first: Callable[[], AbstractContextManager[JukeboxRun]]) -> Iterator[JukeboxRun | None]:
+        """Open a run for all processes; None in a process that does not see the folder.
 
         Args:
-            first: How the first process opens it, which owns it; what goes wrong there is raised in all.
+            first: Opens the run on the main process, which owns it; errors are raised on every process.
         """
         with ExitStack() as stack:
             runs: list[JukeboxRun] = []
@@ -80,47 +75,46 @@ class JukeboxRun(RunReader):
 
     @classmethod
     @contextmanager
-    def editing(cls, folder: str | os.PathLike[str]) -> Iterator[Self]:
-        """A run that no other process may change meanwhile.
+    def open_for_writing(cls, folder: str | os.PathLike[str]) -> Iterator[Self]:
+        """Open a run and lock its folder.
 
         Raises:
             OSError: another process works on it, or a folder in it is a link.
         """
-        cls.open(folder)._check_own()  # before the lock, which would make the folder
+        cls.open(folder).check_no_links()  # before the lock, which would create the folder
         with locked(Path(folder)):
             run = cls.open(folder)
-            run._check_own()
+            run.check_no_links()
             yield run
 
     @classmethod
     @contextmanager
-    def beginning(cls, folder: str | os.PathLike[str], step: RunStep, piece: SamplingState) -> Iterator[Self]:
-        """A new run, kept to this process.
+    def create(cls, folder: str | os.PathLike[str], step: RunStep, state: SamplingState) -> Iterator[Self]:
+        """Create a run and lock its folder.
 
         Raises:
             FileExistsError: the folder holds a run already.
             OSError: another process works on it, or it cannot be written.
         """
-        check_free(folder)
+        check_no_run(folder)
         with locked(Path(folder)):
-            check_free(folder)
+            check_no_run(folder)
             run = cls(Path(folder), [step])
-            run._check_own()
-            for level, of_level in enumerate(piece.levels):
-                run._write_level(level, of_level)
+            run.check_no_links()
+            for level, level_codes in enumerate(state.levels):
+                run._write_level(level, level_codes)
             write_steps(run.folder / REQUEST, run.steps)
             yield run
 
-    # Going on ------------------------------------------------------------------------------------------------------
+    # Steps ----------------------------------------------------------------------------------------------------------
 
-    def piece(self, hierarchy: Hierarchy) -> SamplingState:
-        """Everything drawn so far, ready to be gone on with.
+    def load_state(self, hierarchy: Hierarchy) -> SamplingState:
+        """Load the request and everything sampled so far.
 
         Raises:
-            ValueError: the codes are damaged, do not belong to the request, or either asks for what the models or the
-                memory do not have.
+            ValueError: the codes are damaged, do not belong to the request, or exceed the models or the memory.
         """
-        self.check_system(hierarchy)
+        self.check_hierarchy(hierarchy)
         check_song_spans(hierarchy, self.request)
         for level in self.request.levels:
             prior, hop = hierarchy.priors[level], self.request.hops[level]
@@ -129,25 +123,25 @@ class JukeboxRun(RunReader):
                     f"{self.folder / REQUEST} has windows {hop} codes apart at level {level}, which its prior cannot "
                     "sample; put back a copy of it."
                 )
-            self._check_memory(len(self.request.songs) * self._total(level), _BYTES_SAMPLED, self.folder / REQUEST)
+            self._check_memory(len(self.request.songs) * self._length(level), _BYTES_SAMPLED, self.folder / REQUEST)
         known = [self._read_level(level) for level in range(len(self.step.known))]
-        piece = SamplingState.begin(self.request, known, hierarchy)
-        for of_level, lengths in zip(piece.levels, self.step.known, strict=True):
-            of_level.known = list(lengths)
-        return piece
+        state = SamplingState.begin(self.request, known, hierarchy)
+        for level_codes, num_given in zip(state.levels, self.step.known, strict=True):
+            level_codes.num_given = list(num_given)
+        return state
 
-    def check_system(self, hierarchy: Hierarchy) -> None:
-        """Refuse models to which the codes of the run mean nothing.
+    def check_hierarchy(self, hierarchy: Hierarchy) -> None:
+        """Refuse models that cannot read the codes of the run.
 
         Raises:
             ValueError: the VQ-VAE has other levels, or fewer codes.
         """
         model, vqvae = self.step.model, hierarchy.vqvae
         if (model.sampling_rate, model.hop_lengths) != (vqvae.sampling_rate, list(vqvae.hop_lengths)):
-            raise ValueError(f"{self.folder} was drawn with another model: its levels are others; load that model.")
+            raise ValueError(f"{self.folder} was sampled with another model, whose levels differ; load that model.")
         for level in range(hierarchy.num_levels):
             read = self._read_level(level)
-            warm_ups = [codes for of_song in read.seams for codes in of_song.values()]
+            warm_ups = [seam.warm_up for song_seams in read.seams for seam in song_seams]
             if max((int(codes.max()) for codes in [read.codes, *warm_ups] if codes.numel()), default=0) >= (
                 vqvae.codebook_size
             ):
@@ -156,99 +150,67 @@ class JukeboxRun(RunReader):
                     "copy of it."
                 )
 
-    def begin(self, step: RunStep) -> None:
-        """Make a step the current one. Codes of the step before are read as its own until it writes new ones."""
+    def start_step(self, step: RunStep) -> None:
+        """Make a step the current one. It reads the codes of the previous step until it writes its own."""
         write_steps(self.folder / REQUEST, [*self.steps, step])
-        self.follow([*self.steps, step])
+        self.set_steps([*self.steps, step])
 
-    def follow(self, steps: list[RunStep]) -> None:
-        """Take note of steps that have been written."""
+    def set_steps(self, steps: list[RunStep]) -> None:
+        """Use steps that another process has written."""
         self.steps = steps
-        self._states = SnapshotStore(self.folder / "state", len(steps) - 1)
-
-    def pick(self, song: int) -> None:
-        """Go on with one song alone; the others are put aside in `earlier`, which is a run of its own.
-
-        Raises:
-            OSError: another process works on the run.
-            ValueError: there is no such song, or no choice.
-        """
-        self._check_own()
-        with locked(self.folder):
-            self.steps = read_steps(self.folder / REQUEST)
-            self._check_own()
-            self._check_choice(song)
-            known = [[of_level[song]] for of_level in self.filled]
-            request = replace(self.request, songs=[self.request.songs[song]])
-            aside = self._put_aside()
-            self.begin(RunStep.now("pick", request, known, [song], self.step.model))
-            for level in range(len(known)):
-                kept = aside / f"level_{level}" / f"item_{song}.wav"
-                if kept.is_file():
-                    _link(kept, self.audio_path(level, 0))
-            update_page(self)
-
-    def _check_choice(self, song: int) -> None:
-        count = len(self.request.songs)
-        if self.step.folders:
-            one = self.folder / self.step.folders[0].name
-            raise ValueError(f"{self.folder} is a batch of songs; pick in the folder of one of them, such as {one}.")
-        if count == 1:
-            raise ValueError(f"{self.folder} holds one song, so there is nothing to pick.")
-        if not 0 <= song < count:
-            raise ValueError(f"{self.folder} holds the songs 0 to {count - 1}; there is no {song}.")
+        self._snapshots = SnapshotStore(self.folder / "state", len(steps) - 1)
 
     # Writing -------------------------------------------------------------------------------------------------------
 
-    def save(self, level: int, of_level: LevelCodes, snapshots: Callable[[], Mapping[Rows, Snapshot]]) -> None:
-        """Write the codes of a level, and of its windows in progress what their next codes depend on.
+    def save(self, level: int, level_codes: LevelCodes, snapshots: Callable[[], Mapping[Rows, Snapshot]]) -> None:
+        """Write the codes of a level, and snapshots of its windows in progress.
 
         Args:
-            snapshots: Called when the codes are written, since copies of the windows may not fit into memory.
+            snapshots: Returns the snapshots; called after the codes are written, because they may not fit into memory.
         """
         if self.is_owner:
-            self._write_level(level, of_level)
-        self._states.write(level, snapshots())
+            self._write_level(level, level_codes)
+        self._snapshots.write(level, snapshots())
 
     def snapshots(self, level: int) -> dict[Rows, Snapshot]:
-        """The windows in progress at a level, by the rows that are drawn in step.
+        """Read the snapshots of a level, by the rows that are sampled in lockstep.
 
         Raises:
             ValueError: one is damaged.
         """
-        return self._states.read(level)
+        return self._snapshots.read(level)
 
     def forget_snapshots(self, level: int) -> None:
-        """Remove the windows in progress of a level that is finished, those of all processes."""
+        """Remove the snapshots of a finished level, those of all processes."""
         if self.is_owner:
-            self._states.clear(level)
+            self._snapshots.clear(level)
 
     def write_audio(self, level: int, song: int, blocks: Iterable[np.ndarray]) -> None:
-        """Write a song at a level; what somebody has edited in its place is kept under another name."""
+        """Write a song at a level; a file that was edited in its place is kept under another name."""
         path, hop = self.audio_path(level, song), self.step.model.hop_lengths[-1]
         lengths = {self.song_length(song) * hop, *(step.request.top_codes * hop for step in self.steps)}
         WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, lengths)
 
-    def write_song_folders(self, piece: SamplingState) -> None:
-        """Make what is finished of a batch a run of its own in every song's folder."""
-        for place in self.step.folders:
-            request, levels = _part(piece, place, self.step.model.hop_lengths)
-            known = [of_level.known for of_level in levels]
-            step = RunStep.now(self.step.action, request, known, range(len(request.songs)), self.step.model)
-            run = JukeboxRun(self.folder / place.name, [step])
-            for level, of_level in enumerate(levels):
-                run._write_level(level, of_level)
+    def write_song_folders(self, state: SamplingState) -> None:
+        """Write the finished levels of a batch as a run in the folder of every song."""
+        for part in self.step.folders:
+            request, levels = _song_part(state, part, self.step.model.hop_lengths)
+            num_given = [level_codes.num_given for level_codes in levels]
+            step = RunStep.now(self.step.action, request, num_given, range(len(request.songs)), self.step.model)
+            run = JukeboxRun(self.folder / part.name, [step])
+            for level, level_codes in enumerate(levels):
+                run._write_level(level, level_codes)
             write_steps(run.folder / REQUEST, run.steps)
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
-    def _check_own(self) -> None:
-        """Refuse to write through links: the folders of a run lie in it.
+    def check_no_links(self) -> None:
+        """Refuse a run with a link in the place of a folder, since a run writes only inside its folder.
 
         Raises:
-            OSError: which folder is a link.
+            OSError: a folder is a link; the message names it.
         """
-        within = [self.folder / place.name for place in self.step.folders]
+        within = [self.folder / part.name for part in self.step.folders]
         aside = self.folder / "earlier" / str(len(self.steps) - 1)
         for parent in (self.folder, *within, aside):
             names = [parent / name for name in ("codes", "state", "earlier", "alignment")]
@@ -256,61 +218,39 @@ class JukeboxRun(RunReader):
             for folder in (*inner, *names, *parent.glob("level_*")):
                 if folder.is_symlink() or getattr(os.path, "isjunction", os.path.islink)(folder):  # from Python 3.12 on
                     raise OSError(
-                        f"{folder} is a link; put what it leads to in its place, since a run is written to its folder "
-                        "alone."
+                        f"{folder} is a link, but a run writes only inside its folder; replace the link by the folder "
+                        "that it leads to."
                     )
 
-    def _write_level(self, level: int, of_level: LevelCodes) -> None:
-        if any(of_level.filled) or any(of_level.seams):
-            write_codes(self._level_path(level), of_level, len(self.steps) - 1)
-
-    def _put_aside(self) -> Path:
-        """Keep the current step, its codes, its audio and their page in a folder of their own."""
-        aside = self.folder / "earlier" / str(len(self.steps) - 1)
-        kept_twice = [self.folder / REQUEST, *self.folder.glob("audio.json"), *self.folder.glob("codes/*.safetensors")]
-        for path in kept_twice:
-            _link(path, aside / path.relative_to(self.folder))
-        for path in [*self.folder.glob("level_*/item_*.wav"), *self.folder.glob("index.html")]:
-            kept = aside / path.relative_to(self.folder)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, kept)
-        return aside
+    def _write_level(self, level: int, level_codes: LevelCodes) -> None:
+        if any(level_codes.num_filled) or any(level_codes.seams):
+            write_codes(self._level_path(level), level_codes, len(self.steps) - 1)
 
 
-def check_free(folder: str | os.PathLike[str]) -> None:
+def check_no_run(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that holds a run.
 
     Raises:
-        FileExistsError: it does; the message says how to go on with it.
+        FileExistsError: it does; the message says how to continue that run.
     """
     if not (Path(folder) / REQUEST).exists():
         return
     if JukeboxRun.open(folder).is_finished:
-        what = f"a finished run; to make it longer use: hf-jukebox continue {folder} --seconds S"
+        found = f"a finished run; extend it with: hf-jukebox continue {folder} --seconds S"
     else:
-        what = f"an unfinished run; to go on with it use: hf-jukebox resume {folder}"
-    raise FileExistsError(f"{folder} holds {what}, or give another folder for the new one.")
+        found = f"an unfinished run; continue it with: hf-jukebox resume {folder}"
+    raise FileExistsError(f"{folder} holds {found}, or give another folder for the new one.")
 
 
-def _part(piece: SamplingState, place: SongFolder, hops: Sequence[int]) -> tuple[SamplingRequest, list[LevelCodes]]:
-    """Some songs of a piece as a piece of their own, cut to their length; levels in progress as they were before."""
-    rows = slice(place.first, place.last + 1)
+def _song_part(state: SamplingState, part: SongFolder, hops: Sequence[int]) -> tuple[SamplingRequest, list[LevelCodes]]:
+    """Return the request and codes of some songs, cut to their length; unfinished levels keep only given codes."""
+    rows = slice(part.first, part.last + 1)
     levels = []
-    for level, of_level in enumerate(piece.levels):
-        total = place.top_codes * hops[-1] // hops[level]
-        known = [min(length, total) for length in of_level.known[rows]]
-        finished = of_level.is_finished and level in piece.request.levels
-        filled = [total] * len(known) if finished else known
-        levels.append(LevelCodes(of_level.codes[rows, :total], known, list(filled), of_level.seams[rows]))
-    request = replace(piece.request, songs=piece.request.songs[rows], top_codes=place.top_codes)
+    for level, level_codes in enumerate(state.levels):
+        length = part.top_codes * hops[-1] // hops[level]
+        num_given = [min(given, length) for given in level_codes.num_given[rows]]
+        finished = level_codes.is_finished and level in state.request.levels
+        num_filled = [length] * len(num_given) if finished else list(num_given)
+        levels.append(LevelCodes(level_codes.codes[rows, :length], num_given, num_filled, level_codes.seams[rows]))
+    request = replace(state.request, songs=state.request.songs[rows], top_codes=part.top_codes)
     return request, levels
-
-
-def _link(source: Path, target: Path) -> None:
-    """Give a file, which is only ever replaced as a whole, a second name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copy2(source, target)

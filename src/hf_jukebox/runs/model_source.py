@@ -1,7 +1,7 @@
-"""The model of a run as `request.json` names it, and how it is found again, there or on another machine.
+"""The model of a run: how `request.json` records it, and how it is found again, also on another machine.
 
-A run may come from anybody, and its record names a model. Folders on this machine are loaded: that runs no code. The
-Hub is asked for nothing that the user has not named; what is in its cache on this machine is loaded from there.
+A run may come from an untrusted source, and its record names a model. Folders on this machine are loaded, which runs no
+code, and so are repositories in the cache of the Hub. Nothing is downloaded unless the user names it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
 from .contents import RunReader
-from .record import fingerprint
+from .record import weights_fingerprint
 
 _DEMO = Path(__file__).parents[1] / "demo" / "model"
-_DEMO_MARK = "the demo model"  # no name of a repository, and hardly one of a folder
+_DEMO_MARK = "the demo model"  # cannot be the name of a repository, and is unlikely to be that of a folder
 _DEMO_ENDING = ("hf_jukebox", "demo", "model")
 _INDEX = "model_index.json"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
 
 def recorded_source(name_or_path: str | None) -> str | None:
-    """Return how a run records where its model was loaded from, so that it is found from everywhere.
+    """Return the record of a model's source, by which it is found again from any working folder.
 
-    A folder is recorded by its absolute path, the demo model by a mark, and a repository of the Hub by its name, from
-    the Hub's cache too.
+    A folder is recorded by its absolute path, the demo model by a mark, and a repository of the Hub by its name, also
+    when it was loaded from the cache.
     """
     if not name_or_path:
         return None
@@ -49,7 +49,7 @@ def recorded_source(name_or_path: str | None) -> str | None:
 
 
 def model_name(source: str | None) -> str:
-    """Return a model's name for people, from its record."""
+    """Return the name of a model to show, from its record."""
     if source is None:
         return ""
     if _is_demo(source):
@@ -66,18 +66,19 @@ def model_of_run(run: RunReader) -> str:
     record = run.step.model
     if record.source is not None:
         for folder in _folders(record.source, run.folder):
-            if os.path.isfile(folder / _INDEX):  # False for a name that is too long, too
+            if os.path.isfile(folder / _INDEX):  # also False for a name that is too long
                 return str(folder)
         if _is_demo(record.source):
             return str(_DEMO)
         cached = _cached(record.source)
         if cached is not None:
             return cached
-    if record.parts and record.parts.items() <= _demo_parts().items():
+    if record.parts and record.parts.items() <= demo_fingerprints().items():
         return str(_DEMO)
     if record.source is None:
         raise ValueError(
-            f"{run.folder} does not say where its model is; name it with --model, or load it in Python and call resume."
+            f"{run.folder} does not say where its model is; name it with --model, or load it in Python and call "
+            "resume_run."
         )
     if _REPOSITORY.fullmatch(record.source):
         raise ValueError(
@@ -86,16 +87,16 @@ def model_of_run(run: RunReader) -> str:
         )
     raise ValueError(
         f"{run.folder} was sampled with a model in {record.source}, which is not there; name it with --model, or load "
-        "it in Python and call resume."
+        "it in Python and call resume_run."
     )
 
 
 def _folders(source: str, run_dir: Path) -> Iterator[Path]:
-    """Folders of this machine that a record may mean; none on a server, which would be asked by looking."""
+    """Yield the local folders that a record may mean; none for network shares, which are not contacted."""
     if source.startswith(("//", "\\\\")) or "\0" in source:
         return
     yield Path(source)
-    if not Path(source).is_absolute():  # as older versions recorded it
+    if not Path(source).is_absolute():  # as recorded by older versions
         yield run_dir.parent / source
         yield run_dir / source
 
@@ -105,19 +106,19 @@ def _is_demo(source: str) -> bool:
 
 
 def _cached(source: str) -> str | None:
-    """The folder of a repository in the Hub's cache; None where it is not there."""
+    """Return the folder of a repository in the cache of the Hub; None if it is not cached."""
     if not _REPOSITORY.fullmatch(source):
         return None
     try:
         folder = snapshot_download(source, local_files_only=True)
-    except (OSError, ValueError):  # nothing there, or no valid name
+    except (OSError, ValueError):  # not cached, or not a valid name
         return None
     return folder if (Path(folder) / _INDEX).is_file() else None
 
 
 @cache
-def _demo_parts() -> dict[str, str]:
-    """The fingerprints of the demo model, from its files alone."""
+def demo_fingerprints() -> dict[str, str]:
+    """Return the fingerprints of the parts of the demo model, from its files."""
     parts = {}
     for folder in sorted(path.parent for path in _DEMO.glob("*/model.safetensors")):
         with torch.device("meta"):
@@ -126,5 +127,5 @@ def _demo_parts() -> dict[str, str]:
                 if folder.name == "vqvae"
                 else JukeboxPrior(JukeboxPriorConfig.from_pretrained(folder))
             )
-        parts[folder.name] = fingerprint(model, folder)
+        parts[folder.name] = weights_fingerprint(model, folder)
     return parts

@@ -1,4 +1,4 @@
-"""Names of folders within a run: none leads out of it, or means something else to it or to a system."""
+"""Names of song folders within a run, which must stay inside it and have no other meaning there or to a system."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def check_song_folder(name: str) -> None:
     """Refuse a name that cannot be the folder of a song within a batch, here or on another system.
 
     Raises:
-        ValueError: what is wrong with it.
+        ValueError: the name cannot be used; the message says why.
     """
     shown = repr(name if len(name) <= 60 else f"{name[:60]}...")
     if not name or name.strip(" .") == "" or name[-1] in " ." or name.startswith("."):
-        raise ValueError(f"{shown} is no name for a song's folder; begin it with a letter, and end it without a dot.")
+        raise ValueError(f"{shown} cannot name a song's folder; begin it with a letter, and end it without a dot.")
     if _SEPARATORS.search(name):
-        raise ValueError(f"{shown} is no name for a song's folder; leave out slashes, colons and the like.")
+        raise ValueError(f"{shown} cannot name a song's folder; leave out slashes, colons and the like.")
     if _OWN.fullmatch(name) or _DEVICES.fullmatch(name):
-        raise ValueError(f"{shown} is no name for a song's folder, since it means something else; choose another one.")
+        raise ValueError(f"{shown} cannot name a song's folder, since it is reserved; choose another one.")
     if len(name.encode("utf-8", "surrogateescape")) > _MOST_BYTES:
-        raise ValueError(f"{shown} is too long for the name of a song's folder; shorten it.")
+        raise ValueError(f"{shown} is too long to name a song's folder; shorten it.")

@@ -1,6 +1,6 @@
-"""The content of `request.json`: every step of a run, as it was decided, and the model that draws it.
+"""The content of `request.json`: every step of a run with all its settings, and the model that sampled it.
 
-The annotations say which values a file may hold; `schema` checks them when one is read.
+The annotations declare the values that a file may hold; `schema` checks them when a file is read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .names import check_song_folder
 Action = Literal["sample", "continue", "upsample", "pick"]
 
 FORMAT_VERSION = 2
-_VALUES_A_TENSOR = 64
+_VALUES_PER_TENSOR = 64
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class ModelRecord:
     Args:
         source: Folder or repository that it was loaded from.
         dtype: Precision of the priors' blocks.
-        sampling_rate, hop_lengths: Of the VQ-VAE, hops finest first.
-        parts: A fingerprint of each part by its name, such as `prior_2`.
+        sampling_rate, hop_lengths: Settings of the VQ-VAE, hops finest first.
+        parts: Fingerprints of the parts by name, such as `prior_2`.
     """
 
     source: Annotated[str | None, Field(max_length=4096)]
@@ -50,10 +50,10 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class SongFolder:
-    """Where some songs of a batch are kept as a run of their own, how many top-level codes of them, and their title.
+    """Run folder of some songs of a batch, with their length in top-level codes and their title.
 
     Raises:
-        ValueError: the name would not be a folder within that of the batch, or is one that a run has itself.
+        ValueError: the name would lead out of the folder of the batch, or is one that a run uses itself.
     """
 
     name: str
@@ -68,16 +68,18 @@ class SongFolder:
 
 @dataclass(frozen=True)
 class RunStep:
-    """One command of a run: its first draw, a continuation, a choice, the upsampling.
+    """One command of a run: the first sampling, a continuation, a pick, the upsampling.
+
+    The field names are the keys of `request.json`.
 
     Args:
         action: `"sample"`, `"continue"`, `"upsample"` or `"pick"`.
-        request: What is drawn.
-        known: Codes that exist before it, for each level (finest first) one number a song.
-        rows: The song of the step before that each song goes on from.
-        model: What draws it.
-        begun: When, ISO 8601.
-        folders: For a batch of requests, the folder of each song; empty otherwise.
+        request: Request that the step samples.
+        known: Codes that exist before the step, per level (finest first) and song.
+        rows: Song of the previous step that each song continues.
+        model: Model that samples it.
+        begun: Time of its start, ISO 8601.
+        folders: Folder of each song in a batch of requests; empty otherwise.
     """
 
     action: Action
@@ -98,18 +100,19 @@ class RunStep:
         model: ModelRecord,
         folders: Sequence[SongFolder] = (),
     ) -> RunStep:
+        """Make a step that starts now."""
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(action, request, [list(level) for level in known], list(rows), model, begun, list(folders))
 
 
-def fingerprint(model: nn.Module, folder: Path | None = None) -> str:
-    """A short name for a model's weights, the same in every precision and on every device.
+def weights_fingerprint(model: nn.Module, folder: Path | None = None) -> str:
+    """Return a hash of a model's weights, the same in every precision and on every device.
 
-    It is taken from samples of the tensors that stay in float32 in half precision and under quantisation: embeddings,
-    norms, codebooks.
+    It covers samples of the tensors that stay in float32 in half precision and under quantisation: embeddings, norms,
+    codebooks.
 
     Args:
-        folder: Where the weights of a model lie that has none in memory.
+        folder: Folder of the weights of a model that has none in memory.
     """
     kept = tuple(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
     tensors = {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
@@ -119,14 +122,17 @@ def fingerprint(model: nn.Module, folder: Path | None = None) -> str:
         if any(part in kept for part in name.split(".")) and tensor.is_floating_point() and tensor.numel()
     }
     if folder is not None and any(tensor.is_meta for tensor in tensors.values()):
-        tensors = dict(_stored(folder, tensors))
+        tensors = dict(_read_stored(folder, tensors))
     shapes = [(name, list(tensors[name].shape)) for name in sorted(tensors)]
-    samples = [tensors[name].flatten()[:: -(-tensors[name].numel() // _VALUES_A_TENSOR)].float() for name, _ in shapes]
+    samples = [
+        tensors[name].flatten()[:: -(-tensors[name].numel() // _VALUES_PER_TENSOR)].float() for name, _ in shapes
+    ]
     values = torch.cat(samples).cpu().numpy().tobytes()
     return hashlib.sha256(json.dumps(shapes).encode() + values).hexdigest()[:16]
 
 
-def _stored(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+def _read_stored(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the named tensors of a folder of weights."""
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in set(names).intersection(file.keys()):
@@ -137,12 +143,12 @@ def check_model(recorded: ModelRecord, parts: Mapping[str, str], folder: Path) -
     """Refuse a model that is not the recorded one.
 
     Raises:
-        ValueError: which parts differ.
+        ValueError: parts differ; the message names them.
     """
     others = [name for name, value in recorded.parts.items() if name in parts and parts[name] != value]
     if others:
-        where = f"; load {recorded.source}" if recorded.source else "; load the one that drew it"
-        raise ValueError(f"{folder} was drawn with another model: {', '.join(others)} differ{where}.")
+        where = f"; load {recorded.source}" if recorded.source else "; load the one that it was sampled with"
+        raise ValueError(f"{folder} was sampled with another model: {', '.join(others)} differ{where}.")
 
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
@@ -150,5 +156,5 @@ def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
     content = {"format_version": FORMAT_VERSION, "steps": [asdict(step) for step in steps]}
     text = json.dumps(content, indent=2, ensure_ascii=False)
     with replacing(path) as unfinished:
-        # A file name that is not UTF-8 has characters that UTF-8 has not: it loses them, and the run is not lost.
+        # The name of a prompt need not be UTF-8: rather replace its characters than lose the run.
         unfinished.write_text(text + "\n", encoding="utf-8", errors="replace")

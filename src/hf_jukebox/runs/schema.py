@@ -1,7 +1,7 @@
-"""The schema of `request.json`: whoever wrote the file, every value is checked before anything is done with it.
+"""Validation of `request.json`: every value is checked before it is used, whoever wrote the file.
 
-Types, ranges and unknown keys are checked by pydantic, from the annotations of the dataclasses; here is what holds
-between several values.
+Pydantic checks types, ranges and unknown keys, from the annotations of the dataclasses; this module checks the
+relations between values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_CHARACTERS = 60  # of a value that a message quotes
 
 
 class _RequestFile(BaseModel):
-    """What the file holds in the present format."""
+    """Content of the file in the current format."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -36,11 +36,11 @@ def read_steps(path: Path) -> list[RunStep]:
     Raises:
         FileNotFoundError: there is no run.
         OSError: the file cannot be read.
-        ValueError: which value of the file is wrong, or it was written by a newer version.
+        ValueError: a value of the file is wrong, or it was written by a newer version; the message says which.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.parent} holds no run: there is no {path.name}; draw one with hf-jukebox sample."
+            f"{path.parent} holds no run: there is no {path.name}; make one with hf-jukebox sample."
         )
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"{path} is damaged: it takes more than {_MOST_BYTES >> 20} MB; put back a copy of it.")
@@ -56,17 +56,17 @@ def read_steps(path: Path) -> list[RunStep]:
             _check(step, steps[number - 1] if number else None, f"steps[{number}]")
         return steps
     except ValidationError as error:
-        raise ValueError(f"{path} is damaged: {_told(error.errors()[0])}; put back a copy of it.") from error
+        raise ValueError(f"{path} is damaged: {_describe(error.errors()[0])}; put back a copy of it.") from error
     except _WrongValue as error:
         raise ValueError(f"{path} is damaged: {error}; put back a copy of it.") from error
 
 
 class _WrongValue(Exception):
-    """A value that does not go with the others, as `field: what it should be`."""
+    """Error for a value that contradicts others, as `field: what it should be`."""
 
 
 def _upgraded(content: Any, path: Path) -> Any:
-    """The content in the present format; whether its values are right is checked afterwards."""
+    """Convert the content to the current format; its values are checked afterwards."""
     version = content.get("format_version") if isinstance(content, dict) else None
     if not isinstance(version, int):
         raise _WrongValue("format_version: it should be a number")
@@ -78,7 +78,7 @@ def _upgraded(content: Any, path: Path) -> Any:
     steps = content.get("steps")
     for step in steps if isinstance(steps, list) else []:
         request = step.get("request") if isinstance(step, dict) else None
-        if isinstance(request, dict) and "batch_size" in request:  # format 1 had songs and segments apart
+        if isinstance(request, dict) and "batch_size" in request:  # format 1 had separate limits for songs and segments
             del request["batch_size"]
             request["max_batch_size"] = request.pop("segments_at_a_time", None)
     return content
@@ -91,9 +91,9 @@ def _check(step: RunStep, before: RunStep | None, name: str) -> None:
 
 
 def _relations(step: RunStep, before: RunStep | None) -> Iterator[tuple[str, bool, str]]:
-    """What must hold between the values of a step, as field, whether it does, and what it should be.
+    """Yield the relations between the values of a step: field, whether the relation holds, and what it should be.
 
-    Each is worked out only when all before it hold.
+    Each is evaluated only if all those before it hold.
     """
     request, hops = step.request, step.model.hop_lengths
     songs, levels = len(request.songs), range(len(hops))
@@ -116,27 +116,27 @@ def _relations(step: RunStep, before: RunStep | None) -> Iterator[tuple[str, boo
     yield "rows", len(step.rows) == songs, f"it should have one entry per song, {songs} in all"
     count = songs if before is None else len(before.request.songs)
     yield "rows", max(step.rows) < count, f"the songs before are 0 to {count - 1}"
-    yield "folders", _divide(step, songs), "the folders should share out the songs, in order, under different names"
-    fits = all(place.top_codes <= request.top_codes for place in step.folders)
+    yield "folders", _cover_songs(step, songs), "each song should be in one folder, in order, under different names"
+    fits = all(part.top_codes <= request.top_codes for part in step.folders)
     yield "folders", fits, "no song should be longer than the piece"
     if before is not None:
         yield "model.hop_lengths", hops == before.model.hop_lengths, "they should be those of the step before"
         yield "folders", not step.folders, "a batch of songs has one step"
 
 
-def _divide(step: RunStep, songs: int) -> bool:
-    """Whether the folders, if there are any, hold each song once."""
+def _cover_songs(step: RunStep, songs: int) -> bool:
+    """Return True if the folders, if there are any, hold each song once."""
     if not step.folders:
         return True
-    ends = [-1, *(place.last for place in step.folders)]
-    follow = all(place.first == end + 1 <= place.last for end, place in zip(ends, step.folders, strict=False))
-    names = {place.name.casefold() for place in step.folders}
-    return follow and ends[-1] == songs - 1 and len(names) == len(step.folders)
+    ends = [-1, *(part.last for part in step.folders)]
+    are_adjacent = all(part.first == end + 1 <= part.last for end, part in zip(ends, step.folders, strict=False))
+    names = {part.name.casefold() for part in step.folders}
+    return are_adjacent and ends[-1] == songs - 1 and len(names) == len(step.folders)
 
 
-def _told(error: ErrorDetails) -> str:
-    """An error of pydantic as `field: what it should be, not what it is`."""
-    field = _place(error["loc"])
+def _describe(error: ErrorDetails) -> str:
+    """Return an error of pydantic as `field: what it should be, not what it is`."""
+    field = _field_name(error["loc"])
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
     message = message[:1].lower() + message[1:] if message.startswith(("Input", "Field", "Unexpected")) else message
     given = error["input"]
@@ -145,7 +145,7 @@ def _told(error: ErrorDetails) -> str:
     return f"{field}: {message}" if field else message
 
 
-def _place(location: Sequence[int | str]) -> str:
+def _field_name(location: Sequence[int | str]) -> str:
     parts = [f"[{part}]" if isinstance(part, int) else f".{_shortened(repr(part)[1:-1])}" for part in location]
     return "".join(parts).removeprefix(".")
 

@@ -1,4 +1,4 @@
-"""Several songs in one file, to be drawn as one batch."""
+"""Several songs in one file, to sample as one batch."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _NOT_IN_FOLDER_NAMES = re.compile(r"[^\w.-]+")
 _LONGEST_FOLDER_NAME = 60  # characters; a file system has room for 255 bytes
 _MOST_SONGS = 1000
-_MOST_VALUES = _MOST_SONGS * 40  # in a YAML file: names and values of all fields of all songs, and some to spare
+_MOST_VALUES = _MOST_SONGS * 40  # in a YAML file: names and values of all fields of all songs, with a margin
 _LONGEST = 24 * 3600  # seconds
-_SEEDS = 2**64  # what a torch.Generator takes
+_SEEDS = 2**64  # the seeds that a torch.Generator takes
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class SongRequest:
     """One song of a batch.
 
     Args:
-        name: Its folder, within that of the batch.
+        name: Folder of the song, within that of the batch.
         artist, genre, lyrics: Labels, unknown by default.
-        prompt: A recording to continue; a song without one is made up.
-        prompt_seconds: How much of the prompt's start to use.
-        seed: Makes the song repeatable, whatever else is in the batch.
+        prompt: Recording to continue; a song without one is made up.
+        prompt_seconds: Length of the start of the prompt to use.
+        seed: Seed that makes the song repeatable, independently of the rest of the batch.
         seconds: Length of the result, prompt included; one window of the top prior by default.
         total_seconds: Length of the song of which this is a part.
-        offset_seconds: Where in its song the piece begins.
-        title: The song's name as people write it; `name` by default.
+        offset_seconds: Start of the piece in its song.
+        title: Title to show; `name` by default.
 
     Raises:
-        ValueError: the name is no folder's, or a number is none that a song can have.
+        ValueError: the name cannot be a folder, or a number is out of range.
     """
 
     name: str
@@ -59,7 +59,7 @@ class SongRequest:
     title: str | None = None
 
     def __post_init__(self) -> None:
-        """Check what would fail, or leave the batch's folder, only after the music has been drawn."""
+        """Check everything that would otherwise fail, or leave the folder of the batch, only after sampling."""
         check_song_folder(self.name)
         if not _is_folder_name(self.name):
             raise ValueError(f"name must be letters, digits, '-', '_' and '.', as of a folder, not {self.name!r:.80}.")
@@ -73,7 +73,8 @@ class SongRequest:
             raise ValueError(f"seed must be between 0 and {_SEEDS - 1}, not {self.seed}.")
 
     def generator(self) -> torch.Generator:
-        import torch  # not before it is needed: a file of songs is checked at once
+        """Return a generator for the seed; a random one without a seed."""
+        import torch  # imported late, so that a file of songs is checked at once
 
         generator = torch.Generator()
         if self.seed is None:
@@ -82,29 +83,30 @@ class SongRequest:
 
 
 def folder_name(title: str) -> str:
-    """A folder's name for a title: "My Song!" becomes "My-Song"; empty where neither letters nor digits are left."""
+    """Return a folder name for a title: "My Song!" becomes "My-Song"; empty if no letters or digits are left."""
     name = _NOT_IN_FOLDER_NAMES.sub("-", title).strip("-.")[:_LONGEST_FOLDER_NAME].strip("-.")
     return name if any(character.isalnum() for character in name) else ""
 
 
 def read_songs(path: str | os.PathLike[str]) -> list[SongRequest]:
-    """The songs of a .yaml file (a list) or a .jsonl file (one object a line); prompts are relative to the file.
+    """Read the songs of a .yaml file (a list) or a .jsonl file (one object per line).
 
-    A song without a `name` is called by its number, from `song-1` on. A name that is no folder's is kept as the title.
+    Prompts are relative to the file. A song without a `name` is named by its number, from `song-1` on. A name that
+    cannot be a folder is kept as the title.
     Artists, genres and names may be written without quotes in YAML: `808` and `Yes` are names.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: which song or field of it is wrong, or there are more than 1000.
+        ValueError: a song is wrong, and the message names it and the field, or there are more than 1000.
     """
     path = user_path(path)
     entries = _entries(path)
     if not entries:
-        raise ValueError(f"{path} holds no songs; give a list with one entry a song.")
+        raise ValueError(f"{path} holds no songs; give a list with one entry per song.")
     if len(entries) > _MOST_SONGS:
         raise ValueError(f"{path} holds {len(entries)} songs; give at most {_MOST_SONGS} at a time.")
     songs = [_song(entry, number, path) for number, entry in enumerate(entries, start=1)]
-    counts = Counter(song.name.casefold() for song in songs)  # folders of one name on many systems
+    counts = Counter(song.name.casefold() for song in songs)  # on many systems folder names ignore case
     twice = dict.fromkeys(song.name for song in songs if counts[song.name.casefold()] > 1)
     if twice:
         raise ValueError(f"{path}: {listed(twice)} is the name of more than one song; names are folders.")
@@ -114,7 +116,7 @@ def read_songs(path: str | os.PathLike[str]) -> list[SongRequest]:
 def _entries(path: Path) -> Sequence[Any]:
     if path.suffix.lower() == ".jsonl":
         lines = [(number, line) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
-        # Of more than are allowed only the number is of interest.
+        # For more than are allowed only their number is needed.
         return lines if len(lines) > _MOST_SONGS else [_json_line(line, number, path) for number, line in lines]
     if path.suffix.lower() in (".yaml", ".yml"):
         entries = read_yaml(path, _MOST_VALUES)

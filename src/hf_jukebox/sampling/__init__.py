@@ -1,1 +1,1 @@
-"""Drawing codes from a prior: windows, the draw of one code, one level from its start to its end."""
+"""Sampling of codes: requests, windows, batches and levels."""

@@ -1,4 +1,4 @@
-"""Drawing the codes of one level, window by window."""
+"""One batch of rows at one level, sampled window by window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ..modeling_prior import DecodeState, JukeboxPrior
-from .logits import SamplingSettings, draw
+from .logits import sample_from_logits
+from .options import SamplingSettings
 from .windows import Window, plan_windows
 
 SampleCode = Callable[
@@ -24,29 +25,29 @@ def sample_code(
     noise: torch.Tensor,
     settings: SamplingSettings,
 ) -> torch.Tensor:
-    """Draw the codes `[B]` at `position` `[1]` of a window, from those before, `[B]`, and one random number each.
+    """Sample the codes `[B]` at `position` `[1]` of a window, from the codes `[B]` before it and `noise` `[B]`.
 
-    Nothing in here waits for the host, and all shapes are fixed: it is what `StepCompiler` compiles.
+    Nothing here waits for the host and all shapes are fixed, so that `StepCompiler` can compile it.
     """
-    return draw(prior.step(state, previous, position), noise, settings)
+    return sample_from_logits(prior.step(state, previous, position), noise, settings)
 
 
 @dataclass
 class BatchTask:
-    """What to draw at one level.
+    """Input of a `BatchSampler`.
 
     Args:
-        codes: `[B, total]`, a row a song or segment; the codes that exist lie at the front, the rest are filled in.
-        known: How many codes exist, one number a row.
-        hop: Codes from one window's start to the next.
-        noise: `[B, total]` uniform numbers, one a code.
+        codes: `[B, length]`, one row per song or segment; given codes lie at the front, the rest is filled in.
+        num_given: Codes given, per row.
+        hop: Codes from the start of one window to that of the next.
+        noise: `[B, length]` uniform numbers, one per code.
         settings: Temperature and filters.
-        upper_codes: `[B, ceil(total / upsampling_ratio)]` of the level above; None for a top prior.
-        labels_at: Label rows `[B, label_length]` of the window that starts at a code; None without labels.
+        upper_codes: `[B, ceil(length / upsampling_ratio)]` of the level above; None for a top prior.
+        labels_at: Returns the label rows `[B, label_length]` of the window that starts at a code; None without labels.
     """
 
     codes: torch.Tensor
-    known: Sequence[int]
+    num_given: Sequence[int]
     hop: int
     noise: torch.Tensor
     settings: SamplingSettings
@@ -54,17 +55,17 @@ class BatchTask:
     labels_at: Callable[[int], torch.Tensor] | None = None
 
     @property
-    def total(self) -> int:
+    def length(self) -> int:
         return self.codes.shape[1]
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a group of rows stands between two codes: all that the next ones depend on.
+    """The complete state of a batch between two codes.
 
     Args:
-        codes: What there is of each row, `[B, filled]` on the CPU.
-        tensors: Of the window in progress, on the CPU, each with the batch in front; empty between two windows.
+        codes: Codes that each row has, `[B, filled]` on the CPU.
+        tensors: Tensors of the window in progress, on the CPU, batch first; empty between two windows.
     """
 
     codes: torch.Tensor
@@ -72,17 +73,17 @@ class Snapshot:
 
     @property
     def filled(self) -> int:
-        """How many codes of each row there are."""
+        """Codes that each row has."""
         return self.codes.shape[1]
 
     def __getitem__(self, rows: slice | list[int]) -> Snapshot:
         return Snapshot(self.codes[rows], {name: tensor[rows].clone() for name, tensor in self.tensors.items()})
 
 
-def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, total: int) -> bool:
-    """Return whether a prior can go on from a snapshot of `batch_size` rows that end after `total` codes."""
+def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, length: int) -> bool:
+    """Return whether a prior can resume from a snapshot of `batch_size` rows of `length` codes."""
     codes = snapshot.codes
-    if codes.shape[0] != batch_size or codes.dim() != 2 or codes.shape[1] > total:
+    if codes.shape[0] != batch_size or codes.dim() != 2 or codes.shape[1] > length:
         return False
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < prior.config.codebook_size:
         return False
@@ -96,11 +97,11 @@ def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, tot
 
 
 class BatchSampler:
-    """Draws a level's codes. Iterating draws one code for all rows at a time, and yields how many are done.
+    """Sampler of a batch. Iterating samples one code of every row at a time, and yields the codes each row has.
 
-    Between two codes everything that the next one depends on is in `task.codes`, `filled` and `state`. From a
-    `snapshot` another sampler goes on with the very same codes: it restores the window's caches, since filling them
-    anew in one pass would not give their last bits.
+    Between two codes the complete state is `task.codes`, `filled` and `state`. A sampler that starts from a `snapshot`
+    continues with the same bits: it restores the caches of the window, because recomputing them in one pass is not
+    bit-exact.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class BatchSampler:
         self.prior = prior
         self.task = task
         self.sample_code = sample_code
-        snapshot = Snapshot(task.codes[:, : min(task.known)]) if snapshot is None else snapshot
+        snapshot = Snapshot(task.codes[:, : min(task.num_given)]) if snapshot is None else snapshot
         self.filled = snapshot.filled
         task.codes[:, : self.filled] = snapshot.codes
         self.state: DecodeState = prior.init_state(task.codes.shape[0])
@@ -124,11 +125,11 @@ class BatchSampler:
 
     @property
     def windows(self) -> list[Window]:
-        """The windows that are left to draw; the first one may be in progress."""
-        return plan_windows(self.task.total, self.prior.config.n_ctx, self.task.hop, self.filled)
+        """Windows left to sample; the first one may be in progress."""
+        return plan_windows(self.task.length, self.prior.config.n_ctx, self.task.hop, self.filled)
 
     def snapshot(self) -> Snapshot:
-        """A copy of where the level stands; it may be taken between two codes, and after an error."""
+        """Copy the state of the batch to the CPU; valid between two codes, and after an error."""
         tensors = self.state.tensors().items() if self._in_window else ()
         return Snapshot(
             self.task.codes[:, : self.filled].to("cpu", copy=True),
@@ -143,29 +144,29 @@ class BatchSampler:
         task, codes = self.task, self.task.codes
         if not self._in_window:
             with torch.inference_mode():
-                self._begin(window)
+                self._prefill(window)
             self._in_window = True
-        known, longest = torch.tensor(task.known, device=codes.device), max(task.known)
+        num_given, most_given = torch.tensor(task.num_given, device=codes.device), max(task.num_given)
         index = torch.arange(window.end - window.start, device=codes.device)
         noise = task.noise[:, window.start : window.end].T.contiguous()  # [positions, B]
-        previous = codes[:, max(window.start + window.known - 1, 0)].contiguous()
-        for position in range(window.known, window.end - window.start):
+        previous = codes[:, max(window.start + window.context - 1, 0)].contiguous()
+        for position in range(window.context, window.end - window.start):
             at = window.start + position
             with torch.inference_mode():
                 here = index[position : position + 1]
                 previous = self.sample_code(self.prior, self.state, previous, here, noise[position], task.settings)
-                if at < longest:  # a song whose prompt is longer than the others' keeps its own codes
-                    previous = torch.where(known > at, codes[:, at], previous)
+                if at < most_given:  # a song with a longer prompt than the others keeps its own codes
+                    previous = torch.where(num_given > at, codes[:, at], previous)
                 codes[:, at] = previous
             self.filled = at + 1
             self._in_window = self.filled < window.end
             yield self.filled
 
-    def _begin(self, window: Window) -> None:
+    def _prefill(self, window: Window) -> None:
         task, ratio = self.task, self.prior.config.upsampling_ratio
         upper = None
         if task.upper_codes is not None:
             upper = task.upper_codes[:, window.start // ratio : -(-window.end // ratio)]
         labels = None if task.labels_at is None else task.labels_at(window.start)
-        known = task.codes[:, window.start : window.start + window.known]
-        self.prior.prefill(self.state, known, upper, labels)
+        context = task.codes[:, window.start : window.start + window.context]
+        self.prior.prefill(self.state, context, upper, labels)

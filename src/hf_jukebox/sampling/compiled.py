@@ -1,4 +1,4 @@
-"""The drawing of one code, compiled into one static graph."""
+"""Compilation of sampling one code into one static graph."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any, cast
 
 import torch
 
-from ..layers.decoding import has_plain_weights
+from ..layers.fast_paths import has_plain_weights
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .batch import SampleCode, sample_code
-from .logits import SamplingSettings
+from .options import SamplingSettings
 
 logger = logging.getLogger(__name__)
 
-# The input of a linear layer is computed once, not anew for each output; a product and its sum are one instruction.
+# Compute the input of a linear layer once instead of per output; fuse products and sums into one instruction.
 _CPU_OPTIONS = {"realize_acc_reads_threshold": 3, "cpp.enable_floating_point_contract_flag": "fast"}
 _CUDA_OPTIONS = {"triton.cudagraphs": True}
 
 
 @dataclass
 class StepCompiler:
-    """Compiles `sample_code` when it first meets a prior, a batch size or settings, and says how long that took.
+    """Compiled `sample_code`, compiled anew for each prior, batch size and settings, with a log line about the time.
 
     The compiled step may hold a copy of the weights: a prior whose weights change needs a new StepCompiler.
 
@@ -56,25 +56,25 @@ class StepCompiler:
         """
         on_gpu = previous.device.type == "cuda"
         key = (prior, prior.transformer.dtype, previous.device, state.batch_size, settings)
-        known = self._compiled.get(key)
-        if known is None:
+        step = self._compiled.get(key)
+        if step is None:
             if previous.device.type == "cpu":
                 check_compiler()
-            known = self._compiled[key] = _compile(f"draw_code_{len(self._compiled)}", on_gpu)
+            step = self._compiled[key] = _compile(f"sample_code_{len(self._compiled)}", on_gpu)
             songs = "1 song" if state.batch_size == 1 else f"{state.batch_size} songs"
             logger.warning("Compiling the decode step of level %d for %s at a time.", prior.config.level, songs)
             started = time.monotonic()
-            # Products of several rows are twice as fast on weights in oneDNN's own layout. "freezing" stores them so.
+            # Products of several rows are twice as fast on weights in oneDNN's own layout, which freezing makes.
             several_rows = not on_gpu and state.batch_size > 1 and has_plain_weights(prior.transformer)
             with torch._inductor.config.patch(freezing=several_rows):
-                codes = known(prior, state, previous, position, noise, settings)
+                codes = step(prior, state, previous, position, noise, settings)
                 codes.tolist()  # wait for the device
             logger.warning("Compiled it in %.1f s.", time.monotonic() - started)
             return codes.clone()
         if on_gpu:
             torch.compiler.cudagraph_mark_step_begin()
-            return known(prior, state, previous, position, noise, settings).clone()  # the graph reuses its output
-        return known(prior, state, previous, position, noise, settings)
+            return step(prior, state, previous, position, noise, settings).clone()  # the graph reuses its output
+        return step(prior, state, previous, position, noise, settings)
 
 
 def check_compiler() -> None:
@@ -92,12 +92,12 @@ def check_compiler() -> None:
 
 
 def _compile(name: str, on_gpu: bool) -> SampleCode:
-    """A compiled `sample_code` for one case.
+    """Compile `sample_code` for one case.
 
-    torch.compile tells cases apart by guards, which on a CPU take a tenth of a step. They go: each case has a function
-    with a code object of its own, under which torch.compile keeps what it compiled.
+    torch.compile distinguishes cases by guards, which on a CPU take a tenth of a step. We drop them: each case gets its
+    own code object, which torch.compile uses as its cache key.
     """
-    of_case = FunctionType(sample_code.__code__.replace(co_name=name), sample_code.__globals__, name)
+    function = FunctionType(sample_code.__code__.replace(co_name=name), sample_code.__globals__, name)
     options: dict[str, Any] = dict(_CUDA_OPTIONS if on_gpu else _CPU_OPTIONS)
     options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-    return cast(SampleCode, torch.compile(of_case, fullgraph=True, dynamic=False, options=options))
+    return cast(SampleCode, torch.compile(function, fullgraph=True, dynamic=False, options=options))

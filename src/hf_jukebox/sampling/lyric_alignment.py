@@ -1,10 +1,9 @@
-"""When which character of the lyrics is sung, read from the attention of a top prior."""
+"""Timing of the lyrics, from the attention of a top prior."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -13,17 +12,18 @@ from ..labels.lyrics import NO_CHARACTER
 from ..modeling_prior import JukeboxPrior
 from ..tokenization_jukebox import JukeboxTokenizer
 from .request import SongConditioning
+from .window_labels import WindowLabels
 from .windows import Window, plan_windows
 
 
 @dataclass(frozen=True)
 class LyricAlignment:
-    """How much each top-level code attends to each character of the lyrics.
+    """Attention from each top-level code to each character of the lyrics.
 
     Attributes:
-        text: The lyrics as the prior reads them.
-        weights: float32 `[T, len(text)]` on the CPU; a row sums to at most about 1, the rest fell on padding or codes.
-        codes_per_second: Of the top level: code t sounds from `t / codes_per_second` on.
+        text: Lyrics in the alphabet of the prior.
+        weights: float32 `[T, len(text)]` on the CPU; a row sums to at most about 1, as the rest is on padding or codes.
+        codes_per_second: Rate of the top level; code t starts at `t / codes_per_second`.
     """
 
     text: str
@@ -38,7 +38,7 @@ class LyricAlignment:
             )
 
     def peaks(self) -> torch.Tensor:
-        """The character that each code attends to most, int64 `[T]`; -1 where it attends to none."""
+        """Return the index of the character that each code attends to most, int64 `[T]`; -1 if it attends to none."""
         if not self.text:
             return torch.full(self.weights.shape[:1], NO_CHARACTER)
         weight, character = self.weights.max(dim=1)
@@ -46,25 +46,25 @@ class LyricAlignment:
 
 
 def why_not_aligned(config: JukeboxPriorConfig | None) -> str | None:
-    """Why a prior cannot align lyrics, in one sentence; None where it can."""
+    """Return one sentence on why a prior cannot align lyrics, or None if it can."""
     if config is None or config.lyrics_scheme is None:
-        return "This model reads no lyrics."
+        return "This model does not use lyrics."
     if config.alignment_layer is None or config.alignment_head is None:
-        return "This model reads lyrics, but its config names no alignment_layer and alignment_head to align them by."
+        return "This model uses lyrics, but its config names no alignment_layer and alignment_head to align them by."
     return None
 
 
 def align_lyrics(
     prior: JukeboxPrior, tokenizer: JukeboxTokenizer, codes: torch.Tensor, song: SongConditioning, hop: int
 ) -> LyricAlignment:
-    """Score the codes of one song window by window, and paste the windows' attention maps together.
+    """Align the lyrics of one song with its codes: paste together the attention maps of its windows.
 
     Args:
-        prior: A top prior with lyrics, and an alignment layer and head in its config.
-        tokenizer: Labels the windows.
-        codes: The song's top-level codes, `[T]`.
-        song: Labels and place of the piece in its song.
-        hop: Codes from one window's start to the next; as in drawing, for maps of what the draw saw.
+        prior: Top prior with lyrics, and an alignment layer and head in its config.
+        tokenizer: Tokenizer that labels the windows.
+        codes: Top-level codes of the song, `[T]`.
+        song: Labels, and place of the piece in its song.
+        hop: Codes from one window's start to the next; that of the sampling gives the attention of the sampling.
 
     Raises:
         ValueError: the prior cannot align lyrics.
@@ -74,36 +74,31 @@ def align_lyrics(
         raise ValueError(reason)
     total = codes.shape[0]
     text = tokenizer.clean_lyrics(song.lyrics or "", level=config.level)
-    windows = plan_windows(total, config.n_ctx, hop, known=0) if text else []
+    windows = plan_windows(total, config.n_ctx, hop, num_known=0) if text else []
+    labels = WindowLabels(tokenizer, config)
 
-    def map_of(window: Window) -> tuple[int, torch.Tensor, torch.Tensor]:
-        span: dict[str, Any] = {
-            "level": config.level,
-            "total_length": song.total_length,
-            "offset": song.offset + window.start * config.hop_length,
-            "window_length": config.window_length,
-            "lyrics": song.lyrics,
-            "allow_beyond": True,
-        }
-        labels = tokenizer(artist=song.artist, genre=song.genre, **span)["labels"]
-        # A piece shorter than a window needs no padding: attention is causal, so what would follow changes nothing.
-        of_window = codes[None, window.start : window.end].to(prior.device)
-        weights = prior.alignment(of_window, labels.to(prior.device))[0]
-        return window.start, tokenizer.lyric_indices(**span)[0], weights.float().cpu()
+    def attention_map(window: Window) -> tuple[int, torch.Tensor, torch.Tensor]:
+        rows = labels.for_songs([song], [window.start])
+        offset = song.offset + window.start * config.hop_length
+        characters = labels.lyric_indices(total_length=song.total_length, offset=offset, lyrics=song.lyrics)[0]
+        # A piece shorter than a window needs no padding: attention is causal.
+        window_codes = codes[None, window.start : window.end].to(prior.device)
+        weights = prior.alignment(window_codes, rows.to(prior.device))[0]
+        return window.start, characters, weights.float().cpu()
 
-    # One window's map is in memory at a time: a whole song of them is many times the result.
-    weights = paste_maps(map(map_of, reversed(windows)), total, len(text))
+    # Only one map is in memory at a time: those of a whole song are many times as large as the result.
+    weights = paste_maps(map(attention_map, reversed(windows)), total, len(text))
     return LyricAlignment(text, weights, config.sampling_rate / config.hop_length)
 
 
 def paste_maps(maps: Iterable[tuple[int, torch.Tensor, torch.Tensor]], total: int, num_characters: int) -> torch.Tensor:
-    """Windows' maps in one, `[total, num_characters]`.
+    """Paste the attention maps of windows into one, `[total, num_characters]`.
 
-    Where windows overlap the earlier one wins, in the columns of its own lyrics alone; padding is dropped.
+    Where windows overlap, the earlier one wins, in the columns of its own lyrics only; padding is dropped.
 
     Args:
-        maps: Of each window, the last one first: its first code, the character in each lyric slot `[n_lyrics]` (-1 is
-            padding), and the weights `[T, n_lyrics]`.
+        maps: Per window, the last one first: its first code, the index of the character in each lyric slot
+            `[n_lyrics]` (-1 is padding), and the weights `[T, n_lyrics]`.
     """
     pasted = torch.zeros(total, num_characters)
     for start, characters, weights in maps:

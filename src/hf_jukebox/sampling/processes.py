@@ -1,4 +1,4 @@
-"""Several processes, started by `accelerate launch` or `torch.distributed.run`, that draw one piece together."""
+"""Several processes, started by `accelerate launch` or `torch.distributed.run`, that sample one piece together."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ T = TypeVar("T")
 
 
 def process_rank() -> tuple[int, int]:
-    """The number of this process, and how many there are."""
+    """Return the rank of this process, and the number of processes."""
     if not PartialState._shared_state:
-        # A process that has drawn its share waits for the others, and a level may take hours.
+        # A process that has finished its share waits for the others, and a level may take hours.
         PartialState(cpu=is_launched_on_cpu(), timeout=timedelta(days=30))
     return PartialState().process_index, PartialState().num_processes
 
 
 def is_launched_on_cpu() -> bool:
     """Return whether a launcher has started this process on a CPU."""
-    # Unless it is told, accelerate takes the processes of a launcher on CPUs for as many that are alone.
+    # Otherwise accelerate treats CPU processes of a launcher as unrelated single processes.
     if "LOCAL_RANK" not in os.environ:
         return False
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -32,7 +32,7 @@ def is_launched_on_cpu() -> bool:
 
 
 def device_of_process() -> str | None:
-    """The device of this process where there are several; None where it is alone and may choose."""
+    """Return the device of this process among several; None for a single process, which may use any."""
     if process_rank()[1] == 1:
         return None
     device = PartialState().device
@@ -40,7 +40,7 @@ def device_of_process() -> str | None:
 
 
 def on_main_process(make: Callable[[], T]) -> T:
-    """What the first process makes; an error that it meets is raised in all of them."""
+    """Run `make` on the main process and broadcast the result; errors are raised on every process."""
     number, count = process_rank()
     if count == 1:
         return make()
@@ -57,5 +57,5 @@ def on_main_process(make: Callable[[], T]) -> T:
 
 
 def all_gather_objects(value: T) -> list[T]:
-    """The values that the processes have, in their order."""
+    """Gather the values of all processes, by rank."""
     return [value] if process_rank()[1] == 1 else gather_object([value])

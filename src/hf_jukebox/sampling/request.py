@@ -1,4 +1,4 @@
-"""What a caller asks for, checked, and in the sampler's own units: songs, codes and samples."""
+"""A checked request to sample, in the units of the sampler: songs, codes and raw samples."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from pydantic import Field
 
 from ..configuration_jukebox import JukeboxPriorConfig
 from ..hierarchy import Hierarchy
-from .logits import SamplingSettings, SongKey
-from .values import PerLevel, is_list, number, per_level, per_song, whole_number
+from .logits import SongKey
+from .options import SamplingSettings, check_hop_fraction
+from .values import PerLevel, is_list, per_level, per_song, whole_number
 from .windows import round_hop
 
 Seeds = torch.Generator | int | Sequence[torch.Generator | int] | None
 
-DEFAULT_TEMPERATURE = 0.99
-_MOST_SAMPLED = 2**31  # codes of the finest level, all songs together: days of music, and 16 GiB in memory
-# Far beyond what anybody samples; they bound what a request from a file may ask for.
+_MOST_SAMPLED = 2**31  # codes of the finest level, over all songs: days of music, 16 GiB in memory
+# Limits far beyond practical use, which bound the values of a request from a file.
 MOST_SONGS, MOST_LEVELS, MOST_CODES, _MOST_SAMPLES = 2**16, 16, 2**40, 2**48
 _UPSAMPLER_HOP_FRACTION, _TOP_HOP_FRACTION = 0.5, 0.125
 
 
 @dataclass(frozen=True)
 class SongConditioning:
-    """Labels of one song, lengths in raw samples, where its random numbers come from, and its prompt's name."""
+    """Labels and timing of one song, in raw samples, the key of its random numbers, and the name of its prompt."""
 
     artist: str | None
     genre: str | None
@@ -39,16 +39,17 @@ class SongConditioning:
 
 @dataclass(frozen=True)
 class SamplingRequest:
-    """A run, fully decided: drawing it twice gives the same codes.
+    """A fully resolved run: sampling it twice gives the same codes.
 
     Args:
-        songs: One a row of the batch.
-        top_codes: Length of the piece, prompt included.
-        levels: Which levels to draw, the highest first.
-        hops: Codes from one window to the next, one entry a level, finest first.
-        settings: How each level is drawn, finest first.
-        max_batch_size: Songs, or in parallel upsampling segments, drawn at a time; None for as many as fit into memory.
-        upsampling: `"sequential"` or `"parallel"`, how the levels under the top are drawn.
+        songs: Songs, one per row of the batch.
+        top_codes: Length of the piece in top-level codes, prompt included.
+        levels: Levels to sample, the highest first.
+        hops: Codes from the start of one window to that of the next, per level, finest first.
+        settings: Settings per level, finest first.
+        max_batch_size: Songs, or in parallel upsampling segments, to sample at a time; None for as many as fit into
+            memory.
+        upsampling: `"sequential"` or `"parallel"` sampling of the levels below the top.
     """
 
     songs: Annotated[list[SongConditioning], Field(min_length=1, max_length=MOST_SONGS)]
@@ -61,7 +62,7 @@ class SamplingRequest:
 
 
 def check_size(hierarchy: Hierarchy, num_songs: int, top_codes: int) -> None:
-    """Refuse what no memory holds.
+    """Refuse a run that would fit into no memory.
 
     Raises:
         ValueError: it is too long, or there are too many songs.
@@ -76,14 +77,14 @@ def check_size(hierarchy: Hierarchy, num_songs: int, top_codes: int) -> None:
 
 
 def check_upsampling(value: str) -> str:
-    """The name of a way to draw the levels under the top."""
+    """Return `upsampling` if it is one of the two ways to sample the levels below the top."""
     if value not in ("sequential", "parallel"):
         raise ValueError(f"upsampling must be 'sequential' or 'parallel', not {value!r}.")
     return value
 
 
 def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
-    """Where each song's random numbers come from; a list of generators or seeds has one a song.
+    """Return the key of each song's random numbers; a list of generators or seeds has one per song.
 
     Raises:
         ValueError: one is neither a generator nor a seed.
@@ -102,34 +103,21 @@ def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
     return [(shared, song) for song in range(num_songs)]
 
 
-def sampling_settings(
-    temperature: PerLevel[float], top_k: PerLevel[int], top_p: PerLevel[float], num_levels: int
-) -> list[SamplingSettings]:
-    """How each level is drawn, finest first."""
-    columns = (
-        per_level("temperature", temperature, num_levels),
-        per_level("top_k", top_k, num_levels),
-        per_level("top_p", top_p, num_levels),
-    )
-    return [SamplingSettings(*values) for values in zip(*columns, strict=True)]
-
-
 def window_hops(hierarchy: Hierarchy, hop_fraction: PerLevel[float] | None) -> list[int]:
-    """Codes from one window to the next at every level."""
+    """Return the codes from the start of one window to that of the next, per level."""
     if hop_fraction is None:
         hop_fraction = [_UPSAMPLER_HOP_FRACTION] * (hierarchy.num_levels - 1) + [_TOP_HOP_FRACTION]
     hops = []
     for fraction, prior in zip(
         per_level("hop_fraction", hop_fraction, hierarchy.num_levels), hierarchy.priors, strict=True
     ):
-        if not 0 < number("hop_fraction", fraction) <= 1:
-            raise ValueError(f"hop_fraction must be above 0 and at most 1, not {fraction}.")
+        check_hop_fraction(fraction)
         hops.append(0 if prior is None else round_hop(prior.n_ctx, fraction, prior.upsampling_ratio))
     return hops
 
 
 def levels_to_sample(hierarchy: Hierarchy, levels: int | Sequence[int] | None) -> list[int]:
-    """Levels, the highest first; all that have a prior by default."""
+    """Return the levels to sample, the highest first; all that have a prior by default."""
     present = [level for level, prior in enumerate(hierarchy.priors) if prior is not None]
     wanted = present if levels is None else list(levels) if is_list(levels) else [levels]  # type: ignore[arg-type]
     wanted = [whole_number("levels", level) for level in wanted]
@@ -137,12 +125,12 @@ def levels_to_sample(hierarchy: Hierarchy, levels: int | Sequence[int] | None) -
         if level not in present:
             raise ValueError(f"Level {level} has no prior in this pipeline; levels may be {present}.")
     if not wanted:
-        raise ValueError("levels is empty; name the levels to draw, such as levels=(2,).")
+        raise ValueError("levels is empty; name the levels to sample, such as levels=(2,).")
     return sorted(set(wanted), reverse=True)
 
 
 def top_codes(hierarchy: Hierarchy, audio_length_in_s: float | None, known: int) -> int:
-    """Length of the piece; by default that of the `known` top-level codes, or one top window where there are none."""
+    """Return the length of the piece in top-level codes: by default `known`, or one top window where that is 0."""
     if audio_length_in_s is None:
         return known or hierarchy.top_window // hierarchy.top_hop
     count = hierarchy.samples("audio_length_in_s", audio_length_in_s) // hierarchy.top_hop
@@ -157,22 +145,22 @@ def make_songs(
     artists: Sequence[str | None],
     genres: Sequence[str | None],
     lyrics: Sequence[str | None],
-    spans: Sequence[tuple[int, int]],
+    timings: Sequence[tuple[int, int]],
     keys: Sequence[SongKey],
     prompts: Sequence[str | None],
 ) -> list[SongConditioning]:
-    """One song a key: each prompt's labels, (length, offset) and name as many times as there are candidates of it."""
-    candidates = len(keys) // len(spans)
+    """Return one song per key; the labels, (length, offset) and name of a prompt are repeated for its candidates."""
+    candidates = len(keys) // len(timings)
     songs = []
     for row, key in enumerate(keys):
         prompt = row // candidates
         songs.append(
-            SongConditioning(artists[prompt], genres[prompt], lyrics[prompt], *spans[prompt], key, prompts[prompt])
+            SongConditioning(artists[prompt], genres[prompt], lyrics[prompt], *timings[prompt], key, prompts[prompt])
         )
     return songs
 
 
-def song_span(
+def song_timing(
     hierarchy: Hierarchy,
     count: int,
     total_length_in_s: float | None,
@@ -180,11 +168,11 @@ def song_span(
     levels: Sequence[int],
     own_count: int | None = None,
 ) -> tuple[int, int]:
-    """The song's length and the piece's place in it, in samples, checked against the models' timing tables.
+    """Return the length of a song and the offset of the piece in it, in samples.
 
     Args:
-        count: Top-level codes that are drawn.
-        own_count: Those that are kept, where the others of a batch are longer.
+        count: Top-level codes to sample.
+        own_count: Top-level codes to keep, where other songs of the batch are longer.
 
     Raises:
         ValueError: the piece does not lie within the song, or the timing tables of a prior in `levels` do not cover it.
@@ -213,7 +201,7 @@ def check_song_spans(hierarchy: Hierarchy, request: SamplingRequest) -> None:
     """Refuse songs that the timing tables of the priors to sample with do not cover.
 
     Raises:
-        ValueError: which length or offset does not fit.
+        ValueError: a length or offset does not fit; the message names it.
     """
     timed = [hierarchy.priors[level] for level in request.levels]
     for config in timed:
@@ -227,17 +215,18 @@ def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, co
     last_start = max(count - config.n_ctx, 0) * config.hop_length
     if offset + last_start + config.window_length > longest * rate:
         raise ValueError(
-            f"The piece would end beyond {longest:g} seconds, the longest song that this model knows; ask for a "
-            "smaller audio_length_in_s or offset_in_s."
+            f"The piece would end beyond {longest:g} seconds, the longest song that this model was trained on; ask for "
+            "a smaller audio_length_in_s or offset_in_s."
         )
     if not shortest * rate <= total_length < longest * rate:
         raise ValueError(
-            f"total_length_in_s is {total_length / rate:.2f}, but this model knows songs of at least {shortest:g} and "
-            f"less than {longest:g} seconds."
+            f"total_length_in_s is {total_length / rate:.2f}, but this model was trained on songs of at least "
+            f"{shortest:g} and less than {longest:g} seconds."
         )
 
 
 def _generator(seed: Any) -> torch.Generator:
+    """Return a generator for a seed."""
     seed = whole_number("generator", seed)
     if not 0 <= seed < 2**63:
         raise ValueError(f"A seed as generator must be at least 0 and less than 2**63, not {seed}.")

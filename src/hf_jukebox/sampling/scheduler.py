@@ -1,10 +1,16 @@
-"""One level of a piece, drawn a group of rows at a time."""
+"""One level, sampled a batch of rows at a time.
+
+A level's codes live in three places. While a batch is sampled they are on the device, in `BatchSampler.task.codes`;
+`sync_to_state` copies them to the `SamplingState` on the CPU; `JukeboxRun.save` writes those to the run folder. Call
+`sync_to_state` before anything reads the state.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,289 +20,273 @@ from ..allocator import is_out_of_memory
 from ..modeling_prior import JukeboxPrior
 from .batch import BatchSampler, BatchTask, SampleCode, Snapshot, sample_code
 from .logits import uniform_noise
-from .request import SongConditioning
 from .state import SamplingState
+from .window_labels import WindowLabels
 from .windows import Span, plan_windows
 
 logger = logging.getLogger(__name__)
 
 Rows = tuple[Span, ...]
-# Makes the label rows of a window from the code of each row at which it starts.
-LabelsOf = Callable[[Sequence[SongConditioning], Sequence[int]], torch.Tensor]
 
 
 @dataclass
-class _Group:
-    """Rows that are drawn in step, and where they stand; None at their beginning."""
+class _Batch:
+    """Rows that are sampled in lockstep, and the snapshot to resume them from; None for a batch not yet started."""
 
     rows: Rows
     snapshot: Snapshot | None = None
 
 
 class LevelScheduler:
-    """Draws one level of a piece, a group of rows at a time. Iterating yields the songs of each code drawn.
+    """Sampler of one level of a state, a batch of rows at a time. Iterating yields the songs of each code sampled.
 
-    A row is a song or, in parallel upsampling, a segment of one. The rows that take longest come first. When the
-    device's memory does not suffice for a group, each part of it goes on from where the whole was.
+    A row is a song or, in parallel upsampling, a segment of one. The longest rows come first. When the device runs out
+    of memory, a batch is halved, and each half resumes from where the whole batch was.
 
     Args:
-        piece: Its codes are kept up to date by `collect`.
-        batch_size: How many rows a group has at most.
-        labels_of: Gives label rows by songs and the codes at which their windows start; None without labels.
-        started: Groups that an earlier run left in the middle; one without tensors goes on from its window's start.
-        sample_code: Draws one code; a compiled one may be given.
-        share: Which groups to draw, as (number of this process, number of processes).
+        state: The songs and their codes, updated by `sync_to_state`.
+        batch_size: Maximum rows per batch.
+        labels: Label rows of windows; None for a prior without labels.
+        started: Batches that an earlier run left unfinished; a snapshot without tensors resumes at its window's start.
+        sample_code: Samples one code; may be compiled.
+        share: `(rank, number of processes)`; each process samples its share of the batches.
+
+    Attributes:
+        kind: `"songs"` or `"segments"`, the meaning of a row.
+        num_to_sample: Codes that this process samples, warm-ups included.
+        num_sampled: Codes sampled so far, of those.
+        is_released: True after `release`, when nothing is left to sample or to save.
     """
 
     def __init__(
         self,
         prior: JukeboxPrior,
-        piece: SamplingState,
+        state: SamplingState,
         level: int,
         device: torch.device,
         batch_size: int,
-        labels_of: LabelsOf | None = None,
+        labels: WindowLabels | None = None,
         started: Mapping[Rows, Snapshot] | None = None,
         sample_code: SampleCode = sample_code,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self.prior, self.piece, self.level, self.device = prior, piece, level, device
-        self.batch_size, self.labels_of, self.sample_code, self.share = batch_size, labels_of, sample_code, share
-        self.spans = piece.spans(level, prior.config)
-        whole = all(row.length == piece.levels[level].total for row in self.spans)
+        self.prior, self.state, self.level, self.device = prior, state, level, device
+        self.batch_size, self.labels, self.sample_code, self.share = batch_size, labels, sample_code, share
+        self.level_codes = state.levels[level]
+        self.spans = state.spans(level, prior.config)
+        whole = all(row.length == self.level_codes.length for row in self.spans)
         self.kind = "songs" if whole else "segments"
         started = {rows: snapshot for rows, snapshot in (started or {}).items() if set(rows) <= set(self.spans)}
         for rows, snapshot in started.items():
-            self._take(rows, snapshot.codes)
-        self._waiting: deque[_Group] = deque(self._groups(started)[share[0] :: share[1]])
-        self.has_let_go = False
+            self._write(rows, snapshot.codes)
+        self._waiting: deque[_Batch] = deque(self._batches(started)[share[0] :: share[1]])
         self._finished: dict[Rows, Snapshot] = {}
-        self._group: _Group | None = None
+        self.is_released = False
+        self._batch: _Batch | None = None
         self._sampler: BatchSampler | None = None
-        self._weights: dict[int, float] = {}
-        self._left_waiting = self._sum_of_waiting()
-        self.to_sample = round(self.left)
+        self.num_to_sample = sum(map(self._num_left, self._waiting))
+        self.num_sampled = 0
+        self._num_total = sum(row.length - self.level_codes.num_given_in(row) for row in self.spans)
 
     def __iter__(self) -> Iterator[range]:
         while self._waiting:
-            group = self._waiting.popleft()
-            if len(group.rows) > self.batch_size:
-                self._split(group)
+            batch = self._waiting.popleft()
+            if len(batch.rows) > self.batch_size:
+                self._split(batch)
                 continue
-            self._begin(group)
-            songs = range(min(row.song for row in group.rows), max(row.song for row in group.rows) + 1)
+            self._batch = batch
+            songs = range(min(row.song for row in batch.rows), max(row.song for row in batch.rows) + 1)
+            given = sorted(self.level_codes.num_given_in(row) for row in batch.rows)
             try:
-                self._sampler = BatchSampler(self.prior, self._task(group.rows), self._start(group), self.sample_code)
-                for _ in self._sampler:
+                snapshot = self._initial_snapshot(batch)
+                self._sampler = BatchSampler(self.prior, self._task(batch.rows), snapshot, self.sample_code)
+                for filled in self._sampler:
+                    self.num_sampled += bisect_left(given, filled)  # the other rows still copy given codes
                     yield songs
-                self._end()
+                self._finish_batch()
                 continue
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                if len(group.rows) == 1:
+                if len(batch.rows) == 1:
                     raise MemoryError(
-                        f"There is not enough memory to draw one {self.kind[:-1]} at level {self.level}; use a lower "
+                        f"There is not enough memory to sample one {self.kind[:-1]} at level {self.level}; use a lower "
                         "precision such as dtype='float16', or enable_model_cpu_offload()."
                     ) from error
-            # Out here nothing holds on to the tensors of the failed step any more.
+            # Outside the except block nothing references the failed step's tensors.
             self._halve()
 
     @property
-    def left(self) -> float:
-        """Codes of this process's share that are still to be drawn; a warm-up is spread over the codes after it."""
-        return self._left_waiting + self._left_of_group()
-
-    @property
-    def drawn(self) -> int:
-        """Codes that have been drawn."""
-        return self.to_sample - round(self.left)
-
-    @property
-    def done(self) -> int:
-        """Codes that each of the songs has that are being drawn; where segments lie apart, all of a song's together."""
-        of_level = self.piece.levels[self.level]
+    def num_filled(self) -> int:
+        """Codes that each song in progress has; for segments an average over all songs."""
         if self.kind == "songs":
             return self._sampler.filled if self._sampler is not None else 0
-        return of_level.total - round(self.left * self.share[1] / len(of_level.known))
+        num_left = (self.num_to_sample - self.num_sampled) * self.share[1]  # other processes have about as many left
+        num_given, length = self.level_codes.num_given, self.level_codes.length
+        num_missing = length - sum(num_given) / len(num_given)  # per song, before anything is sampled
+        return length - round(num_left / self._num_total * num_missing)
 
-    def collect(self) -> None:
-        """Bring the piece up to date with what has been drawn."""
-        if self._sampler is not None and self._group is not None:
-            self._take(self._group.rows, self._sampler.task.codes[:, : self._sampler.filled].cpu())
+    def sync_to_state(self) -> None:
+        """Copy the codes sampled so far from the device to the state."""
+        if self._sampler is not None and self._batch is not None:
+            self._write(self._batch.rows, self._sampler.task.codes[:, : self._sampler.filled].cpu())
 
-    def results(self) -> dict[Span, torch.Tensor]:
-        """What there is of each stretch, `[n]` codes from its start, for `add` in other processes."""
-        of_level, found = self.piece.levels[self.level], {}
+    def finished_codes(self) -> dict[Span, torch.Tensor]:
+        """Return the codes `[n]` that each span has, from its start, for `merge` in other processes."""
+        level_codes, found = self.level_codes, {}
         for row in self.spans:
-            codes = of_level.codes[row.song, row.window.start : min(of_level.filled[row.song], row.end)]
+            codes = level_codes.codes[row.song, row.window.start : min(level_codes.num_filled[row.song], row.end)]
             if row.warms_up:
-                if row.begin not in of_level.seams[row.song]:
+                seam = level_codes.seam_at(row)
+                if seam is None:
                     continue
-                warm_up = of_level.seams[row.song][row.begin]
-                codes = torch.cat([warm_up, of_level.codes[row.song, row.begin : row.end]])
+                codes = torch.cat([seam.warm_up, level_codes.codes[row.song, row.begin : row.end]])
             found[row] = codes
         return found
 
-    def add(self, results: Mapping[Span, torch.Tensor]) -> None:
-        """Take over what another process has drawn."""
-        for row, codes in results.items():
-            self._take((row,), codes[None])
+    def merge(self, codes: Mapping[Span, torch.Tensor]) -> None:
+        """Store codes that another process has sampled."""
+        for row, row_codes in codes.items():
+            self._write((row,), row_codes[None])
 
     def snapshots(self) -> dict[Rows, Snapshot]:
-        """What a folder has to keep beside the codes: all groups that were begun, so that their rows stay together.
+        """Return snapshots of every batch that was started, so that its rows stay together when the run is resumed.
 
-        Of a process that does not keep the codes, all that it has drawn.
+        On processes other than the main one, which saves the codes: of everything they have sampled.
         """
-        groups = {group.rows: group.snapshot for group in self._waiting if group.snapshot is not None}
-        if self._sampler is not None and self._group is not None:
-            groups[self._group.rows] = self._sampler.snapshot()
-        return groups | self._finished
+        batches = {batch.rows: batch.snapshot for batch in self._waiting if batch.snapshot is not None}
+        if self._sampler is not None and self._batch is not None:
+            batches[self._batch.rows] = self._sampler.snapshot()
+        return batches | self._finished
 
-    def let_go(self) -> dict[Rows, Snapshot]:
-        """Give up the windows in progress for the memory that they take; return the codes of all groups begun."""
-        self.collect()
-        groups = {group.rows: group.snapshot.codes for group in self._waiting if group.snapshot is not None}
-        groups |= {rows: snapshot.codes for rows, snapshot in self._finished.items()}
-        if self._sampler is not None and self._group is not None:
-            groups[self._group.rows] = self._sampler.task.codes[:, : self._sampler.filled].to("cpu", copy=True)
-        self.has_let_go = True
+    def release(self) -> dict[Rows, Snapshot]:
+        """Free the windows in progress; return snapshots without tensors of all batches that were started."""
+        self.sync_to_state()
+        codes = {batch.rows: batch.snapshot.codes for batch in self._waiting if batch.snapshot is not None}
+        codes |= {rows: snapshot.codes for rows, snapshot in self._finished.items()}
+        if self._sampler is not None and self._batch is not None:
+            codes[self._batch.rows] = self._sampler.task.codes[:, : self._sampler.filled].to("cpu", copy=True)
+        self.is_released = True
         self._waiting.clear()
         self._finished.clear()
-        self._group = self._sampler = None
+        self._batch = self._sampler = None
         clear_device_cache(garbage_collection=True)
-        return {rows: Snapshot(codes) for rows, codes in groups.items()}
+        return {rows: Snapshot(row_codes) for rows, row_codes in codes.items()}
 
-    def _groups(self, started: Mapping[Rows, Snapshot]) -> list[_Group]:
-        """What is left to draw: what was in the middle first, then what takes longest."""
-        of_level = self.piece.levels[self.level]
-        left = [row for row in self.spans if not of_level.has(row)]
-        groups = []
-        # A process that ended while it halved a group has left the whole beside a part, which is as good.
+    # Batches -------------------------------------------------------------------------------------------------------
+
+    def _batches(self, started: Mapping[Rows, Snapshot]) -> list[_Batch]:
+        """Return the batches left to sample: unfinished ones first, then by length, the longest first."""
+        left = [row for row in self.spans if not self.level_codes.is_sampled(row)]
+        batches = []
+        # A process killed while splitting a batch may leave both the batch and a part of it; either can be used.
         for rows in sorted(started, key=len):
             kept = [n for n, row in enumerate(rows) if row in left]
             if kept:
-                of_kept = started[rows][kept] if started[rows].tensors else None
-                groups.append(_Group(tuple(rows[n] for n in kept), of_kept))
+                snapshot = started[rows][kept] if started[rows].tensors else None
+                batches.append(_Batch(tuple(rows[n] for n in kept), snapshot))
                 left = [row for row in left if row not in rows]
-        left.sort(key=lambda row: row.length - self._place((row,)), reverse=True)
+        left.sort(key=lambda row: row.length - self._resume_position((row,)), reverse=True)
         parts = [tuple(left[first : first + self.batch_size]) for first in range(0, len(left), self.batch_size)]
-        return groups + [_Group(part) for part in parts]
+        return batches + [_Batch(part) for part in parts]
 
-    def _place(self, rows: Rows) -> int:
-        """Codes of some rows that existed when the window was begun in which they stand."""
-        of_level, n_ctx = self.piece.levels[self.level], self.prior.config.n_ctx
-        known = min(of_level.existing_in(row) for row in rows)
-        filled = min(of_level.filled[row.song] - row.window.start for row in rows)
-        windows = plan_windows(rows[0].length, n_ctx, self.piece.request.hops[self.level], known)
-        begins = [window.start + window.known for window in windows]
-        return max((begin for begin in begins if begin <= filled), default=known)
+    def _num_left(self, batch: _Batch) -> int:
+        """Return how many codes a batch still samples, over its rows."""
+        filled = self._resume_position(batch.rows) if batch.snapshot is None else batch.snapshot.filled
+        return sum(row.length - max(filled, self.level_codes.num_given_in(row)) for row in batch.rows)
 
-    def _start(self, group: _Group) -> Snapshot:
-        """Where a group stands when it is begun or gone on with."""
-        if group.snapshot is not None:
-            return group.snapshot
-        codes, place = self.piece.levels[self.level].codes, self._place(group.rows)
-        rows = [codes[row.song, row.window.start : row.window.start + place] for row in group.rows]
+    def _resume_position(self, rows: Rows) -> int:
+        """Return the number of codes that were available when the current window of these rows started."""
+        num_given = min(self.level_codes.num_given_in(row) for row in rows)
+        num_filled = min(self.level_codes.num_filled[row.song] - row.window.start for row in rows)
+        hop = self.state.request.hops[self.level]
+        windows = plan_windows(rows[0].length, self.prior.config.n_ctx, hop, num_given)
+        begins = [window.start + window.context for window in windows]
+        return max((begin for begin in begins if begin <= num_filled), default=num_given)
+
+    def _initial_snapshot(self, batch: _Batch) -> Snapshot:
+        """Return the snapshot from which a batch starts or resumes."""
+        if batch.snapshot is not None:
+            return batch.snapshot
+        position = self._resume_position(batch.rows)
+        codes = self.level_codes.codes
+        rows = [codes[row.song, row.window.start : row.window.start + position] for row in batch.rows]
         return Snapshot(torch.stack(rows))
 
     def _task(self, rows: Rows) -> BatchTask:
-        request, level, of_level = self.piece.request, self.level, self.piece.levels[self.level]
+        request, level, length = self.state.request, self.level, self.level_codes.length
         songs, starts = [request.songs[row.song] for row in rows], [row.window.start for row in rows]
-        noise = {n: uniform_noise([request.songs[n].key], level, of_level.total)[0] for n in {row.song for row in rows}}
-        upper, labels_of = None, self.labels_of
+        noise = {
+            song: uniform_noise([request.songs[song].key], level, length)[0] for song in {row.song for row in rows}
+        }
+        upper, labels = None, self.labels
         if self.prior.config.is_upsampler:
-            codes, ratio = self.piece.levels[level + 1].codes, self.prior.config.upsampling_ratio
+            codes, ratio = self.state.levels[level + 1].codes, self.prior.config.upsampling_ratio
             upper = torch.stack([codes[row.song, row.window.start // ratio : -(-row.end // ratio)] for row in rows])
+
+        def labels_at(start: int) -> torch.Tensor:
+            assert labels is not None
+            return labels.for_songs(songs, [row_start + start for row_start in starts]).to(self.device)
+
         return BatchTask(
-            codes=torch.stack([of_level.codes[row.song, row.window.start : row.end] for row in rows]).to(self.device),
-            known=[of_level.existing_in(row) for row in rows],
+            codes=torch.stack([self.level_codes.codes[row.song, row.window.start : row.end] for row in rows]).to(
+                self.device
+            ),
+            num_given=[self.level_codes.num_given_in(row) for row in rows],
             hop=request.hops[level],
             noise=torch.stack([noise[row.song][row.window.start : row.end] for row in rows]).to(self.device),
             settings=request.settings[level],
             upper_codes=None if upper is None else upper.to(self.device),
-            labels_at=None
-            if labels_of is None
-            else lambda start: labels_of(songs, [of_row + start for of_row in starts]),
+            labels_at=None if labels is None else labels_at,
         )
 
-    def _take(self, rows: Rows, codes: torch.Tensor) -> None:
-        of_level = self.piece.levels[self.level]
-        for row, of_row in zip(rows, codes, strict=True):
-            of_level.take(row, of_row)
-        for row in self.spans:  # what was finished beyond a gap counts when the gap is closed
-            if row.begin <= of_level.filled[row.song] < row.end and of_level.has(row):
-                of_level.filled[row.song] = row.end
+    def _write(self, rows: Rows, codes: torch.Tensor) -> None:
+        level_codes = self.level_codes
+        for row, row_codes in zip(rows, codes, strict=True):
+            level_codes.write(row, row_codes)
+        for row in self.spans:  # segments finished beyond a gap count once the gap is closed
+            if row.begin <= level_codes.num_filled[row.song] < row.end and level_codes.is_sampled(row):
+                level_codes.num_filled[row.song] = row.end
 
-    def _begin(self, group: _Group) -> None:
-        self._left_waiting = self._sum_of_waiting()
-        self._group, self._weights = group, self._weights_of(group.rows)
-
-    def _end(self) -> None:
-        """The group at hand is finished."""
-        self.collect()
-        if self._sampler is not None and self._group is not None and self.share[0] > 0:
-            self._finished[self._group.rows] = self._sampler.snapshot()
-        self._group = self._sampler = None
+    def _finish_batch(self) -> None:
+        self.sync_to_state()
+        if self._sampler is not None and self._batch is not None and self.share[0] > 0:
+            self._finished[self._batch.rows] = self._sampler.snapshot()
+        self._batch = self._sampler = None
 
     def _halve(self) -> None:
-        """Go on with parts of the group at hand, from where it was when the memory ran out."""
-        if self._group is None:
+        """Split the current batch, from where it was when the memory ran out."""
+        if self._batch is None:
             return
-        self.collect()
-        rows = self._group.rows
+        self.sync_to_state()
+        rows = self._batch.rows
         self.batch_size = -(-len(rows) // 2)
-        self._split(self._group, self._sampler)
-        self._group = self._sampler = None
+        self._split(self._batch, self._sampler)
+        self._batch = self._sampler = None
         clear_device_cache(garbage_collection=True)
         logger.warning(
-            "Memory does not suffice to draw %d %s at a time at level %d; going on with %d, nothing is lost.",
+            "Out of memory with %d %s at level %d; retrying with %d at a time. No progress was lost.",
             len(rows),
             self.kind,
             self.level,
             self.batch_size,
         )
 
-    def _split(self, group: _Group, sampler: BatchSampler | None = None) -> None:
-        """Have parts of a group sampled next, each from where the whole stands.
+    def _split(self, batch: _Batch, sampler: BatchSampler | None = None) -> None:
+        """Queue parts of a batch, each to resume where the whole stands.
 
-        Where a copy of that does not fit into memory either, they begin at their window's start, with the same codes.
+        Where a snapshot does not fit into memory, parts restart their window, with the same codes; `num_to_sample`
+        then counts those codes again.
         """
-        firsts = range(0, len(group.rows), self.batch_size)
+        firsts = range(0, len(batch.rows), self.batch_size)
         parts: list[Snapshot | None] = [None for _ in firsts]
         try:
-            whole = group.snapshot if sampler is None else sampler.snapshot()
+            whole = batch.snapshot if sampler is None else sampler.snapshot()
             if whole is not None:
                 parts = [whole[first : first + self.batch_size] for first in firsts]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
         for first, part in reversed(list(zip(firsts, parts, strict=True))):
-            self._waiting.appendleft(_Group(group.rows[first : first + self.batch_size], part))
-        self._left_waiting = self._sum_of_waiting()
-
-    # How much is left ----------------------------------------------------------------------------------------------
-
-    def _weights_of(self, rows: Rows) -> dict[int, float]:
-        """How many kept codes each step stands for, by the number of codes from which on it does."""
-        weights: dict[int, float] = defaultdict(float)
-        for row in rows:
-            existing = self.piece.levels[self.level].existing_in(row)
-            weights[existing] += (row.end - row.begin) / (row.length - existing)
-        return dict(weights)
-
-    def _sum_of_waiting(self) -> float:
-        return sum(self._left_in(group) for group in self._waiting)
-
-    def _left_in(self, group: _Group) -> float:
-        filled = self._place(group.rows) if group.snapshot is None else group.snapshot.filled
-        return _left(self._weights_of(group.rows), group.rows[0].length, filled)
-
-    def _left_of_group(self) -> float:
-        if self._group is None or self._sampler is None:
-            return 0.0
-        return _left(self._weights, self._group.rows[0].length, self._sampler.filled)
-
-
-def _left(weights: Mapping[int, float], length: int, filled: int) -> float:
-    return sum(weight * (length - max(filled, existing)) for existing, weight in weights.items())
+            self._waiting.appendleft(_Batch(batch.rows[first : first + self.batch_size], part))
+        self.num_to_sample = self.num_sampled + sum(map(self._num_left, self._waiting))

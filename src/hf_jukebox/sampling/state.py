@@ -1,4 +1,4 @@
-"""A batch of songs while it is drawn: the codes of every level."""
+"""State of a batch of songs during sampling: the codes of every level, on the CPU."""
 
 from __future__ import annotations
 
@@ -10,64 +10,73 @@ import torch
 from ..configuration_jukebox import JukeboxPriorConfig
 from ..hierarchy import Hierarchy
 from .known import KnownCodes
-from .parallel import plan_segments
+from .parallel import Seam, plan_segments
 from .request import SamplingRequest
 from .windows import Span, Window
 
 
 @dataclass
 class LevelCodes:
-    """Codes of one level: what was known of them, and what has been drawn.
+    """Codes of one level: those that were given, and those sampled so far.
 
     Args:
-        codes: `[N, total]` on the CPU; for a level that is not drawn, as long as what is known.
-        known: How many codes were given, one number a song.
-        filled: How many there are by now without a gap, one number a song.
-        seams: Of each song, where finished segments take over, and the codes that each had drawn before, its warm-up.
+        codes: `[N, length]` on the CPU; a level that is not sampled is as long as its given codes.
+        num_given: Codes given, per song.
+        num_filled: Codes filled contiguously from the start, given or sampled, per song.
+        seams: Seams of finished segments, per song.
     """
 
     codes: torch.Tensor
-    known: list[int]
-    filled: list[int]
-    seams: list[dict[int, torch.Tensor]]
+    num_given: list[int]
+    num_filled: list[int]
+    seams: list[list[Seam]]
 
     @property
-    def total(self) -> int:
+    def length(self) -> int:
         return self.codes.shape[1]
 
     @property
     def is_finished(self) -> bool:
-        return min(self.filled) == self.total
+        return min(self.num_filled) == self.length
 
     @property
-    def existing(self) -> torch.Tensor:
-        """What every song has, `[N, shortest]`."""
-        return self.codes[:, : min(self.filled)]
+    def common_prefix(self) -> torch.Tensor:
+        """Codes that every song has, `[N, shortest]`."""
+        return self.codes[:, : min(self.num_filled)]
 
-    def existing_in(self, span: Span) -> int:
-        """How many codes at the start of a stretch were given, and are not drawn with it."""
-        return max(self.known[span.song] - span.window.start, 0)
+    def num_given_in(self, span: Span) -> int:
+        """Return how many codes at the start of a span were given, and are not sampled with it."""
+        return max(self.num_given[span.song] - span.window.start, 0)
 
-    def has(self, span: Span) -> bool:
-        """Whether all of a stretch is drawn."""
-        is_segment = span.warms_up and span.begin in self.seams[span.song]
-        return is_segment or self.filled[span.song] >= span.end
+    def seam_at(self, span: Span) -> Seam | None:
+        """Return the seam at which a finished segment begins."""
+        return next((seam for seam in self.seams[span.song] if seam.position == span.begin), None)
 
-    def take(self, span: Span, codes: torch.Tensor) -> None:
-        """Take over the codes `[n]` that a stretch has so far; a segment that warms up counts when it is finished."""
-        song, at = span.song, span.window.start + len(codes)
+    def is_sampled(self, span: Span) -> bool:
+        """Return whether all of a span is sampled."""
+        is_segment = span.warms_up and self.seam_at(span) is not None
+        return is_segment or self.num_filled[span.song] >= span.end
+
+    def write(self, span: Span, codes: torch.Tensor) -> None:
+        """Store the codes `[n]` that a span has so far; a segment with a warm-up is stored when it is finished."""
+        song, end, context = span.song, span.window.start + len(codes), span.window.context
         if span.warms_up:
-            if at < span.end:
+            if end < span.end:
                 return
-            self.seams[song][span.begin] = codes[: span.window.known].clone()
-        self.codes[song, span.begin : at] = codes[span.window.known :]
-        if span.begin <= self.filled[song]:
-            self.filled[song] = max(self.filled[song], at)
+            if self.seam_at(span) is None:
+                self.seams[song].append(Seam(span.begin, codes[:context].clone()))
+        self.codes[song, span.begin : end] = codes[context:]
+        if span.begin <= self.num_filled[song]:
+            self.num_filled[song] = max(self.num_filled[song], end)
 
 
 @dataclass
 class SamplingState:
-    """A request and its codes at every level, finest first; rows drawn at a time are those of the request, or fewer."""
+    """A request and its codes at every level, finest first.
+
+    Args:
+        max_batch_size: Rows to sample at a time; None for as many as fit into memory.
+    """
 
     request: SamplingRequest
     levels: list[LevelCodes]
@@ -75,33 +84,33 @@ class SamplingState:
 
     @classmethod
     def begin(cls, request: SamplingRequest, known: Sequence[KnownCodes], hierarchy: Hierarchy) -> SamplingState:
-        """Room for all that a request draws, with the known codes in front.
+        """Allocate the codes of every level, with the known ones in front.
 
         Raises:
-            ValueError: a level is drawn under one that is neither drawn nor known for the whole piece.
+            ValueError: a level is sampled below one that is neither sampled nor known for the whole piece.
         """
         levels = []
-        for level, of_level in enumerate(known):
-            total = hierarchy.codes(level, request.top_codes) if level in request.levels else of_level.codes.shape[1]
-            codes = torch.zeros(len(request.songs), total, dtype=torch.long)
-            codes[:, : of_level.codes.shape[1]] = of_level.codes
-            seams = of_level.seams or [{} for _ in request.songs]
-            levels.append(LevelCodes(codes, list(of_level.lengths), list(of_level.lengths), seams))
+        for level, given in enumerate(known):
+            length = hierarchy.codes(level, request.top_codes) if level in request.levels else given.codes.shape[1]
+            codes = torch.zeros(len(request.songs), length, dtype=torch.long)
+            codes[:, : given.codes.shape[1]] = given.codes
+            seams = [list(song_seams) for song_seams in given.seams] or [[] for _ in request.songs]
+            levels.append(LevelCodes(codes, list(given.lengths), list(given.lengths), seams))
         for level in request.levels:
             above = level + 1
             if above == len(levels) or above in request.levels:
                 continue
-            if min(levels[above].filled) < hierarchy.codes(above, request.top_codes):
+            if min(levels[above].num_filled) < hierarchy.codes(above, request.top_codes):
                 raise ValueError(
-                    f"Level {level} is drawn from the codes of level {above}, which are missing or too short; add "
+                    f"Level {level} is sampled from the codes of level {above}, which are missing or too short; add "
                     f"{above} to levels, or give its codes for the whole piece."
                 )
         return cls(request, levels, request.max_batch_size)
 
     def spans(self, level: int, config: JukeboxPriorConfig) -> list[Span]:
-        """What is drawn at a level, in order: each song as a whole, or in parallel upsampling each of its segments."""
-        of_level = self.levels[level]
+        """Return the spans to sample at a level, in order: whole songs, or their segments in parallel upsampling."""
+        level_codes = self.levels[level]
         if self.request.upsampling == "parallel" and config.is_upsampler:
-            return plan_segments(of_level.total, config.n_ctx, config.upsampling_ratio, of_level.known)
-        windows = [Window(0, of_level.total, known) for known in of_level.known]
-        return [Span(song, window) for song, window in enumerate(windows) if window.known < window.end]
+            return plan_segments(level_codes.length, config.n_ctx, config.upsampling_ratio, level_codes.num_given)
+        windows = [Window(0, level_codes.length, num_given) for num_given in level_codes.num_given]
+        return [Span(song, window) for song, window in enumerate(windows) if window.context < window.end]

@@ -1,4 +1,4 @@
-"""Values as a caller gives them, checked, and spread over songs or levels."""
+"""Arguments that are checked and spread over songs or levels."""
 
 from __future__ import annotations
 
@@ -12,26 +12,38 @@ PerSong: TypeAlias = T | Sequence[T]
 
 
 def count_songs(**values: Any) -> int:
-    """Songs in a batch: as many as the longest list has entries; values that are no list do for all."""
+    """Return the number of songs in a batch: the length of the longest list; scalars apply to every song.
+
+    Raises:
+        ValueError: a list is empty.
+    """
     lengths = {name: len(value) for name, value in values.items() if is_list(value)}
     for name, length in lengths.items():
         if length == 0:
-            raise ValueError(f"{name} is an empty list; leave it out, or give one value a song.")
+            raise ValueError(f"{name} is an empty list; leave it out, or give one value per song.")
     return max([1, *lengths.values()])
 
 
 def per_level(name: str, value: PerLevel[T], num_levels: int) -> list[T]:
-    """One value a level, finest first."""
+    """Return one value per level, finest first.
+
+    Raises:
+        ValueError: a list has another length.
+    """
     return _spread(name, value, num_levels, "levels of the model")
 
 
 def per_song(name: str, value: PerSong[T], num_songs: int) -> list[T]:
-    """One value a song."""
+    """Return one value per song.
+
+    Raises:
+        ValueError: a list has another length.
+    """
     return _spread(name, value, num_songs, "songs of the batch")
 
 
 def at_least_one(name: str, value: int) -> int:
-    """The value, when it is a number of things that can be drawn.
+    """Return the value if it is at least 1.
 
     Raises:
         ValueError: it is not a whole number, or below 1.
@@ -42,7 +54,7 @@ def at_least_one(name: str, value: int) -> int:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """The value of an argument that takes whole numbers, numpy's among them.
+    """Return the value of an argument that takes whole numbers, including those of numpy.
 
     Raises:
         ValueError: it is something else.
@@ -56,7 +68,7 @@ def whole_number(name: str, value: Any) -> int:
 
 
 def number(name: str, value: Any) -> float:
-    """The value of an argument that takes any number.
+    """Return the value of an argument that takes any number.
 
     Raises:
         ValueError: it is something else, such as text.
@@ -70,10 +82,10 @@ def number(name: str, value: Any) -> float:
 
 
 def texts_per_song(name: str, value: PerSong[str | None], num_songs: int) -> list[str | None]:
-    """One label a song.
+    """Return one label per song.
 
     Raises:
-        ValueError: one is no text.
+        ValueError: a label is not text.
     """
     values: list[str | None] = per_song(name, value, num_songs)
     for each in values:
@@ -83,13 +95,13 @@ def texts_per_song(name: str, value: PerSong[str | None], num_songs: int) -> lis
 
 
 def is_list(value: Any) -> bool:
-    """Whether a value has one entry a song or a level."""
+    """Return True for a value with one entry per song or level."""
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _spread(name: str, value: T | Sequence[T], count: int, of_what: str) -> list[T]:
+def _spread(name: str, value: T | Sequence[T], count: int, items: str) -> list[T]:
     if not is_list(value):
         return [value] * count  # type: ignore[list-item]
     if len(value) not in (1, count):  # type: ignore[arg-type]
-        raise ValueError(f"{name} needs one value, or one for each of the {count} {of_what}, not {len(value)}.")  # type: ignore[arg-type]
+        raise ValueError(f"{name} needs one value, or one for each of the {count} {items}, not {len(value)}.")  # type: ignore[arg-type]
     return list(value) * (count // len(value))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a training run is told: documented dataclasses, read from the command line or from a YAML file."""
+"""Options of a training run: documented dataclasses, read from the command line or from a YAML file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..files.text import listed, user_path
 from ..files.yaml_files import read_yaml
 from ..sampling.processes import is_launched_on_cpu
 
-_SWITCH = {"on": "true", "off": "false"}  # as YAML has it, and the command line does not
+_SWITCH = {"on": "true", "off": "false"}  # spellings of YAML that the command line lacks
 
 
 def _option(default: Any, help: str) -> Any:
@@ -30,70 +30,70 @@ def _option(default: Any, help: str) -> Any:
 
 @dataclass
 class LoopArguments:
-    """The training loop: the same for a VQ-VAE and for a prior. The defaults are the published recipe."""
+    """Options of the training loop, the same for a VQ-VAE and a prior. The defaults are the published recipe."""
 
     _argument_group_name = "training loop"
 
     output_dir: str = _option(
-        "runs/jukebox", "Where the finished model goes, beside checkpoints (checkpoint-STEP), samples and logs."
+        "runs/jukebox", "Folder for the finished model, checkpoints (checkpoint-STEP), samples and logs."
     )
-    max_train_steps: int = _option(100_000, "Optimizer steps in all, those before a restart included.")
-    train_batch_size: int = _option(4, "Examples a step on each process; --gradient_accumulation_steps multiplies it.")
+    max_train_steps: int = _option(100_000, "Total optimizer steps, including those before a restart.")
+    train_batch_size: int = _option(4, "Examples per step and process; --gradient_accumulation_steps multiplies it.")
     gradient_accumulation_steps: int = _option(1, "Batches whose gradients are averaged for one step.")
-    seed: int = _option(0, "Of the initial weights, of the order of the data and of everything else that is random.")
+    seed: int = _option(0, "Seed of the initial weights, the order of the data and everything else that is random.")
     mixed_precision: Literal["no", "fp16", "bf16"] | None = _option(
         None,
-        "Compute the matrix products in half precision; the weights stay in float32. bf16 needs no loss scale. By "
-        "default what accelerate launch was told.",
+        "Compute the matrix products in half precision; the weights stay in float32. bf16 needs no loss scale. "
+        "Defaults to the setting of accelerate launch.",
     )
     gradient_checkpointing: bool = _option(
-        False, "Recompute each layer in the backward pass: a third slower, for far less memory."
+        False, "Recompute each layer in the backward pass: a third slower, but with far less memory."
     )
 
-    learning_rate: float = _option(3e-4, "Of Adam, after the warm-up.")
-    lr_warmup_steps: int = _option(100, "Steps in which the rate rises from 0.")
+    learning_rate: float = _option(3e-4, "Learning rate of Adam after the warm-up.")
+    lr_warmup_steps: int = _option(100, "Steps of linear warm-up from 0.")
     lr_anneal_start: int | None = _option(
-        None, "Step from which the rate falls in a line to 0. May be given when training is resumed."
+        None, "Step at which linear decay to 0 begins. It may be set when training is resumed."
     )
     lr_anneal_steps: int | None = _option(
-        None, "Length of that fall; by default it ends with --max_train_steps. Needs --lr_anneal_start."
+        None, "Steps of that decay; by default it ends with --max_train_steps. Needs --lr_anneal_start."
     )
-    adam_beta1: float = _option(0.9, "Decay of Adam's mean.")
-    adam_beta2: float = _option(0.999, "Decay of Adam's mean square; 0.925 was used for prior_5b.")
-    adam_epsilon: float = _option(1e-8, "Keeps Adam from dividing by 0.")
+    adam_beta1: float = _option(0.9, "Decay rate of Adam's mean.")
+    adam_beta2: float = _option(0.999, "Decay rate of Adam's mean square; 0.925 was used for prior_5b.")
+    adam_epsilon: float = _option(1e-8, "Added to the denominator of Adam's update, so that it is never 0.")
     adam_weight_decay: float = _option(0.01, "Decoupled weight decay, on every parameter.")
-    max_grad_norm: float = _option(1.0, "Longer gradients are cut to this length.")
+    max_grad_norm: float = _option(1.0, "Clip the gradient norm to this value.")
 
-    use_ema: bool = _option(True, "Average the weights over the steps; the average is what is validated and saved.")
+    use_ema: bool = _option(True, "Keep an EMA of the weights, with which the model is validated and saved.")
     ema_decay: float | None = _option(
-        None, "Decay of that average a step; by default 1 - (batch over all processes / 8) / 1000."
+        None, "Decay of the EMA per step; by default 1 - (batch over all processes / 8) / 1000."
     )
-    offload_ema: bool = _option(False, "Keep the average in the memory of the CPU.")
+    offload_ema: bool = _option(False, "Keep the EMA in CPU memory.")
 
-    logging_steps: int = _option(10, "Steps from one entry of the loss curves to the next.")
-    validation_steps: int = _option(1000, "Steps from one validation to the next.")
-    max_validation_batches: int = _option(50, "Validate on at most this many batches a process.")
-    sample_steps: int = _option(5000, "Steps from one set of audio samples to the next; 0 for none.")
-    num_samples: int = _option(2, "Audio samples at a time.")
-    checkpointing_steps: int = _option(1000, "Steps from one checkpoint to the next.")
-    checkpoints_total_limit: int | None = _option(3, "Keep only this many checkpoints, the newest.")
+    logging_steps: int = _option(10, "Steps between entries of the loss curves.")
+    validation_steps: int = _option(1000, "Steps between validations.")
+    max_validation_batches: int = _option(50, "Validate on at most this many batches per process.")
+    sample_steps: int = _option(5000, "Steps between sets of audio samples; 0 for none.")
+    num_samples: int = _option(2, "Audio samples per set.")
+    checkpointing_steps: int = _option(1000, "Steps between checkpoints.")
+    checkpoints_total_limit: int | None = _option(3, "Keep only this many of the newest checkpoints.")
     resume_from_checkpoint: str | None = _option(
-        None, "A checkpoint folder to go on from, or 'latest': the newest in --output_dir, if there is one."
+        None, "A checkpoint folder to resume from, or 'latest': the newest in --output_dir, if there is one."
     )
     overwrite_output_dir: bool = _option(
-        False, "Train anew in an --output_dir that holds a finished model or checkpoints, in their place."
+        False, "Start over in an --output_dir that holds a finished model or checkpoints, and replace them."
     )
     report_to: str = _option(
         "tensorboard", "Trackers of Accelerate, separated by commas (tensorboard, trackio, wandb), or 'none'."
     )
-    push_to_hub: bool = _option(False, "Send the finished model to the Hub, with a model card.")
-    hub_model_id: str | None = _option(None, "Its repository there; by default the name of --output_dir.")
+    push_to_hub: bool = _option(False, "Upload the finished model to the Hub, with a model card.")
+    hub_model_id: str | None = _option(None, "Repository to upload to; by default the name of --output_dir.")
 
     def __post_init__(self) -> None:
-        """Check what no later code would notice.
+        """Validate what nothing downstream would catch.
 
         Raises:
-            ValueError: an option is out of range, or misses another one.
+            ValueError: an option is out of range, or needs another one.
         """
         at_least_one = (
             "max_train_steps",
@@ -112,7 +112,7 @@ class LoopArguments:
         if not self.learning_rate > 0 or not self.max_grad_norm > 0:
             raise ValueError("--learning_rate and --max_grad_norm must be above 0.")
         if self.lr_anneal_steps is not None and self.lr_anneal_start is None:
-            raise ValueError("--lr_anneal_steps needs --lr_anneal_start, the step at which the rate begins to fall.")
+            raise ValueError("--lr_anneal_steps needs --lr_anneal_start, the step at which the decay begins.")
         if self.lr_anneal_start is not None and not self.anneal_length > 0:
             raise ValueError(
                 f"--lr_anneal_start {self.lr_anneal_start} leaves no step of {self.max_train_steps} to anneal; start "
@@ -123,13 +123,13 @@ class LoopArguments:
 
     @property
     def anneal_length(self) -> int:
-        """Steps in which the rate falls to 0, once it does."""
+        """Steps of the decay to 0, if there is one."""
         if self.lr_anneal_steps is not None:
             return self.lr_anneal_steps
         return self.max_train_steps - (self.lr_anneal_start or 0)
 
     def learning_rate_at(self, step: int) -> float:
-        """Rate of a step, the first being 1: a warm-up, a constant, and a line to 0 where one is asked for."""
+        """Return the rate of a step, counted from 1: linear warm-up, constant, and linear decay to 0 if requested."""
         warmup = min(1.0, step / self.lr_warmup_steps) if self.lr_warmup_steps else 1.0
         if self.lr_anneal_start is None:
             return self.learning_rate * warmup
@@ -142,16 +142,16 @@ def parse_arguments(
     """Read options from the command line and, with `--config FILE.yaml`, from a file; the command line has precedence.
 
     Args:
-        dataclasses: One a group of options.
-        description: What the script does.
+        dataclasses: One dataclass per group of options.
+        description: Purpose of the script.
         examples: Commands to copy, for the end of `--help`.
-        arguments: The command line's words, by default those of the process.
+        arguments: Arguments of the command line; by default those of the process.
 
     Returns:
-        One instance of each dataclass. On bad input the process ends with one line and exit status 2.
+        One instance per dataclass. On bad input the process ends with one line and exit status 2.
     """
     parser = _Parser(
-        dataclasses,  # type: ignore[arg-type]  # any sequence will do
+        dataclasses,  # type: ignore[arg-type]  # any sequence works
         description=description,
         epilog=examples,
         formatter_class=_HelpFormatter,
@@ -176,14 +176,14 @@ def run(
     train: Callable[..., Any],
     dataclasses: Sequence[type],
     documentation: str | None,
-    again: str = "the same command and --resume_from_checkpoint latest",
+    again: str = "the same command with --resume_from_checkpoint latest",
 ) -> None:
-    """The whole of a training script: read the options, train, and on bad input end with one line and exit status 2.
+    """Run a training script: read the options and train; on bad input end with one line and exit status 2.
 
     Args:
-        train: Called with one instance of each of `dataclasses`.
-        documentation: The script's: what it does, a blank line, and commands to copy.
-        again: What an interrupted run is gone on with.
+        train: Called with one instance per dataclass of `dataclasses`.
+        documentation: Docstring of the script: its purpose, a blank line, and commands to copy.
+        again: Command that continues an interrupted run, in words.
     """
     program = Path(sys.argv[0]).name
     handle_signals(program)
@@ -192,8 +192,8 @@ def run(
     parsed = parse_arguments(dataclasses, description, examples)
     with errors_as_one_line(
         program,
-        last_words=lambda: f"{program}: stopped; go on with {again}.",
-        on_low_memory="use a smaller --train_batch_size or --gradient_checkpointing, or end other programs",
+        last_words=lambda: f"{program}: stopped; to continue, run {again}.",
+        on_low_memory="use a smaller --train_batch_size or --gradient_checkpointing, or close other programs",
         log_level=logging.INFO,
         each_process=True,
     ):
@@ -206,14 +206,14 @@ def run(
 
 
 class _Parser(HfArgumentParser):
-    """Options of which a wrong one ends the process with a line that says so, and one that names the help."""
+    """Parser that ends the process with the error in one line, and a second line that names the help."""
 
     def error(self, message: str) -> NoReturn:
         stop(self.prog, message, f"Help: {self.prog} --help")
 
 
 def _expand_paths(group: Any) -> None:
-    """Expand a leading `~` in the values of options, which shells do only at the start of a word and YAML never."""
+    """Expand a leading `~` in option values, which shells do only at the start of a word, and YAML never."""
     for option in fields(group):
         value = getattr(group, option.name)
         if isinstance(value, str) and value.startswith("~"):
@@ -230,17 +230,17 @@ def _config_only() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_options(path: Path, known: Sequence[argparse.Action]) -> list[str]:
-    """The options of a file as words of the command line, so that they are checked alike."""
+def _read_options(path: Path, actions: Sequence[argparse.Action]) -> list[str]:
+    """Turn the options of a file into command-line arguments, so that both are checked alike."""
     if not user_path(path).is_file():
         raise FileNotFoundError(f"There is no file {path}; --config names a YAML file with options.")
     options = read_yaml(path) or {}
     if not isinstance(options, dict):
-        raise ValueError(f"{path} must hold one 'name: value' a line.")
-    unknown = sorted(set(options) - {action.dest for action in known})
+        raise ValueError(f"{path} must hold one 'name: value' per line.")
+    unknown = sorted(set(options) - {action.dest for action in actions})
     if unknown:
-        raise ValueError(f"{path} holds unknown options: {listed(unknown)}; see --help for those there are.")
-    switches = {action.dest for action in known if action.type is string_to_bool}
+        raise ValueError(f"{path} holds unknown options: {listed(unknown)}; see --help for the list of options.")
+    switches = {action.dest for action in actions if action.type is string_to_bool}
     words = []
     for name, value in options.items():
         values = value if isinstance(value, list) else [value]
@@ -248,7 +248,7 @@ def _read_options(path: Path, known: Sequence[argparse.Action]) -> list[str]:
             raise ValueError(f"{path}: {name} must have one value, or a list of values.")
         if isinstance(value, str):
             value = _SWITCH.get(value.lower(), value) if name in switches else value
-            words.append(f"--{name}={value}")  # in one word: a value may begin with a hyphen
+            words.append(f"--{name}={value}")  # as one argument: a value may begin with a hyphen
         elif value is not None:
             words += [f"--{name}", *("" if each is None else str(each) for each in values)]
     return words

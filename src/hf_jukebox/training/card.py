@@ -1,4 +1,4 @@
-"""The model card of a trained model."""
+"""Model card of a trained model, and its upload to the Hub."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
 from .arguments import LoopArguments
-from .lora import adapter_of
+from .lora import adapter_config
 
 _FILES = [
     "config.json",
@@ -20,7 +20,7 @@ _FILES = [
     "README.md",
     "adapter/*",
 ]
-# What says nothing about the model, but much about the machine that it was trained on.
+# Options of the machine and the run rather than of the model.
 _NOT_SHOWN = (
     "output_dir",
     "offload_ema",
@@ -48,11 +48,11 @@ from hf_jukebox import {class_name}
 model = {class_name}.from_pretrained("{title}")
 ```
 
-{adapter}`hf-jukebox assemble` puts a VQ-VAE and its priors together to a pipeline that makes music.
+{adapter}`hf-jukebox assemble` assembles a VQ-VAE and its priors into a pipeline.
 
 ## Data
 
-{data}. What the model plays resembles what it was trained on; the rights to those recordings are not ours to give.
+{data}. The model's output resembles its training data; this card grants no rights to those recordings.
 
 ## Results
 
@@ -67,7 +67,7 @@ model = {class_name}.from_pretrained("{title}")
 
 
 _ADAPTER = """\
-The weights are those of `{base}` with an adapter merged into them. The adapter alone goes onto that prior:
+The weights are those of `{base}` with an adapter merged in. To load the adapter alone:
 
 ```python
 from hf_jukebox.adapters import load_adapter
@@ -87,17 +87,17 @@ def write_card(
     metrics: dict[str, float],
     repository: str | None = None,
 ) -> None:
-    """Write README.md: what the model is, what it was trained on and how, and its validation figures.
+    """Write README.md: the kind of model, its data, options and validation metrics.
 
     Args:
-        repository: Where on the Hub the model will be, for those who load it; by default it is a folder.
+        repository: Hub repository that the model will be loaded from; by default a folder.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    chosen = {name: value for name, value in asdict(arguments).items() if value is not None and name not in _NOT_SHOWN}
+    options = {name: value for name, value in asdict(arguments).items() if value is not None and name not in _NOT_SHOWN}
     title = repository or _name(arguments)
-    base = model.name_or_path or ""  # what it was fine-tuned from; of a folder its path is nobody's business
+    base = model.name_or_path or ""  # the fine-tuned model; do not publish local paths
     local = bool(base) and Path(base).is_dir()
     card = ModelCard(
         "---\n"
@@ -112,37 +112,37 @@ def write_card(
             what=_describe(model.config),
             class_name=type(model).__name__,
             adapter=""
-            if adapter_of(model) is None
+            if adapter_config(model) is None
             else _ADAPTER.format(title=title, base=Path(base).name if local else base),
             data=data,
             results="\n".join(f"- validation {name}: {value:.4g}" for name, value in metrics.items())
             or "Not validated.",
-            options="\n".join(f"| {name} | {value} |" for name, value in chosen.items()),
+            options="\n".join(f"| {name} | {value} |" for name, value in options.items()),
         )
     )
     card.save(folder / "README.md")
 
 
 def make_repository(arguments: LoopArguments) -> str:
-    """Make the repository of a model on the Hub, unless it is there; its name with that of its owner.
+    """Create the model's Hub repository unless it exists, and return its full name.
 
     Raises:
-        OSError: there is no token, or the Hub refuses it or cannot be reached.
+        OSError: there is no token, or the Hub rejects it or cannot be reached.
     """
     try:
         return HfApi().create_repo(_name(arguments), exist_ok=True).repo_id
-    except Exception as error:  # which ones depends on the version of huggingface_hub
+    except Exception as error:  # the types depend on the version of huggingface_hub
         raise OSError(
-            f"The repository {_name(arguments)} cannot be made on the Hub ({_reason(error)}); log in with `hf auth "
+            f"The Hub repository {_name(arguments)} cannot be created ({_reason(error)}); log in with `hf auth "
             "login`, name another one with --hub_model_id, or leave out --push_to_hub."
         ) from error
 
 
 def push(folder: Path, repository: str) -> str:
-    """Send the finished model and its card to the Hub; the address of what was sent.
+    """Upload the finished model and its card to the Hub, and return the URL of the commit.
 
     Raises:
-        OSError: it did not arrive; the folder is still there.
+        OSError: the upload failed; the folder is kept.
     """
     try:
         return (
@@ -152,10 +152,10 @@ def push(folder: Path, repository: str) -> str:
             )
             .commit_url
         )
-    except Exception as error:  # which ones depends on the version of huggingface_hub
+    except Exception as error:  # the types depend on the version of huggingface_hub
         raise OSError(
-            f"The finished model could not be sent to the Hub ({_reason(error)}). It is in {folder}: train again with "
-            "--resume_from_checkpoint latest, or send its files yourself."
+            f"The finished model could not be uploaded to the Hub ({_reason(error)}). It is in {folder}: train again "
+            "with --resume_from_checkpoint latest, or upload its files yourself."
         ) from error
 
 

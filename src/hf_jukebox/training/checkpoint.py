@@ -1,8 +1,8 @@
-"""Checkpoints: everything that a run needs to go on as if nothing had happened, and nothing half-written.
+"""Checkpoints: everything that an exact resume needs, written atomically.
 
-A checkpoint is a folder OUTPUT/checkpoint-STEP: the model as `save_pretrained` writes it, with the averaged weights,
-and `training_state/`, the tensors of the run. These lie in safetensors files, one a process, whatever way the model is
-sharded, and can be read by any number of processes. Nothing in a checkpoint is pickled.
+A checkpoint is a folder OUTPUT/checkpoint-STEP: the model as `save_pretrained` writes it, with the EMA weights, and
+`training_state/`, the tensors of the run. These are in safetensors files, one per process, and any number of processes
+can read them, however the model is sharded. Nothing in a checkpoint is pickled.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..files.text import listed, read_json_object
 STATE_FOLDER = "training_state"
 _PROGRESS = "progress.json"
 _MOST_STEPS = 2**53
-# What torch raises for the headers of files that no run wrote.
+# Raised by torch for malformed headers.
 _MALFORMED = (KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError, json.JSONDecodeError)
 _NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -42,14 +42,14 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
-        step: Optimizer steps.
-        examples: Examples that all processes have taken together.
-        config: Of the model.
+        step: Optimizer steps taken.
+        examples: Examples consumed by all processes together.
+        config: Config of the model.
         loss_scale: State of the fp16 loss scale; empty without one.
-        songs: Which songs it is trained on, as [`SongList`] has them; empty where nobody counted them.
+        songs: Fields of the [`SongList`] that it is trained on; empty if they are unknown.
     """
 
     step: int
@@ -60,67 +60,70 @@ class Progress:
 
 
 def checkpoint_folder(output_dir: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """Return the folder of the checkpoint of a step."""
     return output_dir / f"checkpoint-{step}"
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
-    """The finished checkpoints, oldest first."""
+    """List the complete checkpoints, oldest first."""
     found = [(int(match[1]), path) for path in output_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found) if (path / STATE_FOLDER / _PROGRESS).is_file()]
 
 
 def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
-    """The checkpoint that `--resume_from_checkpoint` names; None if the latest is wanted and there is none yet.
+    """Return the checkpoint that `--resume_from_checkpoint` names; None for the latest if there is none yet.
 
     Raises:
-        FileNotFoundError: the folder is no finished checkpoint.
+        FileNotFoundError: the folder is not a complete checkpoint.
     """
     if wanted == "latest":
         return next(reversed(list_checkpoints(output_dir)), None)
     folder = Path(wanted) if Path(wanted).is_dir() else output_dir / wanted
     if not (folder / STATE_FOLDER / _PROGRESS).is_file():
-        there = ", ".join(path.name for path in list_checkpoints(output_dir)) or "none"
-        raise FileNotFoundError(f"{wanted} is no finished checkpoint; those in {output_dir}: {there}.")
+        complete = ", ".join(path.name for path in list_checkpoints(output_dir)) or "none"
+        raise FileNotFoundError(
+            f"{wanted} is not a complete checkpoint; choose one of those in {output_dir}: {complete}."
+        )
     return folder
 
 
 def check_output_dir(output_dir: Path, wanted: str | None, overwrite: bool) -> None:
-    """Refuse to train anew where the result of another run would be replaced.
+    """Refuse to start a new run that would replace the result of another one.
 
     Args:
-        wanted: Checkpoint to continue from, as in `find_checkpoint`; None to train anew.
-        overwrite: Whether replacing is what the user wants.
+        wanted: Checkpoint to resume from, as in `find_checkpoint`; None to start over.
+        overwrite: Allow replacing.
 
     Raises:
-        FileExistsError: there is a finished model, or there are checkpoints.
-        FileNotFoundError: the checkpoint to continue from is none.
+        FileExistsError: the folder holds a finished model or checkpoints.
+        FileNotFoundError: the checkpoint to resume from is not complete.
     """
     checkpoints = [path.name for path in list_checkpoints(output_dir)]
     if wanted is not None and find_checkpoint(output_dir, wanted) is not None:
         return
-    there = listed([*(["a finished model"] if (output_dir / "config.json").is_file() else []), *checkpoints[-1:]])
-    if there and not overwrite:
-        how = "continue by --resume_from_checkpoint latest" if checkpoints else "it has no checkpoint to continue from"
+    found = listed([*(["a finished model"] if (output_dir / "config.json").is_file() else []), *checkpoints[-1:]])
+    if found and not overwrite:
+        how = "resume it with --resume_from_checkpoint latest" if checkpoints else "it has no checkpoint to resume from"
         raise FileExistsError(
-            f"{output_dir} holds {there} of an earlier run: {how}, name another --output_dir, or train anew in its "
-            "place by --overwrite_output_dir."
+            f"{output_dir} holds {found} of an earlier run: {how}, name another --output_dir, or replace it with "
+            "--overwrite_output_dir."
         )
 
 
 def save_checkpoint(
     folder: Path, tensors: Tensors, random_states: Tensors, progress: Progress, save_model: Callable[[Path], None]
 ) -> None:
-    """Write a checkpoint; it appears when it is complete. Called by all processes together.
+    """Write a checkpoint atomically. All processes must call it together.
 
     Args:
-        folder: OUTPUT/checkpoint-STEP.
-        tensors: Weights, optimizer state and averages; sharded tensors are written by the processes that hold them.
-        random_states: Of this process.
-        save_model: Writes the model into a folder; all processes call it.
+        folder: Folder of the checkpoint, OUTPUT/checkpoint-STEP.
+        tensors: Weights, optimizer state and EMA; each process writes the shards that it holds.
+        random_states: RNG states of this process.
+        progress: Progress of the run.
+        save_model: Function that writes the model into a folder, called by all processes.
 
     Raises:
-        OSError: it could not be written; what was there before is still there.
+        OSError: the checkpoint cannot be written; earlier checkpoints are kept.
     """
     unfinished = folder.with_name(f".{folder.name}.tmp")
     state = unfinished / STATE_FOLDER
@@ -141,18 +144,18 @@ def save_checkpoint(
         if rank == 0:
             shutil.rmtree(unfinished, ignore_errors=True)
         last = list_checkpoints(folder.parent)
-        kept = f"{last[-1].name} is still there" if last else "there is no checkpoint yet"
+        kept = f"{last[-1].name} is kept" if last else "there is no earlier checkpoint"
         raise OSError(
-            f"{folder} could not be written ({error.strerror or error}); {kept}. Make room, then go on with "
-            "--resume_from_checkpoint latest."
+            f"{folder} could not be written ({error.strerror or error}); {kept}. Free disk space, then resume "
+            "with --resume_from_checkpoint latest."
         ) from error
 
 
 def read_progress(folder: Path) -> Progress:
-    """How far the run had come.
+    """Read the progress of the run that wrote a checkpoint.
 
     Raises:
-        ValueError: the folder was not written by this version.
+        ValueError: the file is damaged, or of an unknown format.
     """
     path = folder / STATE_FOLDER / _PROGRESS
     try:
@@ -168,7 +171,7 @@ def read_progress(folder: Path) -> Progress:
 
 
 def load_checkpoint(folder: Path, tensors: Tensors) -> Tensors:
-    """Fill `tensors` from a checkpoint, in place, and give back the random states of this process (or none).
+    """Fill `tensors` from a checkpoint, in place, and return the RNG states of this process (or none).
 
     Raises:
         OSError, ValueError: a file is damaged, or tensors are missing or of another shape.
@@ -212,18 +215,17 @@ def _save_tensors(state: Path, tensors: Tensors) -> None:
 
 
 def _check_names(tensors: Tensors, reader: HuggingFaceStorageReader, folder: Path) -> None:
-    there = reader.read_metadata().state_dict_metadata
-    faults = [name for name, each in tensors.items() if getattr(there.get(name), "size", None) != each.shape]
+    stored = reader.read_metadata().state_dict_metadata
+    faults = [name for name, each in tensors.items() if getattr(stored.get(name), "size", None) != each.shape]
     if faults:
-        some = listed(faults, 5)
         raise ValueError(
-            f"{folder} does not hold what this run needs: {some} missing or of another shape; train with the options "
-            "of the run that wrote it, or into another --output_dir."
+            f"{folder} does not fit this run, because tensors are missing or of another shape ({listed(faults, 5)}); "
+            "train with the options of the run that wrote it, or into another --output_dir."
         )
 
 
 def _together(action: Callable[[], None]) -> None:
-    """Do something on all processes, and fail on all if it fails on one: no process may wait for another in vain."""
+    """Run an action on all processes, and fail on all if it fails on one, so that no process hangs waiting."""
     failure = ""
     try:
         action()
@@ -243,7 +245,7 @@ def _make_empty(state: Path, unfinished: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Put the files in a folder onto the disk, so that a power cut cannot leave a finished name with empty ones."""
+    """Flush the files of a folder to disk, so that a power cut cannot leave empty files under the final name."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with open(path, "rb") as file:
@@ -258,7 +260,7 @@ def _move(unfinished: Path, folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """The first cause inside an error of torch's checkpoints, in one line."""
+    """Return the first cause inside an error of torch's checkpoints, in one line."""
     failures = getattr(error, "failures", None)
     if failures:
         first = next(iter(failures.values()))

@@ -1,4 +1,4 @@
-"""A moving average of the weights: what is validated, sampled from and saved."""
+"""Exponential moving average (EMA) of the weights, used for validation, sampling and the finished model."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from torch.distributed.tensor import DTensor
 
 
 def published_decay(global_batch_size: int) -> float:
-    """Decay a step, `1 - (batch / 8) / 1000`: half of the average is younger than about 5,500 examples."""
+    """Return the decay per step, `1 - (batch / 8) / 1000`: a half-life of about 5,500 examples."""
     return max(0.0, 1 - global_batch_size / 8 / 1000)
 
 
 class EMA:
-    """An exponential moving average of the trained parameters; buffers, such as codebooks, are none of its business.
+    """Exponential moving average of the trained parameters; buffers such as codebooks are not averaged.
 
-    It begins as a copy of the weights. Sharded parameters are averaged shard by shard.
+    It starts as a copy of the weights. Unlike diffusers' `EMAModel` it averages sharded parameters (DTensor) shard by
+    shard, and needs no third copy of the weights when it is applied.
 
     Args:
-        model: Whose parameters are averaged: those that require a gradient.
-        decay: Of the average, a step.
-        offload: Keep it in the CPU's memory.
+        model: Model whose parameters that require a gradient are averaged.
+        decay: Decay per step.
+        offload: Keep the average in CPU memory.
     """
 
     def __init__(self, model: nn.Module, decay: float, offload: bool = False) -> None:
@@ -36,14 +37,14 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights as they are after a step."""
+        """Update the average with the current weights, after a step."""
         for name, parameter in self._parameters.items():
             ema = self._averages[name]
             ema.lerp_(_local(parameter).to(ema), 1 - self.decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within, the model has the averaged weights."""
+        """Exchange the weights for their average; restore them on exit."""
         self._exchange()
         try:
             yield
@@ -51,12 +52,12 @@ class EMA:
             self._exchange()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The averages by parameter, sharded as the parameters are."""
+        """Return the averages by parameter name, sharded as the parameters are."""
         return {name: self._as_parameter(name, ema) for name, ema in self._averages.items()}
 
     @torch.no_grad()
     def load_state_dict(self, averages: dict[str, torch.Tensor]) -> None:
-        """Take over averages of the same parameters."""
+        """Load averages of the same parameters."""
         for name, ema in self._averages.items():
             ema.copy_(_local(averages[name]))
 
@@ -83,5 +84,5 @@ class EMA:
 
 
 def _local(parameter: torch.Tensor) -> torch.Tensor:
-    """The part of a parameter that this process holds."""
+    """Return the shard of a parameter that this process holds."""
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter

@@ -1,4 +1,4 @@
-"""Fine-tuning a prior by low-rank adapters (Hu et al. 2021), through peft; `hf_jukebox.adapters` loads them."""
+"""Fine-tuning of a prior by low-rank adapters (Hu et al. 2021) with peft; `hf_jukebox.adapters` loads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from peft import LoraConfig
 from peft.functional import get_peft_model_state_dict, inject_adapter_in_model
 from safetensors.torch import save_file
 
-from ..adapters import LABEL_TABLES, PEFT_PREFIX, WEIGHTS_FILE
+from ..adapters import LABEL_TABLES
+from ..loading.adapter_files import PEFT_PREFIX, WEIGHTS_FILE
 from ..modeling_prior import JukeboxPrior
 
 _LINEAR = r"transformer\.blocks\.\d+\.(attn\.(qkv_proj|q_proj|kv_proj|out_proj)|mlp\.(fc1|fc2))"
@@ -20,12 +21,13 @@ Weights = dict[str, torch.Tensor]
 
 
 def add_adapter(prior: JukeboxPrior, rank: int, alpha: int | None = None) -> LoraConfig:
-    """Freeze a prior and put adapters of `rank` on the linear layers of its blocks.
+    """Freeze a prior and add adapters to the linear layers of its blocks.
 
     The label tables are trained whole, as new artists and genres need rows of their own.
 
     Args:
-        alpha: The adapters' output is multiplied by `alpha / rank`; by default `2 * rank`.
+        rank: Rank of the adapters.
+        alpha: Numerator of the scale `alpha / rank` of their output; by default `2 * rank`.
     """
     config = LoraConfig(
         r=rank,
@@ -37,22 +39,22 @@ def add_adapter(prior: JukeboxPrior, rank: int, alpha: int | None = None) -> Lor
     for parameter in prior.parameters():
         parameter.requires_grad_(False)
     inject_adapter_in_model(config, prior)
-    prior.adapter_config = config  # type: ignore[assignment]  # a note for `adapter_of`
+    prior.adapter_config = config  # type: ignore[assignment]  # for `adapter_config`
     return config
 
 
-def adapter_of(prior: torch.nn.Module) -> LoraConfig | None:
-    """The settings of a prior's adapter; None without one."""
+def adapter_config(prior: torch.nn.Module) -> LoraConfig | None:
+    """Return the settings of a prior's adapter; None without one."""
     return getattr(prior, "adapter_config", None)
 
 
 def save_adapter(prior: JukeboxPrior, weights: Weights, folder: str | os.PathLike[str]) -> None:
-    """Write the adapter alone, as peft does: `load_adapter(prior, folder)` puts it onto the prior it was trained from.
+    """Write the adapter alone, in the format of peft, for `load_adapter(prior, folder)`.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    config = adapter_of(prior)
+    config = adapter_config(prior)
     assert config is not None
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,10 +65,11 @@ def save_adapter(prior: JukeboxPrior, weights: Weights, folder: str | os.PathLik
 
 
 def merged_weights(weights: Weights, config: LoraConfig) -> Weights:
-    """The weights of a plain prior that computes what a prior with an adapter computes.
+    """Merge an adapter into the weights of its prior, and return the state dict of a plain prior.
 
     Args:
-        weights: The state dict of the prior with its adapter.
+        weights: State dict of the prior with its adapter.
+        config: Settings of the adapter.
     """
     merged: Weights = {}
     scale = config.lora_alpha / config.r

@@ -1,4 +1,4 @@
-"""How much memory a training step takes, found by taking one on tensors that have shapes but no data."""
+"""Estimate of the memory of a training step, from a step on fake tensors, which have shapes but no data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_iter
 from transformers import PreTrainedModel
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..layers.conditioning import LabelColumns
 from ..layers.transformer import TransformerBlock
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
@@ -29,18 +30,18 @@ _PRECISIONS = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat1
 class MemoryEstimate:
     """Bytes that each process needs at the peak of a training step.
 
-    What a device holds besides is not in it: a CUDA context and the gaps of its allocator, about 1 GB together.
+    The CUDA context and the fragmentation of the allocator, about 1 GB together, come on top.
 
     Attributes:
-        num_parameters: Of the model; no bytes.
-        num_trained: Those of them that are trained.
-        weights: Parameters and buffers in float32; of a sharded model this process's share, as in the next three.
-        gradients: Of the trained parameters.
+        num_parameters: Number of parameters (not bytes).
+        num_trained: Number of trained parameters (not bytes).
+        weights: Parameters and buffers in float32; if the model is sharded, this process's share, as in the next three.
+        gradients: Gradients of the trained parameters.
         optimizer: Adam's two moments.
-        average: The moving average of the weights, where the device holds it.
-        activations: All that a step holds besides at its peak: activations, halved copies of the weights, and what the
-            optimizer computes with.
-        exchange: Buffers for the other processes: of gradients, or in a sharded model of whole blocks.
+        ema: Moving average of the weights, unless it is offloaded.
+        activations: Everything else at the peak: activations, half-precision copies of the weights, and temporaries of
+            the optimizer.
+        exchange: Communication buffers: of gradients or, if the model is sharded, of whole blocks.
     """
 
     num_parameters: int
@@ -54,19 +55,20 @@ class MemoryEstimate:
 
     @property
     def total(self) -> int:
+        """Bytes of all parts."""
         return sum(self.parts().values())
 
     def parts(self) -> dict[str, int]:
-        """Bytes by name, without those that are 0."""
+        """Return bytes by name, without parts of 0 bytes."""
         numbers = ("num_parameters", "num_trained")
         return {name: part for name, part in asdict(self).items() if name not in numbers and part}
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {_size(part)}" for name, part in self.parts().items())
-        return f"about {_size(self.total)} of memory a process: {parts}"
+        return f"about {_size(self.total)} of memory per process: {parts}"
 
     def table(self) -> str:
-        """The parts as rows of Markdown."""
+        """Format the parts as a Markdown table."""
         rows = [*self.parts().items(), ("**total**", self.total)]
         return "\n".join(["| part | memory |", "|---|---|", *(f"| {name} | {_size(part)} |" for name, part in rows)])
 
@@ -82,23 +84,26 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Estimate the peak memory of training a model.
 
-    A step is taken on fake tensors, whose operators make shapes alone, and the bytes of all living tensors are added
-    up. So the estimate knows what the model computes and when it lets go of it, without memory or time for it.
+    It runs one step on fake tensors, whose operators compute shapes alone, and sums the bytes of all live tensors. So
+    it covers all that the model computes, and when it is freed, without using that memory or time.
 
     Args:
-        config: Of the model.
-        arguments: Of the training: batch size, precision, gradient checkpointing and accumulation, and the average.
+        config: Config of the model.
+        arguments: Batch size, precision, gradient checkpointing and accumulation, and EMA options are used.
         chunk_length: Samples of a VQ-VAE's training chunk; a prior is trained on its window.
-        num_processes: How many processes train together.
-        sharded: Whether they share one model (FSDP); else each has a copy.
-        prepare: Called with the model before it is trained, for instance to add adapters.
+        num_processes: Number of processes that train together.
+        sharded: True if they shard one model (FSDP); otherwise each has a copy.
+        prepare: Called with the model before training, for instance to add adapters.
+
+    Raises:
+        ValueError: `chunk_length` is missing.
     """
     dtype = _PRECISIONS[arguments.mixed_precision or "no"]
     with torch.device("meta"):
         model = JukeboxPrior(config) if isinstance(config, JukeboxPriorConfig) else JukeboxVQVAE(config)
         if prepare is not None:
             prepare(model)
-    # A sharded model is gathered in the precision of the matrix products; else these work on halved copies.
+    # A sharded model is gathered in the precision of the matrix products; otherwise these use converted copies.
     _make_fake(model, dtype if sharded else torch.float32)
     model.train()
     inputs = _inputs(model, arguments.train_batch_size, chunk_length)
@@ -111,13 +116,13 @@ def estimate_memory(
     weights = 4 * numbers["num_parameters"] + sum(each.nbytes for each in model.buffers())
     if sharded:
         peaks = _take_step(model, inputs, arguments, autocast_to=None)
-        of_all = {"weights": weights, "gradients": trained, "optimizer": 2 * trained, "average": ema}
-        shares = {name: -(-part // num_processes) for name, part in of_all.items()}
-        exchange = _whole_blocks(model, dtype)
+        totals = {"weights": weights, "gradients": trained, "optimizer": 2 * trained, "ema": ema}
+        shares = {name: -(-part // num_processes) for name, part in totals.items()}
+        exchange = _gathered_blocks(model, dtype)
         return MemoryEstimate(**numbers, **shares, activations=peaks.activations, exchange=exchange)
     autocast_to = None if dtype == torch.float32 else dtype
     peaks = _take_step(model, inputs, arguments, autocast_to=autocast_to)
-    # With accumulation the gradients of one batch are there while the next one passes.
+    # With accumulation, the gradients of one batch are held during the forward and backward pass of the next.
     accumulates = arguments.gradient_accumulation_steps > 1
     passes = trained + peaks.activations if accumulates else peaks.passes
     return MemoryEstimate(
@@ -132,46 +137,46 @@ def estimate_memory(
 
 
 def recompute_activations(model: PreTrainedModel) -> None:
-    """Have a model keep the inputs of its blocks alone, and compute the rest again in the backward pass."""
-    # transformers has renamed it within the range of versions that this library takes.
+    """Enable gradient checkpointing: keep the inputs of the blocks alone, and recompute the rest."""
+    # transformers renamed the method within the range of versions that this library supports.
     name = "activation_checkpointing_enable"
     enable = getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")
     enable({"use_reentrant": False})
 
 
 class _LiveMemory(TorchDispatchMode):
-    """Adds up the bytes of the tensors that operators make, as long as these live."""
+    """Sum of the bytes of all live tensors that operators have made."""
 
     def __init__(self) -> None:
         super().__init__()
         self.live = self.peak = 0
         self.gradients = self.peak_besides_gradients = 0
-        self._known: set[int] = set()
+        self._counted: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for tensor in tree_iter(result):
             if isinstance(tensor, torch.Tensor):
-                self._see(tensor.untyped_storage())
+                self._count(tensor.untyped_storage())
         self.peak = max(self.peak, self.live)
         self.peak_besides_gradients = max(self.peak_besides_gradients, self.live - self.gradients)
         return result
 
-    def _see(self, storage: torch.UntypedStorage) -> None:
+    def _count(self, storage: torch.UntypedStorage) -> None:
         key, size = id(storage), storage.nbytes()
-        if key not in self._known:
-            self._known.add(key)
+        if key not in self._counted:
+            self._counted.add(key)
             self.live += size
             weakref.finalize(storage, self._free, key, size)
 
     def _free(self, key: int, size: int) -> None:
-        self._known.discard(key)
+        self._counted.discard(key)
         self.live -= size
 
 
 @dataclass(frozen=True)
 class _Peaks:
-    """The most bytes that live at a time, besides the weights and their average."""
+    """Peaks of live bytes, besides the weights and their EMA."""
 
     activations: int  # in forward and backward pass, without gradients
     passes: int  # the same with the gradients
@@ -184,18 +189,18 @@ def _take_step(
     arguments: LoopArguments,
     autocast_to: torch.dtype | None,
 ) -> _Peaks:
-    """The first step of the training loop."""
+    """Run the first step of the training loop."""
     if arguments.gradient_checkpointing:
         recompute_activations(model)
     trained = _trained(model)
     optimizer = torch.optim.AdamW(trained, fused=True)
     memory = _LiveMemory()
 
-    def note_gradient(parameter: torch.Tensor) -> None:
+    def count_gradient(parameter: torch.Tensor) -> None:
         memory.gradients += parameter.nbytes
 
     for parameter in trained:
-        parameter.register_post_accumulate_grad_hook(note_gradient)
+        parameter.register_post_accumulate_grad_hook(count_gradient)
     with memory:
         with nullcontext() if autocast_to is None else torch.autocast("cpu", autocast_to):
             output = model(**inputs)
@@ -206,8 +211,8 @@ def _take_step(
 
 
 def _make_fake(model: nn.Module, dtype: torch.dtype) -> None:
-    """Replace weights on the meta device by fake ones on the CPU, for which attention takes the kernels it should."""
-    made: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}  # the old ones are kept, as their ids must stay theirs
+    """Replace weights on the meta device by fake ones on the CPU, so that attention selects its CPU kernels."""
+    made: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}  # holds the old ones too, so that no id is reused
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in model.modules():
             for name, old in module.named_parameters(recurse=False):
@@ -224,12 +229,12 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _inputs(model: JukeboxPrior | JukeboxVQVAE, batch_size: int, chunk_length: int | None) -> dict[str, torch.Tensor]:
-    """A batch as training gives it. Its values are real, since some of them are checked."""
+    """Make a batch as in training. Its values are real, because the model validates some of them."""
     if isinstance(model, JukeboxVQVAE):
         if chunk_length is None:
             raise ValueError("Give chunk_length, the samples of a training chunk, to estimate the memory of a VQ-VAE.")
         for quantizer in model.quantizers:
-            quantizer.eval()  # how a codebook is updated depends on values, and takes little memory
+            quantizer.eval()  # a codebook update depends on values, and takes little memory
         return {"audio": torch.zeros(batch_size, chunk_length)}
     config = model.config
     inputs = {"codes": torch.zeros(batch_size, config.n_ctx, dtype=torch.long)}
@@ -237,13 +242,15 @@ def _inputs(model: JukeboxPrior | JukeboxVQVAE, batch_size: int, chunk_length: i
         inputs["upper_codes"] = torch.zeros(batch_size, config.n_ctx // config.upsampling_ratio, dtype=torch.long)
     if config.has_labels:
         inputs["labels"] = torch.zeros(batch_size, config.label_length, dtype=torch.long)
-        inputs["labels"][:, 0] = math.ceil(config.min_duration * config.sampling_rate)
-        inputs["labels"][:, 2] = config.window_length
+        inputs["labels"][:, LabelColumns.total_length] = math.ceil(config.min_duration * config.sampling_rate)
+        inputs["labels"][:, LabelColumns.window_length] = config.window_length
     return inputs
 
 
-def _whole_blocks(model: nn.Module, dtype: torch.dtype) -> int:
-    """What sharded training gathers: two blocks, one of them ahead, all that is in no block, and their gradients."""
+def _gathered_blocks(model: nn.Module, dtype: torch.dtype) -> int:
+    """Return the bytes that sharded training gathers: two blocks, one of them prefetched, and all other weights, with
+    their gradients.
+    """
     blocks = [
         sum(each.numel() for each in block.parameters())
         for block in model.modules()

@@ -1,4 +1,4 @@
-"""The state of a run: gathered from its parts for a checkpoint, and put back into them."""
+"""State of a training run: collected for a checkpoint, and restored from one."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .checkpoint import Progress, Tensors, load_checkpoint, read_progress, save_
 from .ema import EMA
 from .saving import save_model
 
-_AVERAGE = "average."
+_EMA_PREFIX = "average."  # of the EMA weights in a checkpoint
 
 
 class RunState:
-    """All of a run that changes from step to step, but for the numbers of steps and examples.
+    """Everything in a run that changes from step to step, except the numbers of steps and examples.
 
     Args:
-        model: As it is saved: not wrapped for the processes.
-        optimizer: Its optimizer, not wrapped either.
-        average: Of its weights; None without one.
-        accelerator: The processes, and the loss scale where there is one.
+        model: Model as it is saved, not wrapped by Accelerate.
+        optimizer: Optimizer, not wrapped either.
+        ema: EMA of the weights; None without one.
+        accelerator: Processes, and the loss scale if there is one.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class RunState:
         self.accelerator = accelerator
 
     def save(self, folder: Path, step: int, examples: int, songs: dict[str, Any] | None = None) -> None:
-        """Write a checkpoint into `folder`, OUTPUT/checkpoint-STEP. All processes call it.
+        """Write a checkpoint into `folder`, OUTPUT/checkpoint-STEP. All processes must call it.
 
         Args:
-            songs: Which songs it is trained on, for [`Progress`].
+            step, examples, songs: Fields of [`Progress`].
 
         Raises:
-            OSError: it could not be written; the checkpoints that were there still are.
+            OSError: the checkpoint cannot be written; earlier checkpoints are kept.
         """
         scaler = self.accelerator.scaler
         progress = Progress(
@@ -67,7 +67,7 @@ class RunState:
         save_checkpoint(folder, self.tensors(), _random_states(), progress, write_model)
 
     def load(self, folder: Path) -> Progress:
-        """Put back what a checkpoint holds; the rest of it, the numbers of steps and examples, is given back.
+        """Restore the state from a checkpoint, and return its progress.
 
         Raises:
             OSError, ValueError: the checkpoint is damaged or of another model.
@@ -77,15 +77,15 @@ class RunState:
         tensors = self.tensors()
         random_states = load_checkpoint(folder, tensors)
         if self.ema is not None:
-            averages = {name: each for name, each in tensors.items() if name.startswith(_AVERAGE)}
-            self.ema.load_state_dict({name.removeprefix(_AVERAGE): each for name, each in averages.items()})
+            ema = {name: each for name, each in tensors.items() if name.startswith(_EMA_PREFIX)}
+            self.ema.load_state_dict({name.removeprefix(_EMA_PREFIX): each for name, each in ema.items()})
         if progress.loss_scale and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(progress.loss_scale)
         _restore_random_states(random_states)
         return progress
 
     def tensors(self) -> Tensors:
-        """Everything that a checkpoint holds, by name: those tensors of model and optimizer themselves, not copies."""
+        """Return the tensors of a checkpoint by name, without copying those of the model and the optimizer."""
         options = StateDictOptions(ignore_frozen_params=True)
         state: tuple[Any, Any] = get_state_dict(self.model, self.optimizer, options=options)
         model, optimizer = state
@@ -94,12 +94,12 @@ class RunState:
         for name, moments in optimizer["state"].items():
             tensors |= {f"optimizer.{name}.{key}": each for key, each in moments.items()}
         if self.ema is not None:
-            tensors |= {f"{_AVERAGE}{name}": each for name, each in self.ema.state_dict().items()}
+            tensors |= {f"{_EMA_PREFIX}{name}": each for name, each in self.ema.state_dict().items()}
         return tensors
 
 
 def preserve_rng_state() -> Any:
-    """Random numbers drawn within do not count: those that come after are as if nothing had been drawn."""
+    """Return a context manager that restores the RNG state on exit."""
     return torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else [])
 
 

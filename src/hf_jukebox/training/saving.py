@@ -1,4 +1,4 @@
-"""The model of a run as `from_pretrained` reads it."""
+"""Saving the model of a run in the format of `from_pretrained`."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from transformers import PreTrainedModel
 
 from ..modeling_prior import JukeboxPrior
 from .checkpoint import sync_files
-from .lora import adapter_of, merged_weights, save_adapter
+from .lora import adapter_config, merged_weights, save_adapter
 
 
 def save_model(model: PreTrainedModel, accelerator: Accelerator, folder: Path) -> None:
-    """Write config.json and the weights as they are now. All processes call it; the first one writes.
+    """Write config.json and the current weights. All processes must call it; the main process writes.
 
     A prior with an adapter is written merged, with the adapter alone in the folder `adapter` beside it.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    whole = StateDictOptions(full_state_dict=True, cpu_offload=True)  # gathers what is sharded
-    weights = dict(_tensors(get_model_state_dict(model, options=whole)))
+    gathered = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = dict(_tensors(get_model_state_dict(model, options=gathered)))
     if not accelerator.is_main_process:
         return
-    adapter = adapter_of(model)
+    adapter = adapter_config(model)
     if adapter is not None and isinstance(model, JukeboxPrior):
         save_adapter(model, weights, folder / "adapter")
         weights = merged_weights(weights, adapter)
@@ -42,7 +42,7 @@ def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def save_finished(model: PreTrainedModel, accelerator: Accelerator, output_dir: Path) -> None:
-    """Write the model into the output folder itself: every file appears when it is complete.
+    """Write the model into the output folder itself; each file is moved into place when complete.
 
     Raises:
         OSError: the folder cannot be written.

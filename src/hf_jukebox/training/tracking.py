@@ -1,4 +1,4 @@
-"""Loss curves and audio, to the trackers that Accelerate knows and to the output folder."""
+"""Logging of metrics and audio to Accelerate's trackers and to the output folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from accelerate import Accelerator
 
-from ..audio.io import write_audio
+from ..audio import write_audio
 from .arguments import LoopArguments
 
 
 class Tracker:
-    """Sends what a run measures to its trackers; on other processes than the main one it does nothing."""
+    """Logger of a run; it writes on the main process only."""
 
     def __init__(self, accelerator: Accelerator, arguments: LoopArguments) -> None:
         self._accelerator = accelerator
@@ -23,11 +23,11 @@ class Tracker:
         accelerator.init_trackers("jukebox", config=settings)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """One point of each curve."""
+        """Log scalars by name."""
         self._accelerator.log(metrics, step=step)
 
     def log_audio(self, audio: dict[str, np.ndarray], sampling_rate: int, step: int) -> None:
-        """Write `[T]` float arrays to samples/step-STEP/NAME.wav, and show them in TensorBoard, W&B or Trackio.
+        """Write `[T]` float arrays to samples/step-STEP/NAME.wav, and log them to TensorBoard, W&B or Trackio.
 
         Raises:
             OSError: the folder cannot be written.
@@ -47,6 +47,6 @@ class Tracker:
                 tracker.log({f"samples/{name}": player(each, sampling_rate) for name, each in audio.items()}, step=step)
 
     def finish(self) -> None:
-        """Write what is still held back."""
+        """Flush pending entries."""
         for tracker in self._accelerator.trackers:
             tracker.finish()

@@ -1,24 +1,32 @@
-"""A prior from recordings or from codes: what examples/train_prior.py runs."""
+"""Training of a prior, a top prior or an upsampler; the library side of examples/train_prior.py."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..hierarchy import Hierarchy
-from ..modeling_prior import JukeboxPrior
+from ..labels.vocabulary import UNKNOWN_ID
+from ..layers.conditioning import LabelColumns
+from ..modeling_prior import JukeboxPrior, JukeboxPriorOutput
 from ..modeling_vqvae import JukeboxVQVAE
 from ..presets import PRIOR_PRESETS
+from ..sampling.single_prior import sample_codes
+from ..tokenization_jukebox import NO_GENRE
+from .accelerator import log_memory, make_accelerator
+from .alignment_head import find_alignment
 from .arguments import LoopArguments
 from .checkpoint import check_output_dir
 from .data import (
+    ChunkEncoder,
     CodeCache,
     DataArguments,
     NoSongsError,
@@ -32,86 +40,19 @@ from .data import (
     tables_for_fine_tuning,
     tables_from_songs,
 )
-from .loop import Trainer, log_memory, make_accelerator
+from .loop import Trainer
 from .lora import add_adapter
-from .prior import PriorTask
+from .prior_arguments import PriorArguments
 from .train_vqvae import read_settings, whole_seconds
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
-class PriorArguments:
-    """What is trained."""
-
-    _argument_group_name = "prior"
-
-    vqvae: str = field(
-        default="", metadata={"help": "Folder or Hub repository of the VQ-VAE whose codes are modelled."}
-    )
-    level: int | None = field(
-        default=None,
-        metadata={
-            "help": "0 is the finest; by default the VQ-VAE's top level, or the preset's own if it is an upsampler."
-        },
-    )
-    preset: str = field(
-        default="small_prior",
-        metadata={
-            "help": "Sizes: a published prior (prior_1b_lyrics, prior_5b, upsampler_level_0 ...), small_prior, "
-            "small_labelled_prior, small_upsampler ..., or tiny_prior, tiny_labelled_prior, tiny_lyrics_prior, "
-            "tiny_upsampler to try things out."
-        },
-    )
-    model_config: str | None = field(
-        default=None, metadata={"help": "A JSON file with settings of JukeboxPriorConfig that replace the preset's."}
-    )
-    prior: str | None = field(
-        default=None, metadata={"help": "Folder or Hub repository of a prior to fine-tune, in place of a preset."}
-    )
-    codes_dir: str | None = field(
-        default=None,
-        metadata={"help": "Codes made by encode_dataset.py: the VQ-VAE then need not run, and no recordings are read."},
-    )
-    alphabet: str | None = field(
-        default=None, metadata={"help": "A text file with the characters of the lyrics, for a new prior with lyrics."}
-    )
-    label_dropout: float = field(
-        default=0.0,
-        metadata={"help": "Probability with which a window loses its artist, and its genre, to learn to do without."},
-    )
-    lora_rank: int = field(
-        default=0, metadata={"help": "Fine-tune by adapters of this rank instead of the whole prior; 0 for none."}
-    )
-    sample_seconds: float | None = field(
-        default=None, metadata={"help": "Length of audio samples; by default a window."}
-    )
-
-    def __post_init__(self) -> None:
-        """Check what no later code would notice.
-
-        Raises:
-            ValueError: an option is out of range, or misses another one.
-        """
-        if not self.vqvae:
-            raise ValueError("Name the VQ-VAE whose codes are to be modelled: --vqvae FOLDER_OR_REPO.")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"--label_dropout must lie between 0 and 1, not {self.label_dropout}.")
-        if self.lora_rank < 0:
-            raise ValueError(f"--lora_rank must be 0 (the whole prior) or above, not {self.lora_rank}.")
-        if self.lora_rank and self.prior is None:
-            raise ValueError("--lora_rank adapts a trained prior: name it with --prior.")
-        if self.prior is not None and (self.alphabet or self.model_config):
-            raise ValueError(
-                "A prior that is fine-tuned keeps its sizes and its alphabet: leave out --alphabet and --model_config."
-            )
-
-
 def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, arguments: LoopArguments) -> Path:
-    """Train a prior; the folder of the finished model.
+    """Train a prior, and return the folder of the finished model.
 
     Raises:
-        OSError, ValueError: what is wrong with the data or the options, and what to change.
+        OSError, ValueError: the data or the options cannot be used; the message says what to change.
     """
     check_output_dir(Path(arguments.output_dir), arguments.resume_from_checkpoint, arguments.overwrite_output_dir)
     accelerator = make_accelerator(arguments)
@@ -132,7 +73,7 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
             data = code_data(cache, settings, config)
         else:
             if isinstance(songs, SongStream):
-                report_unknown(metadata, config)  # of other songs the data says it
+                report_unknown(metadata, config)  # for other songs, audio_data_for_prior does
             processes = (accelerator.process_index, accelerator.num_processes)
             data = audio_data_for_prior(songs, settings, config, vqvae, *processes)
     except NoSongsError as error:
@@ -143,36 +84,17 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
 
     log_memory(config, arguments, accelerator)
     if model_arguments.lora_rank:
-        logger.info("With adapters it takes less: gradients, optimizer and average are those of the adapters alone.")
+        logger.info("Adapters need less: gradients, optimizer state and EMA cover the adapters alone.")
         add_adapter(prior, model_arguments.lora_rank)
     task = PriorTask(config, vqvae, model_arguments.label_dropout, model_arguments.sample_seconds, arguments.seed)
     trainer = Trainer(prior, task, data, arguments, accelerator, data_arguments.dataloader_num_workers)
     return trainer.train()
 
 
-def fitting_settings(vqvae: JukeboxVQVAEConfig, level: int) -> dict[str, Any]:
-    """The settings of a prior that its place in a system decides.
-
-    Raises:
-        ValueError: the VQ-VAE has no such level.
-    """
-    if not 0 <= level < vqvae.num_levels:
-        raise ValueError(f"The VQ-VAE has levels 0 to {vqvae.num_levels - 1}, but --level is {level}.")
-    above = level + 1
-    strides = [vqvae.strides_t[above]] * vqvae.downs_t[above] if above < vqvae.num_levels else []
-    return {
-        "level": level,
-        "sampling_rate": vqvae.sampling_rate,
-        "hop_length": vqvae.hop_lengths[level],
-        "codebook_size": vqvae.codebook_size,
-        "upsampling_strides": strides,
-    }
-
-
 def _what_fits(longest: int, config: JukeboxPriorConfig, arguments: PriorArguments) -> str:
-    """Advice to those whose songs are shorter than a window; `longest` is the longest in samples."""
+    """Return advice for songs that are shorter than a window; `longest` is the length of the longest, in samples."""
     if arguments.prior is not None:
-        return "A prior that is fine-tuned keeps its window; a new one may have a shorter one."
+        return "Fine-tuning keeps the window of the prior; only a new prior can have a shorter one."
     length = whole_seconds(longest, config.sampling_rate)
     fitting = 0
     for codes in range(config.upsampling_ratio, length // config.hop_length + 1, config.upsampling_ratio):
@@ -182,7 +104,7 @@ def _what_fits(longest: int, config: JukeboxPriorConfig, arguments: PriorArgumen
         return "They are too short for any window of this preset."
     seconds = math.ceil(fitting * config.hop_length / config.sampling_rate)
     durations = f", with --min_duration {seconds}" if config.has_timing and seconds < config.min_duration else ""
-    return f'A window that fits: --model_config FILE.json that holds {{"n_ctx": {fitting}}}, or less{durations}.'
+    return f'A window that fits: --model_config FILE.json with {{"n_ctx": {fitting}}}, or less{durations}.'
 
 
 def _make_prior(
@@ -191,7 +113,7 @@ def _make_prior(
     vqvae: JukeboxVQVAEConfig,
     songs: Sequence[SongMetadata],
 ) -> JukeboxPrior:
-    """The prior before training: of a preset that is fitted to VQ-VAE and data, or one to be fine-tuned."""
+    """Make the prior to train: from a preset, fitted to VQ-VAE and data, or a trained one to fine-tune."""
     if model_arguments.prior is not None:
         prior = JukeboxPrior.from_pretrained(model_arguments.prior)
         Hierarchy.of(vqvae, [prior.config])
@@ -205,13 +127,108 @@ def _make_prior(
     level = model_arguments.level
     if level is None:
         level = preset["level"] if preset.get("upsampling_strides") else vqvae.num_levels - 1
-    overrides = fitting_settings(vqvae, level) | read_settings(model_arguments.model_config)
+    overrides = Hierarchy.prior_settings(vqvae, level) | read_settings(model_arguments.model_config)
     if model_arguments.alphabet is not None:
         overrides["alphabet"] = read_alphabet(model_arguments.alphabet)
     config = JukeboxPriorConfig.from_preset(model_arguments.preset, **overrides)
     if config.has_labels:
-        for name in ("min_duration", "max_duration"):  # what the timing labels of a new prior cover
+        for name in ("min_duration", "max_duration"):  # the range of the timing labels of a new prior
             if getattr(data_arguments, name) is not None:
                 setattr(config, name, getattr(data_arguments, name))
         tables_from_songs(songs, config).put_into(config)
     return JukeboxPrior(config)
+
+
+class PriorTask:
+    """Task of predicting the codes of windows, given upper codes and labels where the prior has them.
+
+    Args:
+        config: Config of the prior.
+        vqvae: VQ-VAE of the codes, on the training device; it encodes audio batches and decodes samples.
+        label_dropout: Probability of dropping a window's artist, and independently its genre, so that the prior also
+            learns to work without.
+        sample_seconds: Length of audio samples; a window at most, and by default.
+        seed: Seed of the samples; the same noise every time, so that they can be compared.
+    """
+
+    def __init__(
+        self,
+        config: JukeboxPriorConfig,
+        vqvae: JukeboxVQVAE,
+        label_dropout: float = 0.0,
+        sample_seconds: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.config = config
+        self.vqvae = vqvae.eval().requires_grad_(False)
+        self.label_dropout = label_dropout
+        self.seed = seed
+        self._encode = ChunkEncoder(vqvae, config)
+        codes = (
+            config.n_ctx if sample_seconds is None else int(sample_seconds * config.sampling_rate) // config.hop_length
+        )
+        self._sample_length = min(max(codes, 1), config.n_ctx)
+
+    @property
+    def sampling_rate(self) -> int:
+        return self.config.sampling_rate
+
+    def prepare_inputs(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+        if "audio" in batch:
+            inputs = self._encode(batch)
+        else:
+            inputs = {name: each.to(self.vqvae.device, non_blocking=True) for name, each in batch.items()}
+        if training and self.label_dropout and "labels" in inputs:
+            inputs["labels"] = drop_labels(inputs["labels"], self.label_dropout, self.config.label_columns)
+        return inputs
+
+    def metrics(self, output: JukeboxPriorOutput) -> dict[str, torch.Tensor]:
+        """Return bits per code and, with lyrics, bits per character."""
+        assert output.code_loss is not None
+        metrics = {"bits_per_code": output.code_loss.detach()}
+        if output.lyrics_loss is not None:
+            metrics["bits_per_character"] = output.lyrics_loss.detach()
+        return metrics
+
+    def sample_audio(self, model: PreTrainedModel, batch: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Sample windows with the labels and upper codes of held-out ones, and decode both."""
+        assert isinstance(model, JukeboxPrior)
+        inputs = self.prepare_inputs(batch, training=False)
+        held_out = inputs["codes"][:, : self._sample_length]
+        sampled = sample_codes(
+            model,
+            held_out.shape[1],
+            upper_codes=inputs.get("upper_codes"),
+            labels=inputs.get("labels"),
+            batch_size=held_out.shape[0],
+            seed=self.seed,
+        )
+        audio: dict[str, np.ndarray] = {}
+        for name, codes in (("held-out", held_out), ("sampled", sampled)):
+            decoded = self.vqvae.decode(codes, self.config.level).float().clamp(-1, 1).cpu().numpy()
+            audio |= {f"{song}-{name}": samples for song, samples in enumerate(decoded)}
+        return audio
+
+    def finalize(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
+        """Record the layer and head that follow the lyrics, if the prior has lyrics."""
+        assert isinstance(model, JukeboxPrior)
+        if self.config.lyrics_scheme is None:
+            return
+        try:
+            inputs = (self.prepare_inputs(batch, training=False) for batch in batches)
+            layer, head, score = find_alignment(model, inputs)
+        except ValueError as error:
+            logger.warning("%s", error)
+            return
+        self.config.alignment_layer, self.config.alignment_head = layer, head
+        logger.info("Layer %d, head %d follows the lyrics best (%.2f of 1).", layer, head, score)
+
+
+def drop_labels(labels: torch.Tensor, probability: float, columns: LabelColumns) -> torch.Tensor:
+    """Copy rows `[B, label_length]`, making some artists and, independently, some genres unknown."""
+    labels = labels.clone()
+    dropped = torch.rand(2, labels.shape[0]) < probability  # on the CPU, whose RNG state checkpoints restore
+    artist, genre = dropped.to(labels.device)
+    labels[artist, columns.artist] = UNKNOWN_ID
+    labels[genre, columns.genres] = labels.new_tensor([UNKNOWN_ID] + [NO_GENRE] * (columns.genre_words - 1))
+    return labels

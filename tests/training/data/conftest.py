@@ -1,4 +1,4 @@
-"""Songs of a few seconds on disk, and a small VQ-VAE whose codes tell them apart."""
+"""Songs of a few seconds on disk, and a small VQ-VAE whose codes differ between them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ RATE = 4000
 
 
 def tones(seconds: float, rate: int, seed: int, channels: int = 2) -> np.ndarray:
-    """Chords and noise that change over time, `[T, channels]`."""
+    """Return chords and noise that change over time, `[T, channels]`."""
     rng = np.random.default_rng(seed)
     time = np.arange(round(seconds * rate)) / rate
     pitches = rng.uniform(100, 800, (channels, 3))
@@ -24,7 +24,7 @@ def tones(seconds: float, rate: int, seed: int, channels: int = 2) -> np.ndarray
 
 @pytest.fixture
 def write_song(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a song of some seconds into tmp_path/songs, in the format of its suffix."""
+    """Writer of songs into tmp_path/songs, in the format of their suffix."""
 
     def write(name: str, seconds: float = 2.0, rate: int = RATE, seed: int = 0, channels: int = 2) -> Path:
         path = tmp_path / "songs" / name
@@ -37,7 +37,7 @@ def write_song(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def songs(tmp_path: Path, write_song: Callable[..., Path]) -> Path:
-    """A folder of ten stereo songs of 2.0 to 3.8 s, with artists, genres and lyrics."""
+    """Folder of ten stereo songs of 2.0 to 3.8 s, with artists, genres and lyrics."""
     rows = ["file_name,artist,genre,lyrics"]
     for number in range(10):
         write_song(f"song_{number}.wav", 2 + 0.2 * number, seed=number)

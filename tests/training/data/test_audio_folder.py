@@ -10,7 +10,7 @@ def names(songs):
     return [song.metadata.name for song in songs]
 
 
-def test_a_bare_folder_is_all_its_audio_sorted(write_song):
+def test_a_folder_without_a_table_is_all_its_audio_files_sorted(write_song):
     folder = write_song("b.wav").parent
     write_song("deep/er/a.flac")
     write_song("Deep/z.ogg")
@@ -22,7 +22,7 @@ def test_a_bare_folder_is_all_its_audio_sorted(write_song):
     assert songs[0].metadata.artist is None
 
 
-def test_metadata_is_a_list_of_songs_in_its_order(write_song, caplog):
+def test_a_table_lists_the_songs_in_its_order(write_song, caplog):
     folder = write_song("b.wav").parent
     write_song("a.wav")
     write_song("unlisted.wav")
@@ -32,7 +32,7 @@ def test_metadata_is_a_list_of_songs_in_its_order(write_song, caplog):
     first, second = songs_of_folder(folder)
     assert (first.metadata.name, first.metadata.artist, first.metadata.genre) == ("b.wav", "Sun, Moon", "")
     assert (second.metadata.name, second.metadata.artist, second.metadata.lyrics) == ("a.wav", "Ägir", None)
-    assert "1 audio files" in caplog.text and "left out" in caplog.text
+    assert "Skipping 1 audio files in" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_metadata_is_a_list_of_songs_in_its_order(write_song, caplog):
     ],
 )
 @pytest.mark.parametrize("name", ["metadata.csv", "Metadata.CSV"])
-def test_tables_of_spreadsheets_say_the_same(write_song, table, name):
+def test_tables_in_the_variants_of_spreadsheets_are_read_alike(write_song, table, name):
     folder = write_song("a.wav").parent
     (folder / name).write_bytes(table.encode())
     (song,) = songs_of_folder(folder)
@@ -69,7 +69,7 @@ def test_cells_may_hold_separators_quotes_and_line_breaks(write_song):
 
 
 @pytest.mark.parametrize(
-    ("there", "listed"),
+    ("file", "listed"),
     [
         ("Ägir/bé.wav", unicodedata.normalize("NFD", "Ägir/bé.wav")),
         (unicodedata.normalize("NFD", "Ägir/bé.wav"), "Ägir/bé.wav"),
@@ -77,36 +77,41 @@ def test_cells_may_hold_separators_quotes_and_line_breaks(write_song):
         ("Album/b.wav", "./album//b.wav "),
     ],
 )
-def test_files_are_found_by_the_names_of_other_systems(write_song, tmp_path, there, listed):
-    write_song(there)
+def test_files_are_found_by_the_names_of_other_systems(write_song, tmp_path, file, listed):
+    write_song(file)
     write_song("other.wav")
     (tmp_path / "songs" / "metadata.csv").write_text(f"file_name,artist\n{listed},x\n", "utf-8")
     (song,) = songs_of_folder(tmp_path / "songs")
-    assert song.audio.path == tmp_path / "songs" / there and song.metadata.name == there
+    assert song.audio.path == tmp_path / "songs" / file and song.metadata.name == file
 
 
-def test_a_name_that_fits_two_files_is_that_of_the_right_case(write_song):
+def test_of_two_files_that_fit_a_name_the_one_of_the_same_case_is_used(write_song):
     folder = write_song("a.wav").parent
     write_song("A.wav")
     write_song("x/c.wav")
     write_song("x/C.wav")
     (folder / "metadata.csv").write_text("file_name\nA.wav\na.wav\nx\\C.wav\nX/c.wav\n")
     songs = songs_of_folder(folder)
-    assert names(songs) == ["A.wav", "a.wav", "x/C.wav", "X/c.wav"]  # the last one may be either: it is not guessed
+    assert names(songs) == [
+        "A.wav",
+        "a.wav",
+        "x/C.wav",
+        "X/c.wav",
+    ]  # the last one is ambiguous
     assert not songs[3].audio.path.is_file()
 
 
-def test_titles_that_are_probably_meant_and_songs_without_a_file_are_mentioned(write_song, caplog):
+def test_misspelled_titles_and_songs_without_a_file_are_logged(write_song, caplog):
     folder = write_song("a.wav").parent
     (folder / "metadata.csv").write_text("file_name,artits,genre,Genres,bpm\n,x,,,\na.wav,y,,,90\n")
     (song,) = songs_of_folder(folder)
     assert song.metadata == SongMetadata("a.wav", None, "")
     column, nameless = [record.message for record in caplog.records]
-    assert column.endswith("the column artits is not read; if it is meant as artist, rename it.")
-    assert nameless == "1 songs in metadata.csv have no file_name and are left out: line 2."
+    assert column.endswith("ignoring the column artits; if it is meant as artist, rename it.")
+    assert nameless == "Skipping 1 songs without a file_name in metadata.csv: line 2."
 
 
-def test_a_file_that_is_gone_is_left_out_and_counted_like_an_unreadable_one(songs, vqvae, tmp_path, caplog):
+def test_a_missing_file_is_skipped_and_counted_like_an_unreadable_one(songs, vqvae, tmp_path, caplog):
     (songs / "song_3.wav").unlink()
     (songs / "song_4.wav").write_text("no audio")
     listed = songs_of_folder(songs)
@@ -126,12 +131,12 @@ def test_json_lines_end_at_line_feeds_alone(write_song):
     assert song.metadata == SongMetadata("a.wav", "808", "", lyrics)
 
 
-def test_linked_folders_are_followed_and_loops_are_not(write_song, tmp_path):
+def test_linked_folders_are_followed_but_loops_are_not(write_song, tmp_path):
     folder = write_song("own/a.wav").parent.parent
     (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
     write_song("../elsewhere/deep/b.wav")
     (folder / "album").symlink_to(tmp_path / "elsewhere")
-    (folder / "Again").symlink_to(folder / "own")  # its songs are there already, under their own name
+    (folder / "Again").symlink_to(folder / "own")  # its songs are already listed under their own name
     (folder / "own" / "up").symlink_to(folder)
     (tmp_path / "elsewhere" / "deep" / "round").symlink_to(tmp_path / "elsewhere")
     (folder / "nowhere").symlink_to(tmp_path / "gone")
@@ -140,14 +145,14 @@ def test_linked_folders_are_followed_and_loops_are_not(write_song, tmp_path):
     assert names(songs_of_folder(folder)) == ["album/deep/b.wav", "linked.wav", "own/a.wav"]
 
 
-def test_jsonl_says_the_same(write_song):
+def test_a_jsonl_table_is_read(write_song):
     folder = write_song("a.wav").parent
     (folder / "metadata.jsonl").write_text('{"file_name": "a.wav", "artist": "Ägir", "lyrics": "la\\nla"}\n\n', "utf-8")
     (song,) = songs_of_folder(folder)
     assert song.metadata.artist == "Ägir" and song.metadata.lyrics == "la\nla" and song.metadata.genre is None
 
 
-def test_timed_lyrics_beside_a_recording_come_first(write_song):
+def test_timed_lyrics_beside_a_recording_take_precedence(write_song):
     folder = write_song("a.wav").parent
     (folder / "metadata.csv").write_text("file_name,lyrics\na.wav,plain\n")
     (folder / "a.lrc").write_text("\ufeff[00:01.00]timed", "utf-8")
@@ -164,7 +169,7 @@ def test_lyrics_of_other_systems_are_found(write_song, name, encoding):
     assert song.metadata.lyrics == "[00:01.00]für"
 
 
-def test_lyrics_that_are_no_utf8_are_reported(write_song, caplog):
+def test_lyrics_that_are_not_utf8_are_reported(write_song, caplog):
     folder = write_song("a.wav").parent
     (folder / "a.lrc").write_bytes("[00:01.00]für".encode("latin-1"))
     with caplog.at_level(logging.WARNING):
@@ -178,18 +183,18 @@ def test_lyrics_that_are_no_utf8_are_reported(write_song, caplog):
         (
             "metadata.csv",
             "file_name,artist\nc.wav,y\nd.wav,z\n",
-            "names 2 files that are not there, such as 'c.wav', and no others; correct file_name",
+            "lists 2 files, such as 'c.wav', and none of them exists; correct file_name",
         ),
         ("metadata.csv", "filename,artist\na.wav,x\n", "its columns are: artist, filename; rename filename"),
-        ("metadata.csv", "file_name,artist\n", "lists no songs; write one a line"),
+        ("metadata.csv", "file_name,artist\n", "lists no songs; write one per line"),
         ("metadata.csv", "file_name,Artist,artist\na.wav,x,y\n", "has two columns artist; keep one"),
         (
             "metadata.csv",
             "sep=;\n\nfile_name;artist\n\na.wav;Sun; Moon\n",
             "line 5: more cells .* quote cells with semi",
         ),
-        ("metadata.csv", 'file_name,lyrics\na.wav,"one\ntwo"\na.wav,"\\"hi\\", ok"\n', "line 4 .* written twice"),
-        ("metadata.csv", 'file_name,lyrics\na.wav,x\na.wav,"no end\n', "line 3 .* written twice"),
+        ("metadata.csv", 'file_name,lyrics\na.wav,"one\ntwo"\na.wav,"\\"hi\\", ok"\n', "line 4 .* inside quotes twice"),
+        ("metadata.csv", 'file_name,lyrics\na.wav,x\na.wav,"no end\n', "line 3 .* inside quotes twice"),
         ("metadata.csv", "file_name\tartist\na.wav\tElla\n".encode("utf-16"), "not UTF-8 text; save it as UTF-8"),
         ("metadata.csv", "file_name\tartist\na.wav\tElla\n".encode("utf-16-le"), "not UTF-8 text; save it as UTF-8"),
         ("metadata.csv", "name,artist\na.wav,x\n", "needs a column file_name; its columns are: artist, name"),
@@ -203,14 +208,14 @@ def test_lyrics_that_are_no_utf8_are_reported(write_song, caplog):
         ("metadata.jsonl", '{"artist": "x"}\n', "needs a column file_name; its columns are: artist"),
     ],
 )
-def test_faulty_metadata_is_one_sentence(write_song, table, content, message):
+def test_faulty_metadata_is_refused(write_song, table, content, message):
     folder = write_song("a.wav").parent
     (folder / table).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises((ValueError, OSError), match=message):
         songs_of_folder(folder)
 
 
-def test_folders_without_songs_are_one_sentence(tmp_path, write_song):
+def test_folders_without_songs_are_refused(tmp_path, write_song):
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
         songs_of_folder(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"There is no audio in .*put wav, flac"):

@@ -27,7 +27,7 @@ def test_without_training_the_chunks_cover_every_song_in_order():
         plan.check(len(plan))
 
 
-def test_every_epoch_has_every_chunk_once_in_an_order_of_its_own():
+def test_each_epoch_has_each_chunk_once_in_its_own_order():
     plan = ChunkPlan(LENGTHS, settings())
     plain = {(chunk.song, chunk.start) for chunk in epoch(ChunkPlan(LENGTHS, settings(), training=False), 0)}
     orders = [[(chunk.song, chunk.start) for chunk in epoch(plan, number)] for number in range(3)]
@@ -53,29 +53,29 @@ def test_shift_moves_by_up_to_half_a_chunk_within_the_song():
     assert shifted.at(0) != shifted.at(len(shifted))
 
 
-def test_blend_weights_the_channels_at_random_and_leaves_the_places():
+def test_blend_weights_the_channels_at_random_without_moving_chunks():
     plain, blended = (
         ChunkPlan(LENGTHS, settings(aug_shift=True)),
         ChunkPlan(LENGTHS, settings(aug_shift=True, aug_blend=True)),
     )
-    weights = [blended.at(p).left for p in range(500)]
+    weights = [blended.at(p).left_gain for p in range(500)]
     assert 0 <= min(weights) < 0.1 and 0.9 < max(weights) <= 1 and abs(np.mean(weights) - 0.5) < 0.05
     assert [blended.at(p).start for p in range(50)] == [plain.at(p).start for p in range(50)]
-    assert all(plain.at(p).left == 0.5 for p in range(50))
+    assert all(plain.at(p).left_gain == 0.5 for p in range(50))
 
 
-def test_windows_of_a_prior_lie_on_the_codes_of_the_level_above():
+def test_windows_of_a_prior_start_at_codes_of_the_level_above():
     vqvae = JukeboxVQVAEConfig.from_preset("tiny_vqvae")
     upsampler = JukeboxPriorConfig.from_preset("tiny_upsampler")  # hop 8, the level above 32, on top 128
     made = ChunkSettings.for_prior(upsampler, vqvae, aug_shift=True)
-    assert (made.chunk_length, made.grid, made.whole_codes) == (64 * 8, 32, 128)
+    assert (made.chunk_length, made.start_multiple, made.length_multiple) == (64 * 8, 32, 128)
     plan = ChunkPlan([30_001, 22_050], made)
     chunks = [plan.at(p) for p in range(300)]
     assert all(chunk.start % 32 == 0 for chunk in chunks) and any(chunk.start % 128 for chunk in chunks)
     assert max(chunk.start for chunk in chunks if chunk.song == 0) <= 30_001 // 128 * 128 - 512
 
 
-def test_a_prior_with_timing_keeps_to_its_durations():
+def test_a_prior_with_timing_uses_songs_of_its_durations_only():
     vqvae = JukeboxVQVAEConfig.from_preset("tiny_vqvae")
     timed = JukeboxPriorConfig.from_preset("tiny_labelled_prior", min_duration=5.0, max_duration=20.0)
     made = ChunkSettings.for_prior(timed, vqvae, min_duration=2.0, max_duration=30.0)
@@ -92,12 +92,12 @@ def test_songs_are_left_out_by_length_and_counted():
     assert select_songs([299, 300], [False, False], rounded_up).train == [1]
 
 
-def test_a_chunk_longer_than_every_song_is_one_sentence():
+def test_a_chunk_longer_than_every_song_is_refused():
     with pytest.raises(
-        ValueError, match=r"No song is left.*at least 30 s, and of 2 songs 2 are shorter.*the longest has 9.00 s"
+        ValueError, match=r"No song is left.*at least 30 s, but of 2 songs 2 are shorter.*the longest is 9.00 s long"
     ):
         select_songs([900, 500], [False, True], settings(chunk_length=3000))
     with pytest.raises(ValueError, match=r"min_duration is 2 s, but a chunk of 300 samples takes 3.00 s"):
         settings(min_duration=2)
     with pytest.raises(ValueError, match="multiple of 7"):
-        settings(grid=7)
+        settings(start_multiple=7)

@@ -1,4 +1,4 @@
-"""The cache of codes: shards, resuming, and what is refused."""
+"""Cache of codes: shards, resuming, and refused caches."""
 
 import json
 import multiprocessing
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from hf_jukebox import JukeboxPriorConfig
-from hf_jukebox.audio.io import read_audio
+from hf_jukebox.audio import read_audio
 from hf_jukebox.audio.mp3_frames import read_header
 from hf_jukebox.training.data import ChunkSettings, CodeCache, code_data, encode_songs, song_metadata, songs_of_folder
 
@@ -23,7 +23,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": 
 
 
 def everything(cache):
-    """All codes of a cache, by song and level."""
+    """Read all codes of a cache, by song and level."""
     hops = cache.config.hop_lengths
     return {
         (song.metadata.name, level): cache.read(song, level, 0, song.num_samples // hops[-1] * hops[-1] // hop).tolist()
@@ -41,17 +41,17 @@ def test_a_cache_holds_every_song_at_every_level(songs, vqvae, tmp_path):
         "index.json",
     ]
     assert [song.metadata.name for song in cache.songs] == [f"song_{i}.wav" for i in range(10)]
-    assert [song.place for song in cache.songs] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    assert [song.shard_index for song in cache.songs] == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     assert [song.shard for song in cache.songs] == [0] * 4 + [1] * 4 + [2] * 2
     song = cache.songs[3]
     assert song.num_samples == 10_400 and song.metadata.artist == "Artist 0"
     codes = [cache.read(song, level, 0, 10_400 // hop) for level, hop in enumerate(vqvae.config.hop_lengths)]
-    assert [len(of_level) for of_level in codes] == [1300, 650, 325] and codes[0].dtype == torch.int64
+    assert [len(level_codes) for level_codes in codes] == [1300, 650, 325] and codes[0].dtype == torch.int64
     assert torch.equal(cache.read(song, 1, 100, 50), codes[1][100:150])
     assert everything(pickle.loads(pickle.dumps(cache))) == everything(cache)
 
 
-def test_songs_that_cannot_be_read_are_named_and_keep_their_place(songs, vqvae, tmp_path, caplog):
+def test_songs_that_cannot_be_read_are_named_and_keep_their_position(songs, vqvae, tmp_path, caplog):
     (songs / "song_2.wav").write_bytes(b"no audio")
     cache = encode_songs(songs_of_folder(songs), vqvae, tmp_path / "codes", songs_per_shard=2)
     assert list(cache.unreadable) == ["song_2.wav"] and "song_2.wav" in caplog.text
@@ -60,8 +60,7 @@ def test_songs_that_cannot_be_read_are_named_and_keep_their_place(songs, vqvae, 
     assert len(song_metadata(cache)) == 10 and song_metadata(cache)[2].name == "song_2.wav"
 
 
-def test_mp3s_whose_headers_say_nothing_of_their_length_have_codes(write_song, vqvae, tmp_path):
-    """The walk over their frames gives the length that a full decode has, and the codes go on to the end."""
+def test_an_mp3_without_its_length_in_a_header_is_encoded_to_its_end(write_song, vqvae, tmp_path):
     path = write_song("a.mp3", 6.0, 44100, channels=1)
     content = path.read_bytes()
     path.write_bytes(content[read_header(content[:4]).size :] + b"TAG" + bytes(125))  # without the frame with the tag
@@ -71,7 +70,7 @@ def test_mp3s_whose_headers_say_nothing_of_their_length_have_codes(write_song, v
     assert cache.read(cache.songs[0], 2, 700, 50).numel() == 50
 
 
-def test_file_names_that_are_no_utf_8(write_song, vqvae, tmp_path):
+def test_file_names_that_are_not_utf_8_are_stored(write_song, vqvae, tmp_path):
     path = write_song("a.wav")
     name = os.fsdecode(b"caf\xe9.wav")
     path.rename(path.with_name(name))
@@ -82,7 +81,7 @@ def test_file_names_that_are_no_utf_8(write_song, vqvae, tmp_path):
     assert len(read_audio(path.with_name(name), 4000)) == 8000
 
 
-def test_encoding_again_does_only_what_is_missing(songs, vqvae, tmp_path, write_song):
+def test_encoding_again_encodes_missing_shards_only(songs, vqvae, tmp_path, write_song):
     listed, folder = songs_of_folder(songs), tmp_path / "codes"
     whole = everything(encode_songs(listed, vqvae, folder, songs_per_shard=2))
     kept, lost = folder / "codes-00000.safetensors", folder / "codes-00003.safetensors"
@@ -105,7 +104,7 @@ def test_encoding_again_does_only_what_is_missing(songs, vqvae, tmp_path, write_
     table = (songs / "metadata.csv").read_text()
     (songs / "metadata.csv").write_text(table.replace("Artist 2", "Renamed"))
     renamed = encode_songs(songs_of_folder(songs), vqvae, folder, songs_per_shard=2)
-    assert renamed.songs[2].metadata.artist == "Renamed"  # labels are read anew, codes are not made anew
+    assert renamed.songs[2].metadata.artist == "Renamed"  # labels are read again, but nothing is encoded again
     assert times == {path: path.stat().st_mtime_ns for path in folder.glob("codes-*")}
 
 
@@ -116,7 +115,7 @@ def encode_slowly(songs, vqvae, folder):
     encode_songs(songs_of_folder(songs), vqvae, folder, songs_per_shard=1)
 
 
-def test_a_run_that_was_killed_goes_on_in_two_processes(songs, vqvae, tmp_path):
+def test_a_killed_run_resumes_in_two_processes(songs, vqvae, tmp_path):
     expected = everything(encode_songs(songs_of_folder(songs), vqvae, tmp_path / "expected", songs_per_shard=1))
     folder = tmp_path / "codes"
     process = multiprocessing.get_context("fork").Process(target=encode_slowly, args=(songs, vqvae, folder))
@@ -128,7 +127,7 @@ def test_a_run_that_was_killed_goes_on_in_two_processes(songs, vqvae, tmp_path):
     process.join()
     done = {path: path.stat().st_mtime_ns for path in folder.glob("codes-*.safetensors")}
     assert 3 <= len(done) < 10
-    with pytest.raises(FileNotFoundError, match=r"no finished codes .*goes on where it stopped"):
+    with pytest.raises(FileNotFoundError, match=r"no finished codes .*resumes where it stopped"):
         CodeCache(folder)
 
     vqvae.save_pretrained(tmp_path / "vqvae")
@@ -137,7 +136,7 @@ def test_a_run_that_was_killed_goes_on_in_two_processes(songs, vqvae, tmp_path):
     command = [*launch, *map(str, script), "--vqvae", str(tmp_path / "vqvae")]
     result = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("10 songs, 0.01 hours") == 1  # one process speaks
+    assert result.stdout.count("10 songs, 0.01 hours") == 1  # printed by one process
     assert everything(CodeCache(folder)) == expected
     assert all(path.stat().st_mtime_ns == written for path, written in done.items())
     assert not list(folder.glob(".*"))
@@ -168,7 +167,7 @@ def test_codes_of_another_vqvae_are_refused(songs, vqvae, other_vqvae, tmp_path)
         cache.check(other_vqvae)
     with pytest.raises(ValueError, match=message):
         encode_songs(songs_of_folder(songs)[:2], other_vqvae, folder)
-    config = JukeboxPriorConfig.from_preset("tiny_prior")
+    config = JukeboxPriorConfig.from_preset("tiny_prior", sampling_rate=4000)
     settings = ChunkSettings(32, 4000)
     with pytest.raises(ValueError, match="the VQ-VAE needs 32 there"):
         code_data(cache, settings, config)
@@ -176,7 +175,7 @@ def test_codes_of_another_vqvae_are_refused(songs, vqvae, other_vqvae, tmp_path)
         code_data(cache, ChunkSettings(32, 4000, aug_blend=True), config)
 
 
-def test_a_faulty_cache_is_one_sentence(songs, vqvae, tmp_path):
+def test_a_faulty_cache_is_refused(songs, vqvae, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no finished codes \(index.json is missing\)"):
         CodeCache(tmp_path)
     cache = encode_songs(songs_of_folder(songs)[:2], vqvae, tmp_path / "codes")
@@ -190,7 +189,7 @@ def test_a_faulty_cache_is_one_sentence(songs, vqvae, tmp_path):
             CodeCache(cache.folder)
 
 
-def test_nothing_to_encode_is_one_sentence(songs, vqvae, tmp_path):
+def test_songs_that_cannot_be_encoded_are_an_error(songs, vqvae, tmp_path):
     for path in songs.glob("*.wav"):
         path.write_bytes(b"no audio")
     with pytest.raises(ValueError, match=r"None of the 10 songs can be encoded; the first, song_0.wav"):

@@ -10,8 +10,8 @@ from hf_jukebox.training.data import (
     audio_data_for_prior,
     code_data,
     encode_songs,
+    encoder_fingerprint,
     encoding,
-    fingerprint,
     songs_of_folder,
     tables_from_songs,
     training_loader,
@@ -34,7 +34,7 @@ def prior_config(name):
 
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_cache_gives_the_same_batches_as_the_vqvae_in_the_loop(songs, vqvae, tmp_path, name, monkeypatch):
-    monkeypatch.setattr(encoding, "_BLOCK", 3000)  # so that a song is several
+    monkeypatch.setattr(encoding, "_BLOCK", 3000)  # so that a song has several blocks
     config = prior_config(name)
     listed = songs_of_folder(songs)
     if config.has_labels:
@@ -47,21 +47,21 @@ def test_a_cache_gives_the_same_batches_as_the_vqvae_in_the_loop(songs, vqvae, t
     encode = ChunkEncoder(vqvae, config)
     epoch_and_a_half = len(audio.train) * 3 // 2 // 4
     in_loop, cached = training_loader(audio.train, 4), training_loader(codes.train, 4)
-    for _, heard, read in zip(range(epoch_and_a_half), in_loop, cached, strict=False):
-        encoded = encode(heard)
+    for _, batch, read in zip(range(epoch_and_a_half), in_loop, cached, strict=False):
+        encoded = encode(batch)
         assert encoded.keys() == read.keys() == {"codes", *_extras(config)}
         for key, value in read.items():
             torch.testing.assert_close(encoded[key], value, rtol=0, atol=0)
-    for heard, read in zip(validation_loader(audio.validation, 3), validation_loader(codes.validation, 3), strict=True):
-        assert torch.equal(encode(heard)["codes"], read["codes"])
-    assert len(read["codes"].unique()) > 10  # the codes tell something
+    for batch, read in zip(validation_loader(audio.validation, 3), validation_loader(codes.validation, 3), strict=True):
+        assert torch.equal(encode(batch)["codes"], read["codes"])
+    assert len(read["codes"].unique()) > 10  # the codes differ
 
 
 def _extras(config):
     return (["upper_codes"] if config.is_upsampler else []) + (["labels"] if config.has_labels else [])
 
 
-def test_codes_of_a_chunk_are_those_of_the_song_at_its_offset(songs, vqvae):
+def test_codes_of_a_chunk_equal_those_of_the_song_at_its_offset(songs, vqvae):
     config = prior_config("lyrics")
     listed = songs_of_folder(songs)
     tables_from_songs([song.metadata for song in listed], config).put_into(config)
@@ -78,22 +78,22 @@ def test_codes_of_a_chunk_are_those_of_the_song_at_its_offset(songs, vqvae):
 
 
 def test_a_prior_of_another_vqvae_is_refused(vqvae):
-    config = JukeboxPriorConfig.from_preset("tiny_prior")
+    config = JukeboxPriorConfig.from_preset("tiny_prior", sampling_rate=4000)
     with pytest.raises(ValueError, match="the VQ-VAE needs 32 there"):
         ChunkEncoder(vqvae, config)
 
 
-def test_the_fingerprint_follows_what_codes_depend_on(vqvae, other_vqvae, tmp_path):
-    mark = fingerprint(vqvae)
-    assert mark != fingerprint(other_vqvae)
+def test_the_fingerprint_covers_everything_that_codes_depend_on(vqvae, other_vqvae, tmp_path):
+    fingerprint = encoder_fingerprint(vqvae)
+    assert fingerprint != encoder_fingerprint(other_vqvae)
     vqvae.save_pretrained(tmp_path)
     again = type(vqvae).from_pretrained(tmp_path)
-    assert fingerprint(again) == mark
+    assert encoder_fingerprint(again) == fingerprint
     again.config.commit_weight = 0.5
     with torch.no_grad():
         again.decoders[0].out.weight += 1
         again.quantizers[0].running_sum += 1
-    assert fingerprint(again) == mark
+    assert encoder_fingerprint(again) == fingerprint
     with torch.no_grad():
         again.quantizers[2].codebook[0, 0] += 1e-3
-    assert fingerprint(again) != mark
+    assert encoder_fingerprint(again) != fingerprint

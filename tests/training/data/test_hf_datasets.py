@@ -45,7 +45,7 @@ def dataset(songs):
 @pytest.fixture
 def hub_folder(dataset, tmp_path):
     """Ten songs in five parquet files, with the audio in them."""
-    dataset.save_to_disk(tmp_path / "saved")  # which puts the audio into the table
+    dataset.save_to_disk(tmp_path / "saved")  # stores the audio in the table
     stored = Dataset.load_from_disk(tmp_path / "saved")
     (tmp_path / "hub").mkdir()
     for shard in range(5):
@@ -54,7 +54,7 @@ def hub_folder(dataset, tmp_path):
     return tmp_path / "hub"
 
 
-def test_a_data_set_on_disk_is_the_same_as_the_folder(dataset, songs, tmp_path):
+def test_a_data_set_on_disk_equals_its_folder(dataset, songs, tmp_path):
     dataset.save_to_disk(tmp_path / "saved")
     DatasetDict({"train": dataset, "rest": dataset.select([0])}).save_to_disk(tmp_path / "splits")
     expected = audio_data(songs_of_folder(songs), SETTINGS)
@@ -69,7 +69,7 @@ def test_a_data_set_on_disk_is_the_same_as_the_folder(dataset, songs, tmp_path):
         DataArguments(train_data_dir=str(tmp_path / "splits"), dataset_split="best").open_songs()
 
 
-def test_faulty_data_sets_are_one_sentence(dataset, tmp_path):
+def test_faulty_data_sets_are_refused(dataset, tmp_path):
     dataset.remove_columns("audio").save_to_disk(tmp_path / "mute")
     with pytest.raises(ValueError, match="has no column audio; its columns are: artist, genre, year"):
         DataArguments(train_data_dir=str(tmp_path / "mute")).open_songs()
@@ -88,51 +88,51 @@ def test_rows_without_audio_are_counted_as_unreadable(dataset, tmp_path):
     assert unreadable == {f"{tmp_path / 'saved'}[{number}]": "its row has no audio." for number in (10, 11)}
 
 
-def test_a_stream_whose_columns_are_not_declared(dataset, caplog):
+def test_the_columns_of_a_stream_are_inferred(dataset, caplog):
     contents = [Path(row["audio"]["path"]).read_bytes() for row in dataset]
 
     def rows():
         yield from ({"audio": {"path": f"{number}.wav", "bytes": each}} for number, each in enumerate(contents))
         yield {"audio": None}
 
-    stream = SongStream.of(IterableDataset.from_generator(rows), "Made up")
+    stream = SongStream.from_dataset(IterableDataset.from_generator(rows), "Made up")
     songs = list(stream)
     assert [song.metadata.name for song in songs] == [*(f"{number}.wav" for number in range(10)), "Made up[10]"]
     data = audio_data(stream, SETTINGS)
     assert len(next(iter(data.train))["audio"]) == 4000
     list(data.validation)
     with pytest.raises(ValueError, match=r"Made up has no column audio; its columns are: sound"):
-        SongStream.of(IterableDataset.from_generator(lambda: iter([{"sound": 1}])), "Made up")
+        SongStream.from_dataset(IterableDataset.from_generator(lambda: iter([{"sound": 1}])), "Made up")
 
 
 def stream_data(hub_folder, settings=SETTINGS):
     return audio_data(DataArguments(dataset_name=str(hub_folder), streaming=True).open_songs(), settings)
 
 
-def heard(loader, count):
+def waves(loader, count):
     return torch.cat([batch["audio"] for batch in islice(loader, count)])
 
 
-def test_a_stream_goes_on_where_it_stopped_and_workers_do_not_change_it(hub_folder):
+def test_a_stream_resumes_at_a_batch_whatever_the_number_of_workers(hub_folder):
     data = stream_data(hub_folder)
-    once = heard(training_loader(data.train, 4), 20)
+    once = waves(training_loader(data.train, 4), 20)
     assert once.shape == (80, 4000)
     assert torch.equal(
-        heard(training_loader(stream_data(hub_folder).train, 4, first_batch=9, num_workers=3), 11), once[36:]
+        waves(training_loader(stream_data(hub_folder).train, 4, first_batch=9, num_workers=3), 11), once[36:]
     )
-    assert len(once.unique(dim=0)) > 60  # augmented anew in every epoch
+    assert len(once.unique(dim=0)) > 60  # augmented differently in each epoch
 
 
-def test_a_stream_hears_all_of_every_song_and_holds_some_out(hub_folder, songs, monkeypatch):
+def test_an_epoch_of_a_stream_covers_every_song_and_holds_some_out(hub_folder, songs, monkeypatch):
     monkeypatch.setattr("hf_jukebox.training.data.streams._HELD_OUT", 3)
     plain = ChunkSettings(4000, 4000)
     data = stream_data(hub_folder, plain)
-    held_out = heard(validation_loader(data.validation, 4), 100)
+    held_out = waves(validation_loader(data.validation, 4), 100)
     everything = audio_data(songs_of_folder(songs), plain)
     chunks = [side[index]["audio"] for side in (everything.train, everything.validation) for index in range(len(side))]
     rows = {tuple(chunk.tolist()) for chunk in chunks}
     epoch = len(chunks) - len(held_out)
-    trained = heard(training_loader(data.train, epoch), 1)
+    trained = waves(training_loader(data.train, epoch), 1)
     assert {tuple(row.tolist()) for row in trained} | {tuple(row.tolist()) for row in held_out} == rows
     assert len(trained) + len(held_out) == len(rows) and 0 < len(held_out) < len(trained)
     assert (
@@ -147,7 +147,7 @@ def test_processes_read_different_files_of_a_stream(hub_folder):
     assert len({content for part in parts for content in part}) == 10
 
 
-def test_a_stream_is_encoded_like_the_folder(hub_folder, songs, vqvae, tmp_path):
+def test_a_stream_is_encoded_like_its_folder(hub_folder, songs, vqvae, tmp_path):
     streamed = encode_songs(SongStream.open(str(hub_folder)), vqvae, tmp_path / "streamed", songs_per_shard=3)
     listed = encode_songs(songs_of_folder(songs), vqvae, tmp_path / "listed")
     for a, b in zip(streamed.songs, listed.songs, strict=True):
@@ -159,13 +159,13 @@ def test_a_stream_is_encoded_like_the_folder(hub_folder, songs, vqvae, tmp_path)
         assert torch.equal(streamed.read(a, 2, 0, 200 // 4), listed.read(b, 2, 0, 200 // 4))
 
 
-def test_a_stream_without_a_song_long_enough_is_one_sentence(hub_folder):
+def test_a_stream_without_a_song_long_enough_is_refused(hub_folder):
     train = stream_data(hub_folder, ChunkSettings(40_000, 4000)).train
-    with pytest.raises(ValueError, match=r"has no song to train on: .* too short.*a chunk needs 10 s"):
+    with pytest.raises(ValueError, match=r"has no song to train on: .* too short.*use songs of at least 10 s"):
         next(iter(train))
 
 
-def test_a_downloaded_data_set_is_the_same_as_the_folder(hub_folder, songs, tmp_path, monkeypatch):
+def test_a_downloaded_data_set_equals_its_folder(hub_folder, songs, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     data = audio_data(DataArguments(dataset_name=str(hub_folder)).open_songs(), SETTINGS)
     expected = audio_data(songs_of_folder(songs), SETTINGS)

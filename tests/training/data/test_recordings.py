@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import soxr
 
-from hf_jukebox.audio.io import read_audio
+from hf_jukebox.audio import read_audio
 from hf_jukebox.training.data import open_recordings, songs_of_folder
 from hf_jukebox.training.data.recordings import is_held_out, mix_to_mono
 
@@ -18,7 +18,7 @@ def open_one(path, rate):
 @pytest.mark.parametrize(
     ("file_rate", "rate"), [(4000, 4000), (44100, 22050), (48000, 44100), (8000, 22050), (96000, 8000)]
 )
-def test_a_sample_is_the_same_in_whichever_stretch_it_is_read(write_song, file_rate, rate):
+def test_a_sample_does_not_depend_on_the_range_it_is_read_with(write_song, file_rate, rate):
     recording = open_one(write_song("a.wav", 7.1, file_rate), rate)
     whole = recording.read(0, recording.num_samples)
     assert whole.shape == (2, round(7.1 * rate)) and whole.dtype == np.float32
@@ -34,13 +34,13 @@ def test_a_sample_is_the_same_in_whichever_stretch_it_is_read(write_song, file_r
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3"])
-def test_compressed_formats_too(write_song, name):
+def test_ranges_of_compressed_files_equal_the_whole(write_song, name):
     recording = open_one(write_song(name, 3.0, 44100), 22050)
     whole = recording.read(0, recording.num_samples)
     np.testing.assert_array_equal(recording.read(30011, 20000), whole[:, 30011:50011])
 
 
-def test_mixing_to_mono():
+def test_mono_is_the_weighted_mix_of_two_channels_and_the_mean_of_others():
     stereo = np.array([[1, 0, 0.5], [0, 1, 0.5]], np.float32)
     np.testing.assert_array_equal(mix_to_mono(stereo), [0.5, 0.5, 0.5])
     np.testing.assert_allclose(mix_to_mono(stereo, 0.8), [0.8, 0.2, 0.5], rtol=1e-6)
@@ -48,7 +48,7 @@ def test_mixing_to_mono():
     np.testing.assert_allclose(mix_to_mono(np.ones((3, 2), np.float32), 0.8), [1, 1])
 
 
-def test_the_default_mix_is_what_the_pipeline_reads(write_song):
+def test_the_default_mix_equals_that_of_the_pipeline(write_song):
     recording = open_one(write_song("a.wav"), 4000)
     np.testing.assert_array_equal(recording.read_mono(0, 8000), read_audio(recording.song.audio.path, 4000))
 
@@ -65,7 +65,7 @@ def test_files_that_cannot_be_read_are_named_and_left_out(write_song, caplog):
     assert all(name in caplog.text for name in unreadable)
 
 
-def test_no_readable_file_is_one_sentence(write_song):
+def test_a_folder_without_readable_files_is_refused(write_song):
     folder = write_song("a.wav").parent
     (folder / "a.wav").write_bytes(b"no audio")
     with pytest.raises(ValueError, match=r"None of the 1 audio files can be read; the first, a.wav: .*not audio"):
@@ -73,23 +73,23 @@ def test_no_readable_file_is_one_sentence(write_song):
 
 
 @pytest.mark.parametrize(("name", "rate"), [("a.mp3", 44100), ("a.mp3", 22050), ("a.flac", 44100), ("a.flac", 22050)])
-def test_half_a_download_is_used_as_far_as_it_goes(write_song, caplog, name, rate):
+def test_a_truncated_file_is_used_up_to_its_end(write_song, caplog, name, rate):
     path = write_song(name, 4.0, 44100)
     before = open_one(path, rate)
     whole = before.read(0, before.num_samples)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=r"now ends after|cut short|no samples"):
-        before.read(before.num_samples - 1000, 1000)  # of a file that was whole when training began
+        before.read(before.num_samples - 1000, 1000)  # of a file that was complete when training began
     half = open_one(path, rate)
     assert 1.5 * rate < half.num_samples < 2.5 * rate
     assert caplog.text.count(f"{name} is cut short: it ends after {half.info.duration_in_s:.2f} s, but its") == 1
-    assert "its header says 4.00 s. What is there is used." in caplog.text
+    assert "its header says 4.00 s. Using what is there." in caplog.text
     found = half.read(0, half.num_samples)
     np.testing.assert_allclose(found[:, : -rate // 10], whole[:, : half.num_samples - rate // 10], atol=1e-6)
     np.testing.assert_array_equal(half.read(half.num_samples - 1000, 1000), found[:, -1000:])
 
 
-def test_a_flac_of_unknown_length_is_counted(write_song):
+def test_the_samples_of_a_flac_of_unknown_length_are_counted(write_song):
     path = write_song("a.flac", 4.0, 44100)
     content = bytearray(path.read_bytes())
     content[21] &= 0xF0
@@ -102,11 +102,11 @@ def test_a_flac_of_unknown_length_is_counted(write_song):
     np.testing.assert_array_equal(recording.read(100_000, 5000), expected[:, 100_000:105_000])
 
 
-def test_the_frames_of_an_mp3_are_looked_for_once(write_song):
-    recording = pickle.loads(pickle.dumps(open_one(write_song("a.mp3", 6.0, 44100), 44100)))  # as a worker gets it
+def test_the_frames_of_an_mp3_are_located_once(write_song):
+    recording = pickle.loads(pickle.dumps(open_one(write_song("a.mp3", 6.0, 44100), 44100)))  # as in a worker process
     content = recording.song.audio.path.read_bytes()
     recording.song.audio.path.write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
-    assert recording.read(5 * 44100, 30_000).std() > 0.01  # of what is far before it nothing is needed
+    assert recording.read(5 * 44100, 30_000).std() > 0.01  # earlier frames are not needed
 
 
 def test_the_last_tenth_of_the_songs_is_held_out():

@@ -1,11 +1,11 @@
-"""Training data: from recordings, or codes of them, to batches. docs/training-data.md tells how to use it."""
+"""Training data: recordings, or their codes, and the batches made from them. See docs/training-data.md."""
 
 from .audio_folder import songs_of_folder
 from .chunks import ChunkPlan, ChunkSettings, NoSongsError
 from .code_cache import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks
 from .encode_songs import encode_songs
-from .encoding import ChunkEncoder, fingerprint
+from .encoding import ChunkEncoder, encoder_fingerprint
 from .hf_datasets import SongStream
 from .label_tables import LabelTables, read_alphabet, report_unknown, tables_for_fine_tuning, tables_from_songs
 from .loaders import training_loader, validation_loader
@@ -48,7 +48,7 @@ __all__ = [
     "audio_data_for_prior",
     "code_data",
     "encode_songs",
-    "fingerprint",
+    "encoder_fingerprint",
     "measure_statistics",
     "open_recordings",
     "read_alphabet",

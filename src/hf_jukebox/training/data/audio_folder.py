@@ -1,4 +1,4 @@
-"""A folder of recordings, with or without a table of metadata beside them."""
+"""Folders of recordings, with or without a table of metadata."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import posixpath
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...files.text import user_path
@@ -17,23 +18,23 @@ from .tables import FILE_NAME, read_table
 logger = logging.getLogger(__name__)
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
-# Also formats that cannot be read: such a file is reported by name, not passed over.
+# Including formats that cannot be read, so that such a file is reported by name and not ignored.
 _AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf"}
 _AUDIO_SUFFIXES |= {".m4a", ".mp4", ".aac", ".alac", ".wma", ".webm", ".ape", ".wv"}
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
-    """The songs of a folder.
+    """List the songs of a folder.
 
-    With a metadata.csv or metadata.jsonl (columns file_name, and artist, genre, lyrics where there are such) the songs
-    are those that it lists, in its order, whether their files are there or not: one that is not counts as unreadable.
-    Without a table they are all audio files in the folder and below, also in linked folders, sorted by path. A `.lrc`
-    file beside a recording holds its lyrics with times, and comes before the metadata's.
+    With a metadata.csv or metadata.jsonl (columns file_name and, optionally, artist, genre, lyrics) these are the songs
+    that it lists, in its order; a missing file counts as unreadable. Without a table they are all audio files in the
+    folder and below, also in linked folders, sorted by path. A `.lrc` file beside a recording holds its lyrics with
+    times, and takes precedence over the metadata.
 
     Raises:
-        FileNotFoundError: there is no such folder, no audio in it, or none of the files that the metadata names.
-        ValueError: the metadata cannot be read or lacks file_name.
+        FileNotFoundError: the folder does not exist, or holds no audio, or none of the files that the metadata lists.
+        ValueError: the metadata cannot be read or has no file_name.
     """
     folder = user_path(folder)
     if not folder.is_dir():
@@ -46,7 +47,7 @@ def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
         songs = _listed_songs(tables[0], paths)
         unlisted = len({*paths} - {song.audio.path for song in songs if isinstance(song.audio, AudioFile)})
         if unlisted:
-            logger.warning("%d audio files in %s are not listed in %s and left out.", unlisted, folder, tables[0].name)
+            logger.warning("Skipping %d audio files in %s that are not listed in %s.", unlisted, folder, tables[0].name)
     else:
         songs = [Song(SongMetadata(path.relative_to(folder).as_posix()), AudioFile(path)) for path in paths]
     if not songs:
@@ -56,25 +57,25 @@ def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """Audio files in a folder and below, hidden ones aside, sorted by path. Links are followed."""
-    found = (path for place in _folders(folder) for path in _visible(place) if path.suffix.lower() in _AUDIO_SUFFIXES)
+    """List the audio files in a folder and below, except hidden ones, sorted by path. Links are followed."""
+    found = (path for each in _folders(folder) for path in _visible(each) if path.suffix.lower() in _AUDIO_SUFFIXES)
     return sorted((path for path in found if os.path.isfile(path)), key=lambda path: path.as_posix())
 
 
 def _folders(folder: Path) -> Iterator[Path]:
-    """A folder and all below it, each once: first those that are there, then those that only links lead to."""
+    """Yield a folder and all folders below, each once: first the real ones, then those that only links lead to."""
     seen = set()
     linked = [folder]
     while linked:
         waiting = [linked.pop(0)]
         while waiting:
-            place = waiting.pop()
-            status = place.stat()
-            if (status.st_dev, status.st_ino) in seen:  # also a link back to a folder that it lies in
+            current = waiting.pop()
+            status = current.stat()
+            if (status.st_dev, status.st_ino) in seen:  # including links back to a parent folder
                 continue
             seen.add((status.st_dev, status.st_ino))
-            yield place
-            for path in _visible(place):
+            yield current
+            for path in _visible(current):
                 if os.path.isdir(path):
                     (linked if path.is_symlink() else waiting).append(path)
 
@@ -83,7 +84,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except PermissionError:
-        logger.warning("Left out, as it may not be read: the folder %s", folder)
+        logger.warning("Skipping a folder without read permission: %s", folder)
         return []
 
 
@@ -102,14 +103,14 @@ def _listed_songs(table: Path, paths: Sequence[Path]) -> list[Song]:
         songs.append(Song(SongMetadata(name, **labels), AudioFile(table.parent / name)))
     if missing and len(missing) == len(songs):
         raise FileNotFoundError(
-            f"{table} names {len(missing)} files that are not there, such as {missing[0]!r}, and no others; correct "
-            f"file_name, which is relative to {table.parent}."
+            f"{table} lists {len(missing)} files, such as {missing[0]!r}, and none of them exists; correct file_name, "
+            f"which is relative to {table.parent}."
         )
     return songs
 
 
 class _Files:
-    """The audio files of a folder by the names that tables of other systems give them."""
+    """Index of the audio files of a folder that tolerates the file names of other systems."""
 
     def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
         self._folder = folder
@@ -117,7 +118,7 @@ class _Files:
         self._by_name: dict[str, list[tuple[str, Path]]] | None = None
 
     def find(self, name: str) -> Path | None:
-        """The file of that name, or else the only one whose name differs in spaces, slashes, accents' form and case."""
+        """Return the file of that name, or the only one that differs in spaces, slashes, composition or case alone."""
         if os.path.isfile(self._folder / name):
             return self._folder / name
         if self._by_name is None:
@@ -133,13 +134,13 @@ class _Files:
 
 
 class _LyricsFiles:
-    """The `.lrc` files beside recordings."""
+    """Index of the `.lrc` files beside recordings."""
 
     def __init__(self) -> None:
-        self._of_folder: dict[Path, dict[str, Path]] = {}
+        self._by_folder: dict[Path, dict[str, Path]] = {}
 
     def put_into(self, song: Song) -> Song:
-        """The song with the lyrics of the file beside it, if there is one."""
+        """Return the song with the lyrics of the file beside it, if there is one."""
         assert isinstance(song.audio, AudioFile)
         path = self._beside(song.audio.path)
         if path is None:
@@ -147,18 +148,17 @@ class _LyricsFiles:
         content = path.read_bytes()
         lyrics = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig", errors="replace")
         if "\N{REPLACEMENT CHARACTER}" in lyrics:
-            logger.warning("%s is not UTF-8 text; the letters that cannot be read are dropped.", path)
-        known = song.metadata
-        return Song(SongMetadata(known.name, known.artist, known.genre, lyrics), song.audio)
+            logger.warning("%s is not UTF-8 text; dropping the letters that cannot be read.", path)
+        return Song(replace(song.metadata, lyrics=lyrics), song.audio)
 
     def _beside(self, recording: Path) -> Path | None:
-        """The `.lrc` file of a recording: the suffix in any case, the name in either form of accents."""
+        """Return the `.lrc` file of a recording, with a suffix in any case and accents composed or not."""
         exact = recording.parent / f"{recording.stem}.lrc"
         if os.path.isfile(exact):
             return exact
         folder = recording.parent
-        if folder not in self._of_folder:
-            there = list(folder.iterdir()) if os.path.isdir(folder) else []
-            files = (path for path in there if path.suffix.lower() == ".lrc" and path.is_file())
-            self._of_folder[folder] = {unicodedata.normalize("NFC", path.stem): path for path in files}
-        return self._of_folder[folder].get(unicodedata.normalize("NFC", recording.stem))
+        if folder not in self._by_folder:
+            paths = list(folder.iterdir()) if os.path.isdir(folder) else []
+            files = (path for path in paths if path.suffix.lower() == ".lrc" and path.is_file())
+            self._by_folder[folder] = {unicodedata.normalize("NFC", path.stem): path for path in files}
+        return self._by_folder[folder].get(unicodedata.normalize("NFC", recording.stem))

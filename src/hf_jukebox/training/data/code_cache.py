@@ -1,7 +1,7 @@
-"""A cache of codes: the songs of a data set, encoded a single time.
+"""Cache of codes: the songs of a data set, encoded once.
 
-A folder of `codes-00000.safetensors`, `codes-00001.safetensors` ..., each with the codes of some songs at every level,
-and index.json, which names the songs, the shard of each, and the VQ-VAE that made the codes.
+A folder of shards `codes-00000.safetensors`, `codes-00001.safetensors` ..., each with the codes of some songs at every
+level, and index.json, which names the songs, the shard of each, and the VQ-VAE that made the codes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...configuration_jukebox import JukeboxVQVAEConfig
 from ...files.atomic import replacing
 from ...files.text import read_json_object
 from ...modeling_vqvae import JukeboxVQVAE
-from .encoding import fingerprint
+from .encoding import encoder_fingerprint
 from .songs import SongMetadata
 
 INDEX = "index.json"
@@ -36,25 +36,25 @@ _HEADER = "hf_jukebox"  # the entry of a shard's metadata that holds its ShardHe
 
 @dataclass(frozen=True)
 class CodedSong:
-    """A song of a cache.
+    """Song of a cache.
 
     Attributes:
-        metadata: What is known about it.
+        metadata: Name and labels.
         num_samples: Length of the recording, at the VQ-VAE's rate.
-        position: Place among the songs of the data, readable or not.
-        shard, place: Number of the file with its codes, and place in that file.
+        position: Index among the songs of the data, readable or not.
+        shard, shard_index: Number of the shard with its codes, and index among the songs of that shard.
     """
 
     metadata: SongMetadata
     num_samples: int
     position: int
     shard: int
-    place: int
+    shard_index: int
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """A song as its shard knows it: `num_samples` is None where it could not be read, and `error` says why."""
+    """Song in the header of its shard: `num_samples` is None if it could not be read, and `error` says why."""
 
     name: str
     num_samples: int | None
@@ -63,7 +63,7 @@ class ShardEntry:
 
 @dataclass(frozen=True)
 class ShardHeader:
-    """What a shard says about itself: which VQ-VAE made it, and the songs that belong into it."""
+    """Header of a shard: the fingerprint of the VQ-VAE that made it, and its songs."""
 
     fingerprint: str
     entries: list[ShardEntry]
@@ -74,14 +74,14 @@ class ShardHeader:
 
 
 class CodeCache:
-    """The codes of a data set, read where they are asked for. Cheap to send to a worker process.
+    """Codes of a data set, read from disk on access. Cheap to send to a worker process.
 
     Attributes:
-        config: Of the VQ-VAE that made the codes.
-        fingerprint: Of that VQ-VAE.
-        metadata: Of all songs of the data, readable or not.
-        songs: Those that have codes.
-        unreadable: Why the others have none, by name.
+        config: Config of the VQ-VAE that made the codes.
+        fingerprint: Fingerprint of that VQ-VAE.
+        metadata: Metadata of all songs of the data, readable or not.
+        songs: Songs that have codes.
+        unreadable: Reason why each other song has none, by name.
 
     Raises:
         FileNotFoundError: the folder holds no finished cache.
@@ -94,7 +94,7 @@ class CodeCache:
         if not path.is_file():
             raise FileNotFoundError(
                 f"{self.folder} holds no finished codes ({INDEX} is missing); run examples/encode_dataset.py, which "
-                "goes on where it stopped."
+                "resumes where it stopped."
             )
         try:
             index = read_json_object(path, _MOST_INDEX_BYTES)
@@ -109,16 +109,16 @@ class CodeCache:
             raise ValueError(
                 f"{path} is not an index of codes that this version wrote; encode the songs again."
             ) from error
-        self._check_places(path)
+        self._check_songs(path)
         self._shards: dict[int, Any] = {}  # open files, by number
 
-    def _check_places(self, path: Path) -> None:
+    def _check_songs(self, path: Path) -> None:
         """Refuse songs that share codes, and songs that are longer than the files of codes."""
-        for name, places in (
+        for name, values in (
             ("position", [song.position for song in self.songs]),
-            ("codes", [(song.shard, song.place) for song in self.songs]),
+            ("codes", [(song.shard, song.shard_index) for song in self.songs]),
         ):
-            if len(set(places)) < len(places):
+            if len(set(values)) < len(values):
                 raise ValueError(f"{path} gives two songs the same {name}; encode the songs again.")
         hops = self.config.hop_lengths
         codes: Counter[int] = Counter()
@@ -126,33 +126,35 @@ class CodeCache:
             codes[song.shard] += sum(song.num_samples // hops[-1] * (hops[-1] // hop) for hop in hops)
         for shard, count in codes.items():
             file = self.folder / shard_name(shard)
-            held = file.stat().st_size if file.is_file() else None
-            if held is not None and count > held:  # a code takes two bytes or more
+            size = file.stat().st_size if file.is_file() else None
+            if size is not None and count > size:  # a code takes at least two bytes
                 raise ValueError(
-                    f"{path} speaks of {count} codes in {file.name}, which has {held} bytes; encode again."
+                    f"{path} lists {count} codes in {file.name}, which has {size} bytes; encode the songs again."
                 )
 
     def check(self, vqvae: JukeboxVQVAE) -> None:
-        """Refuses a VQ-VAE that did not make these codes.
+        """Refuse a VQ-VAE that did not make these codes.
 
         Raises:
-            ValueError: it did not.
+            ValueError: another VQ-VAE made them.
         """
-        check_fingerprint(self.folder, self.fingerprint, fingerprint(vqvae))
+        check_fingerprint(self.folder, self.fingerprint, encoder_fingerprint(vqvae))
 
     def read(self, song: CodedSong, level: int, start: int, length: int) -> torch.Tensor:
-        """The codes `start` to `start + length` of a song at a level, LongTensor `[length]`.
+        """Read the codes `start` to `start + length` of a song at a level, LongTensor `[length]`.
 
         Raises:
             OSError: the shard is missing or damaged.
         """
-        path, name = self.folder / shard_name(song.shard), tensor_name(song.place, level)
+        path, name = self.folder / shard_name(song.shard), tensor_name(song.shard_index, level)
         try:
             stored = self._shard(song.shard).get_slice(name)
             if stored.get_dtype() not in _DTYPES or len(stored.get_shape()) != 1:
                 raise ValueError(f"{stored.get_dtype()} {stored.get_shape()}")
             codes = torch.from_numpy(stored[start : start + length]).long()
-            if len(codes) != length or (length and not 0 <= int(codes.min()) <= int(codes.max()) < self._size):
+            if len(codes) != length or (
+                length and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size
+            ):
                 raise ValueError(f"{len(codes)} of {length} codes")
         except (SafetensorError, ValueError, TypeError, IndexError) as error:
             raise OSError(
@@ -160,10 +162,6 @@ class CodeCache:
                 "examples/encode_dataset.py again."
             ) from error
         return codes
-
-    @property
-    def _size(self) -> int:
-        return self.config.codebook_size
 
     def _shard(self, number: int) -> Any:
         if number not in self._shards:
@@ -179,7 +177,7 @@ class CodeCache:
         return self._shards[number]
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_shards": {}}  # every process opens the files itself
+        return self.__dict__ | {"_shards": {}}  # each process opens the files itself
 
 
 def _metadata(entry: dict[str, Any]) -> SongMetadata:
@@ -193,29 +191,30 @@ def _metadata(entry: dict[str, Any]) -> SongMetadata:
 def _song(entry: dict[str, Any], metadata: Sequence[SongMetadata]) -> CodedSong:
     for name, most in (("num_samples", _MOST_SAMPLES), ("shard", _MOST_SHARDS), ("place", _MOST_SHARDS)):
         _whole(entry[name], most)
-    return CodedSong(metadata[_whole(entry["position"], len(metadata) - 1)], **entry)
+    entry = dict(entry)
+    return CodedSong(metadata[_whole(entry["position"], len(metadata) - 1)], shard_index=entry.pop("place"), **entry)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r:.80} is no text")
+        raise ValueError(f"{value!r:.80} is not text")
     return value
 
 
 def _whole(value: Any, most: int) -> int:
     if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{value!r:.80} is no whole number up to {most}")
+        raise ValueError(f"{value!r:.80} is not a whole number up to {most}")
     return value
 
 
 def shard_name(number: int) -> str:
-    """File of a shard."""
+    """Return the file name of a shard."""
     return f"codes-{number:05d}.safetensors"
 
 
-def tensor_name(place: int, level: int) -> str:
-    """Under which a shard holds the codes of a level of its song number `place`."""
-    return f"{place}.level_{level}"
+def tensor_name(shard_index: int, level: int) -> str:
+    """Return the name of the tensor that holds the codes of a shard's song at a level."""
+    return f"{shard_index}.level_{level}"
 
 
 def check_fingerprint(folder: Path, found: str, wanted: str) -> None:
@@ -228,7 +227,7 @@ def check_fingerprint(folder: Path, found: str, wanted: str) -> None:
 
 
 def read_header(path: Path) -> ShardHeader | None:
-    """The header of a shard; None where there is no complete one of this format."""
+    """Read the header of a shard; None if there is no complete shard of this format."""
     try:
         with safe_open(path, framework="np") as file:
             header = json.loads((file.metadata() or {})[_HEADER])
@@ -240,7 +239,7 @@ def read_header(path: Path) -> ShardHeader | None:
 
 
 def write_shard(path: Path, header: ShardHeader, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a shard; it appears when it is complete."""
+    """Write a shard atomically."""
     metadata = {_HEADER: json.dumps({"format": FORMAT, **asdict(header)})}
     with replacing(path) as unfinished:
         save_file(dict(tensors), unfinished, metadata)
@@ -252,19 +251,19 @@ def write_index(
     """Write index.json.
 
     Args:
-        config: Of the VQ-VAE.
-        headers: Of all shards, in order.
-        metadata: Of all songs, in order, as it is now: labels may have changed since the codes were made.
+        config: Config of the VQ-VAE.
+        headers: Headers of all shards, in order.
+        metadata: Current metadata of all songs, in order: labels may have changed since the codes were made.
     """
     songs, unreadable, position = [], {}, 0
     for shard, header in enumerate(headers):
-        for place, entry in enumerate(header.entries):
+        for index, entry in enumerate(header.entries):
             if entry.num_samples is None:
                 unreadable[entry.name] = entry.error
             else:
-                songs.append({"num_samples": entry.num_samples, "position": position, "shard": shard, "place": place})
+                songs.append({"num_samples": entry.num_samples, "position": position, "shard": shard, "place": index})
             position += 1
-    index = {
+    content = {
         "format": FORMAT,
         "fingerprint": headers[0].fingerprint,
         "vqvae": config.to_dict(),
@@ -272,6 +271,6 @@ def write_index(
         "songs": songs,
         "metadata": [asdict(song) for song in metadata],
     }
-    # In ASCII, where a file name that is no UTF-8 is an escape like any other, and is read back as it was.
+    # ASCII escapes file names that are not valid UTF-8, so that they are read back unchanged.
     with replacing(folder / INDEX) as unfinished:
-        unfinished.write_text(json.dumps(index, indent=1) + "\n", encoding="ascii")
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")

@@ -12,10 +12,11 @@ from torch.utils.data import Dataset
 
 from ...configuration_jukebox import JukeboxPriorConfig
 from ...hierarchy import Hierarchy
+from ...sampling.window_labels import WindowLabels
 from .chunks import ChunkPlan, ChunkSettings
 from .code_cache import CodeCache, CodedSong
 from .encoding import BlockGrid
-from .label_tables import WindowLabels
+from .label_tables import label_row, window_labels
 from .recordings import READING_ERRORS, Recording
 
 logger = logging.getLogger(__name__)
@@ -25,19 +26,19 @@ Example = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class ChunkReader:
-    """Reads a chunk of a recording as an example.
+    """Reader of chunks of recordings as training examples.
 
-    An example holds `audio` `[T]`, mono at the model's rate. With `blocks` that is all that the codes of the chunk
-    depend on, and `lead` and `skipped` `()` say where the chunk is in it: see [`Span`] and [`ChunkEncoder`]. With
-    `labels` it holds those of the chunk, `[label_length]`.
+    An example holds `audio` `[T]`, mono at the model's rate. With `blocks`, `audio` includes everything that the codes
+    of the chunk depend on, and `lead` and `skipped` `()` locate the chunk in it: see [`EncodingSpan`] and
+    [`ChunkEncoder`]. With `labels`, it also holds the label row of the chunk, `[label_length]`.
     """
 
     settings: ChunkSettings
     blocks: BlockGrid | None = None
     labels: WindowLabels | None = None
 
-    def read(self, recording: Recording, start: int, left: float) -> Example:
-        """The chunk at sample `start`, with the left of two channels weighted by `left`.
+    def read(self, recording: Recording, start: int, left_gain: float) -> Example:
+        """Read the chunk at sample `start`, the left of two channels weighted by `left_gain`.
 
         Raises:
             OSError, ValueError, RuntimeError: the recording cannot be read there.
@@ -45,21 +46,21 @@ class ChunkReader:
         length = self.settings.chunk_length
         example = {}
         if self.blocks is None:
-            example["audio"] = torch.from_numpy(recording.read_mono(start, length, left))
+            example["audio"] = torch.from_numpy(recording.read_mono(start, length, left_gain))
         else:
-            place = self.blocks.span(start, length, self.settings.usable(recording.num_samples))
-            example["audio"] = torch.from_numpy(recording.read_mono(place.first, place.last - place.first, left))
-            example["lead"], example["skipped"] = torch.tensor(place.lead), torch.tensor(place.skipped)
+            span = self.blocks.span(start, length, self.settings.usable_length(recording.num_samples))
+            example["audio"] = torch.from_numpy(recording.read_mono(span.first, span.last - span.first, left_gain))
+            example["lead"], example["skipped"] = torch.tensor(span.lead), torch.tensor(span.skipped)
         if self.labels is not None:
-            example["labels"] = self.labels(recording.song.metadata, recording.num_samples, start)
+            example["labels"] = label_row(self.labels, recording.song.metadata, recording.num_samples, start)
         return example
 
 
 class AudioChunks(Dataset[Example]):
-    """Chunks of recordings, read by a [`ChunkReader`].
+    """Dataset of chunks of recordings, read by a [`ChunkReader`].
 
-    `dataset[position]` is a pure function of the position; in training the positions go on beyond `len(dataset)`, which
-    is one epoch: see [`ChunkPlan`]. A chunk that cannot be read is logged, and the next one takes its place.
+    `dataset[position]` is a pure function of the position; in training, positions continue beyond `len(dataset)`, which
+    is one epoch: see [`ChunkPlan`]. A chunk that cannot be read is logged and replaced by the next one.
     """
 
     def __init__(self, recordings: Sequence[Recording], plan: ChunkPlan, reader: ChunkReader) -> None:
@@ -72,7 +73,7 @@ class AudioChunks(Dataset[Example]):
         return len(self.plan)
 
     def __getitem__(self, position: int) -> Example:
-        """The example at a position.
+        """Return the example at a position.
 
         Raises:
             ValueError: no chunk of the epoch can be read.
@@ -83,16 +84,16 @@ class AudioChunks(Dataset[Example]):
             chunk = self.plan.at(epoch * len(self) + (index + attempt) % len(self))
             recording = self.recordings[chunk.song]
             try:
-                return self.reader.read(recording, chunk.start, chunk.left)
+                return self.reader.read(recording, chunk.start, chunk.left_gain)
             except READING_ERRORS as error:
                 name = recording.song.metadata.name
                 if name not in self._reported:
-                    logger.warning("A part of %s is left out, as it cannot be read: %s", name, error)
+                    logger.warning("Skipping a part of %s that cannot be read: %s", name, error)
                     self._reported.add(name)
-        raise ValueError("None of the songs can be read any more; are they still where they were?")
+        raise ValueError("None of the songs can be read any more; check that they were not moved.")
 
-    def recorded(self) -> Iterator[np.ndarray]:
-        """Audio of one epoch's chunks, float32 `[channels, chunk_length]`."""
+    def iter_channels(self) -> Iterator[np.ndarray]:
+        """Yield the audio of one epoch's chunks, float32 `[channels, chunk_length]`."""
         for chunk in map(self.plan.at, range(len(self))):
             try:
                 yield self.recordings[chunk.song].read(chunk.start, self.plan.settings.chunk_length)
@@ -101,13 +102,13 @@ class AudioChunks(Dataset[Example]):
 
 
 class CodeChunks(Dataset[Example]):
-    """Chunks of a cache of codes: what a prior is trained on, without a VQ-VAE.
+    """Dataset of chunks of a code cache, to train a prior without running the VQ-VAE.
 
     An example holds `codes` `[n_ctx]` and, where the prior has them, `upper_codes` `[n_ctx / ratio]` and `labels`
-    `[label_length]`. The positions are those of [`AudioChunks`], and so are the examples, once encoded.
+    `[label_length]`. Positions and examples equal those of [`AudioChunks`] after encoding.
 
     Raises:
-        ValueError: the prior was made for another VQ-VAE than the codes.
+        ValueError: the prior does not fit the VQ-VAE of the codes.
     """
 
     def __init__(
@@ -118,13 +119,13 @@ class CodeChunks(Dataset[Example]):
         self.songs = songs
         self.plan = plan
         self.config = config
-        self.labels = WindowLabels.of(config)
+        self.labels = window_labels(config)
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, position: int) -> Example:
-        """The example at a position.
+        """Return the example at a position.
 
         Raises:
             OSError: a file of the cache is missing or damaged.
@@ -137,5 +138,5 @@ class CodeChunks(Dataset[Example]):
             ratio = config.upsampling_ratio
             example["upper_codes"] = self.cache.read(song, config.level + 1, start // ratio, config.n_ctx // ratio)
         if self.labels is not None:
-            example["labels"] = self.labels(song.metadata, song.num_samples, chunk.start)
+            example["labels"] = label_row(self.labels, song.metadata, song.num_samples, chunk.start)
         return example

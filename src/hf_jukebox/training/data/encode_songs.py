@@ -1,4 +1,4 @@
-"""Encoding a data set a single time: on all processes, and going on where an earlier run was cut off."""
+"""Encoding of a data set on all processes, resumable after an interruption."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .code_cache import (
     write_index,
     write_shard,
 )
-from .encoding import encode_blocks, fingerprint
+from .encoding import encode_blocks, encoder_fingerprint
 from .prefetch import prefetch
 from .recordings import READING_ERRORS, Recording, open_recording
 from .songs import Song, SongMetadata
@@ -50,18 +50,18 @@ def encode_songs(
 ) -> CodeCache:
     """Encode songs at every level into a cache of codes.
 
-    Stereo is mixed 0.5 and 0.5, and a song is cut to whole top-level codes. The processes that
-    Accelerate has launched take turns shard by shard. A shard that is there and complete is left as it is, so a run
-    that was cut off goes on when it is started again, with any number of processes; at most one shard a process is done
-    again. Recordings that cannot be read are left out, logged and named in the cache.
+    Stereo is mixed 0.5 and 0.5, and a song is cut to whole top-level codes. The processes that Accelerate has launched
+    take turns shard by shard. Complete shards are kept, so an interrupted run resumes when it is started again, with
+    any number of processes; it repeats at most one shard per process. Recordings that cannot be read are skipped,
+    logged and named in the cache.
 
     Args:
-        songs: Those of a folder or data set, or a stream; each process must see the same ones in the same order.
-        vqvae: On the device that is to encode.
-        output_dir: Made if it is not there.
-        songs_per_shard: What is lost, at most, when a process is cut off. Another number encodes everything anew.
-        num_threads: Recordings that are decoded at the same time, ahead of the encoder.
-        on_song: Called with the name of every song of this process when it is done.
+        songs: Songs of a folder, a data set or a stream; each process must get the same ones in the same order.
+        vqvae: VQ-VAE on the device to encode on.
+        output_dir: Folder of the cache, created if it does not exist.
+        songs_per_shard: Songs per shard, which an interruption may cost each process. A new number encodes all again.
+        num_threads: Recordings decoded at the same time, ahead of the encoder.
+        on_song: Called with the name of each song of this process after it is encoded.
 
     Returns:
         The finished cache.
@@ -70,18 +70,19 @@ def encode_songs(
         ValueError: the folder holds codes of another VQ-VAE, or none of the songs can be read.
         OSError: the folder cannot be written.
     """
-    folder, mark = Path(output_dir), fingerprint(vqvae)
-    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))  # else several on a CPU count as one each
+    folder, fingerprint = Path(output_dir), encoder_fingerprint(vqvae)
+    # Without the flag, each CPU process would count as the only one.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("codes-*.safetensors")):
         header = read_header(path)
         if header is not None:
-            check_fingerprint(folder, header.fingerprint, mark)
-    state.wait_for_everyone()  # nobody writes before all have looked
+            check_fingerprint(folder, header.fingerprint, fingerprint)
+    state.wait_for_everyone()  # no process writes before all have checked
     count, metadata = 0, []
     for number, group in enumerate(_groups(songs, songs_per_shard)):
         if number % state.num_processes == state.process_index:
-            _encode_shard(group, folder / shard_name(number), vqvae.eval(), mark, num_threads, on_song)
+            _encode_shard(group, folder / shard_name(number), vqvae.eval(), fingerprint, num_threads, on_song)
         metadata += [song.metadata for song in group]
         count = number + 1
     state.wait_for_everyone()
@@ -90,7 +91,7 @@ def encode_songs(
     state.wait_for_everyone()
     cache = CodeCache(folder)
     if not cache.songs:
-        name, reason = next(iter(cache.unreadable.items()), ("", "there are none"))
+        name, reason = next(iter(cache.unreadable.items()), ("", "no song was given"))
         raise ValueError(f"None of the {len(cache.metadata)} songs can be encoded; the first, {name}: {reason}")
     return cache
 
@@ -103,7 +104,7 @@ def _finish(folder: Path, vqvae: JukeboxVQVAE, count: int, metadata: list[SongMe
             f"{count - len(complete)} of {count} files of codes in {folder} are missing; run the encoding again."
         )
     write_index(folder, vqvae.config, complete, metadata)
-    for abandoned in folder.glob(".codes-*.tmp"):  # by a process that was killed while it wrote
+    for abandoned in folder.glob(".codes-*.tmp"):  # by a process that was killed while writing
         abandoned.unlink()
 
 
@@ -111,25 +112,25 @@ def _encode_shard(
     songs: list[Song],
     path: Path,
     vqvae: JukeboxVQVAE,
-    mark: str,
+    fingerprint: str,
     num_threads: int,
     on_song: Callable[[str], None] | None,
 ) -> None:
     names = [song.metadata.name for song in songs]
     done = read_header(path)
     if done is None or done.names != names:
-        path.with_name(INDEX).unlink(missing_ok=True)  # it no longer tells what is there, until the end of the run
-        header, tensors = ShardHeader(mark, []), {}
+        path.with_name(INDEX).unlink(missing_ok=True)  # the index is stale until encoding finishes
+        header, tensors = ShardHeader(fingerprint, []), {}
         tasks = [partial(_read_song, song, vqvae.config) for song in songs]
-        for place, (name, reading) in enumerate(zip(names, prefetch(tasks, num_threads), strict=True)):
+        for index, (name, reading) in enumerate(zip(names, prefetch(tasks, num_threads), strict=True)):
             try:
                 recording, audio = reading.result()
             except READING_ERRORS as error:
                 header.entries.append(ShardEntry(name, None, str(error)))
-                logger.warning("Left out, as it cannot be read: %s (%s)", name, error)
+                logger.warning("Skipping a file that cannot be read: %s (%s)", name, error)
             else:
                 header.entries.append(ShardEntry(name, recording.num_samples))
-                tensors.update(_encode(vqvae, audio, place))
+                tensors.update(_encode(vqvae, audio, index))
             if on_song is not None:
                 on_song(name)
         write_shard(path, header, tensors)
@@ -139,7 +140,7 @@ def _encode_shard(
 
 
 def _read_song(song: Song, config: JukeboxVQVAEConfig) -> tuple[Recording, np.ndarray]:
-    """A song's recording and its mono audio `[T]`, T a multiple of the top hop."""
+    """Return a song's recording and its mono audio `[T]`, T a multiple of the top hop."""
     hop = config.hop_lengths[-1]
     recording = open_recording(song, config.sampling_rate)
     length = recording.num_samples // hop * hop
@@ -148,12 +149,11 @@ def _read_song(song: Song, config: JukeboxVQVAEConfig) -> tuple[Recording, np.nd
     return recording, recording.read_mono(0, length)
 
 
-def _encode(vqvae: JukeboxVQVAE, audio: np.ndarray, place: int) -> dict[str, torch.Tensor]:
+def _encode(vqvae: JukeboxVQVAE, audio: np.ndarray, shard_index: int) -> dict[str, torch.Tensor]:
     dtype = torch.int16 if vqvae.config.codebook_size <= 2**15 else torch.int32
-    codes = encode_blocks(
-        vqvae, torch.from_numpy(audio), 0, len(audio), range(vqvae.config.num_levels)
-    )  # [T_level] each
-    return {tensor_name(place, level): of_level.to("cpu", dtype) for level, of_level in enumerate(codes)}
+    levels = range(vqvae.config.num_levels)
+    codes = encode_blocks(vqvae, torch.from_numpy(audio), 0, len(audio), levels)  # [T_level] each
+    return {tensor_name(shard_index, level): codes[level].to("cpu", dtype) for level in levels}
 
 
 def _groups(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,4 +1,4 @@
-"""Codes of chunks of songs: bit by bit those of the whole song there."""
+"""Encoding of chunks, bit-identical to encoding their whole songs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ...configuration_jukebox import JukeboxPriorConfig
 from ...hierarchy import Hierarchy
 from ...modeling_vqvae import JukeboxVQVAE
 
-_BLOCK = 2**16  # samples that are encoded at a time, about
+_BLOCK = 2**16  # samples encoded at a time, approximately
 
-# What of a configuration the codes depend on. Losses and decoders may change without making codes stale.
+# Settings that the codes depend on. Losses and decoders may change without making codes stale.
 _CODE_FIELDS = (
     "sampling_rate",
     "downs_t",
@@ -33,8 +33,8 @@ _CODE_FIELDS = (
 )
 
 
-def fingerprint(vqvae: JukeboxVQVAE) -> str:
-    """A hash of all that the codes depend on: encoders, codebooks and the settings that shape them."""
+def encoder_fingerprint(vqvae: JukeboxVQVAE) -> str:
+    """Hash everything that the codes depend on: encoders, codebooks and the settings that shape them."""
     settings = {name: getattr(vqvae.config, name) for name in _CODE_FIELDS}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name, tensor in sorted(vqvae.state_dict().items()):
@@ -45,13 +45,13 @@ def fingerprint(vqvae: JukeboxVQVAE) -> str:
 
 
 @dataclass(frozen=True)
-class Span:
-    """What to read of a song for the codes of a chunk.
+class EncodingSpan:
+    """Range of samples to read from a song to encode a chunk.
 
     Attributes:
-        first, last: Samples of the song where the stretch begins and ends (exclusive).
-        lead: Samples at its front that are only there for the first block's codes.
-        skipped: Samples between the first block's start and the chunk.
+        first, last: First sample, and last sample (exclusive).
+        lead: Samples at the front that only provide context for the first block.
+        skipped: Samples between the start of the first block and the chunk.
     """
 
     first: int
@@ -62,13 +62,13 @@ class Span:
 
 @dataclass(frozen=True)
 class BlockGrid:
-    """The blocks in which songs are encoded.
+    """Grid of the blocks in which songs are encoded.
 
-    Their places in a song are fixed, and each is encoded with all that its codes depend on. So a code does not depend,
-    not by a bit, on the chunk that it is encoded for.
+    Blocks have fixed positions in a song, and each is encoded with everything that its codes depend on. So a code is
+    bit-identical whichever chunk it is encoded for.
 
     Attributes:
-        block: Samples of a block.
+        block: Samples per block.
         context: Samples on either side that its codes may depend on.
     """
 
@@ -76,48 +76,59 @@ class BlockGrid:
     context: int
 
     @classmethod
-    def of(cls, vqvae: JukeboxVQVAE) -> Self:
+    def from_vqvae(cls, vqvae: JukeboxVQVAE) -> Self:
+        """Make the grid of a VQ-VAE: both lengths are multiples of its top hop."""
         hops = vqvae.config.hop_lengths
-        reach = max(vqvae._encoder_context(level) * hop for level, hop in enumerate(hops))
+        reach = max(vqvae.encoder_context(level) * hop for level, hop in enumerate(hops))
         return cls(*(-(-samples // hops[-1]) * hops[-1] for samples in (_BLOCK, reach)))
 
-    def span(self, start: int, length: int, usable: int) -> Span:
-        """The blocks that a chunk touches, of a song of `usable` samples, a multiple of the top hop."""
+    def span(self, start: int, length: int, usable_length: int) -> EncodingSpan:
+        """Return the span of the blocks that a chunk overlaps, in a song of `usable_length` samples.
+
+        Args:
+            start, length: First sample of the chunk, and its number of samples.
+            usable_length: Length of the song, a multiple of the top hop.
+        """
         block_start = start // self.block * self.block
         block_end = -(-(start + length) // self.block) * self.block
         first = max(block_start - self.context, 0)
-        return Span(first, min(block_end + self.context, usable), block_start - first, start - block_start)
+        last = min(block_end + self.context, usable_length)
+        return EncodingSpan(first, last, block_start - first, start - block_start)
 
 
 def encode_blocks(
     vqvae: JukeboxVQVAE, audio: torch.Tensor, lead: int, length: int, levels: Sequence[int]
 ) -> list[torch.Tensor]:
-    """Codes of each of `levels`, in the blocks that hold the first `length` samples after `lead`.
+    """Encode the blocks that hold the first `length` samples after `lead`.
 
     Args:
-        vqvae: In evaluation mode.
-        audio: A stretch `[T]`, or a whole song.
-        lead: Samples in front of its first block.
+        vqvae: VQ-VAE in evaluation mode.
+        audio: Audio `[T]` of a span, or of a whole song.
+        lead: Samples before the first block.
+        length: Samples from the start of the first block that must be encoded.
+        levels: Levels of the codes.
 
     Returns:
-        `[T_level]` for each level.
+        Codes `[T_level]` per level of `levels`.
     """
-    grid, hops = BlockGrid.of(vqvae), vqvae.config.hop_lengths
-    pieces = []
+    grid, hops = BlockGrid.from_vqvae(vqvae), vqvae.config.hop_lengths
+    blocks = []
     for start in range(lead, lead + length, grid.block):
         first = max(start - grid.context, 0)
-        heard = audio[None, first : start + grid.block + grid.context].to(vqvae.device, copy=True)
-        codes = zip(levels, vqvae.encode(heard, levels), strict=True)
-        pieces.append([of[0, (start - first) // hops[level] :][: grid.block // hops[level]] for level, of in codes])
-    return [torch.cat(of_level) for of_level in zip(*pieces, strict=True)]
+        with_context = audio[None, first : start + grid.block + grid.context].to(vqvae.device, copy=True)  # [1, T]
+        encoded = zip(levels, vqvae.encode(with_context, levels), strict=True)
+        blocks.append(
+            [codes[0, (start - first) // hops[level] :][: grid.block // hops[level]] for level, codes in encoded]
+        )
+    return [torch.cat(level_codes) for level_codes in zip(*blocks, strict=True)]
 
 
 class ChunkEncoder:
-    """Turns the audio of a batch into what a prior is trained on. The VQ-VAE stays as it is.
+    """Encoder of audio batches into the inputs of a prior. It does not change the VQ-VAE.
 
     Args:
-        vqvae: In evaluation mode, on the device where batches are wanted.
-        config: Of the prior.
+        vqvae: VQ-VAE in evaluation mode, on the device where the batches are needed.
+        config: Config of the prior.
 
     Raises:
         ValueError: the prior was made for another VQ-VAE.
@@ -130,15 +141,15 @@ class ChunkEncoder:
         self.levels = [config.level, config.level + 1] if config.is_upsampler else [config.level]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        """`codes` `[B, n_ctx]` and, where the prior has them, `upper_codes` `[B, n_ctx / ratio]` and `labels`.
+        """Return `codes` `[B, n_ctx]` and, if the prior has them, `upper_codes` `[B, n_ctx / ratio]` and `labels`.
 
         Args:
-            batch: Of a [`ChunkReader`] with blocks: `audio`, one row `[T]` a chunk, `lead` and `skipped` `[B]`.
+            batch: Batch from a [`ChunkReader`] with blocks: `audio`, one `[T]` per chunk, `lead` and `skipped` `[B]`.
         """
         rows = zip(batch["audio"], batch["lead"].tolist(), batch["skipped"].tolist(), strict=True)
-        of_levels = zip(*(self._encode(*row) for row in rows), strict=True)
+        levels = zip(*(self._encode(*row) for row in rows), strict=True)
         names = ("codes", "upper_codes")
-        result = {name: torch.stack(codes) for name, codes in zip(names, of_levels, strict=False)}  # [B, codes]
+        result = {name: torch.stack(codes) for name, codes in zip(names, levels, strict=False)}  # [B, codes]
         if "labels" in batch:
             result["labels"] = batch["labels"].to(self.vqvae.device)
         return result
@@ -147,4 +158,4 @@ class ChunkEncoder:
         hops = [self.vqvae.config.hop_lengths[level] for level in self.levels]
         end = skipped + self.window_length
         codes = encode_blocks(self.vqvae, audio, lead, end, self.levels)
-        return [of_level[skipped // hop : end // hop] for of_level, hop in zip(codes, hops, strict=True)]
+        return [level_codes[skipped // hop : end // hop] for level_codes, hop in zip(codes, hops, strict=True)]

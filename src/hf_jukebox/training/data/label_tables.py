@@ -7,7 +7,6 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -15,22 +14,23 @@ from ...configuration_jukebox import JukeboxPriorConfig
 from ...files.text import listed, read_text, user_path
 from ...labels.lyrics import plain_text, timed_lines, unread_stamp
 from ...labels.vocabulary import UNKNOWN_ID, LevelVocabulary, normalize_name
+from ...sampling.window_labels import WindowLabels
 from ...tokenization_jukebox import JukeboxTokenizer
 from .songs import SongMetadata
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_NAMES = ("", "unknown")  # what every table reads as id 0
+UNKNOWN_NAMES = ("", "unknown")  # id 0 in every table
 
 
 @dataclass(frozen=True)
 class LabelTables:
-    """Names and their ids for a prior, and what it took to place them.
+    """Tables of names and ids for a prior.
 
     Attributes:
-        artists, genres: Name to id, for the fields of that name of [`JukeboxPriorConfig`].
+        artists, genres: Name to id, for the fields of the same name of [`JukeboxPriorConfig`].
         num_artists, num_genres: Rows of the prior's label tables.
-        replaced: `("artist" or "genre", new name, old names)` for each row that a new name took over from others.
+        replaced: `("artist" or "genre", new name, old names)` for each row that a new name takes over from others.
     """
 
     artists: dict[str, int]
@@ -46,9 +46,9 @@ class LabelTables:
 
 
 def tables_from_songs(songs: Sequence[SongMetadata], config: JukeboxPriorConfig) -> LabelTables:
-    """Tables for a new prior: the names of the songs, sorted, with ids from 1; id 0 is unknown.
+    """Make the tables of a new prior: the names of the songs, sorted, with ids from 1; id 0 is unknown.
 
-    The prior keeps its numbers of rows where they suffice (spare rows serve later fine-tuning), else it gets more.
+    The prior keeps its numbers of rows if they suffice (spare rows serve later fine-tuning); otherwise it gets more.
 
     Raises:
         ValueError: the data has no column of names.
@@ -61,12 +61,12 @@ def tables_from_songs(songs: Sequence[SongMetadata], config: JukeboxPriorConfig)
 
 
 def tables_for_fine_tuning(songs: Sequence[SongMetadata], config: JukeboxPriorConfig) -> LabelTables:
-    """Tables for a trained prior, whose label tables cannot grow: new names take over rows.
+    """Make the tables of a trained prior, whose label tables cannot grow: new names take over rows.
 
-    Names that the prior knows keep their rows. New names, those with the most songs first, take rows that no name
-    points to, in ascending order, then rows none of whose names are in the data, from the last one down. The names that
-    pointed to such a row are forgotten. Row 0, unknown, is never given away. Weights are not touched: a new name starts
-    from what its row has learned.
+    Names that the prior already has keep their rows. New names, those with the most songs first, get the unused rows,
+    in ascending order, and then the rows none of whose names occur in the data, from the last one down; the old names
+    of such a row are dropped. Row 0, unknown, is never reassigned. Weights are not changed: a new name starts from what
+    its row has learned.
 
     Raises:
         ValueError: the data has no column of names, or more names than the prior has rows.
@@ -80,29 +80,29 @@ def tables_for_fine_tuning(songs: Sequence[SongMetadata], config: JukeboxPriorCo
 
 
 def check_labels(songs: Sequence[SongMetadata], config: JukeboxPriorConfig) -> None:
-    """Whether the data has the columns that a prior reads; their cells may be empty.
+    """Check that the data has the columns that a prior uses; their cells may be empty.
 
     Raises:
-        ValueError: which column is missing.
+        ValueError: a column is missing.
     """
     needed = (["artist", "genre"] if config.has_labels else []) + (["lyrics"] if config.n_lyrics else [])
     for column in needed:
         if all(getattr(song, column) is None for song in songs):
             beside = " (or a .lrc file beside each recording)" if column == "lyrics" else ""
             raise ValueError(
-                f"The songs have no {column}, which this prior reads: add a column {column} to metadata.csv{beside}; "
+                f"The songs have no {column}, which this prior needs: add a column {column} to metadata.csv{beside}; "
                 "its cells may be empty."
             )
 
 
 def read_alphabet(path: str | os.PathLike[str]) -> str:
-    """The characters of a text file, each once, in the order of first appearance; spaces and line breaks count too.
+    """Read the characters of a text file, each once, in order of first appearance, including spaces and line breaks.
 
-    Letters with accents are one character (NFC), as they are in lyrics when these are cleaned.
+    A letter with an accent is one character (NFC), as in cleaned lyrics.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not text, or has no characters but white space.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not text, or holds only white space.
     """
     path = user_path(path)
     if not path.is_file():
@@ -116,47 +116,34 @@ def read_alphabet(path: str | os.PathLike[str]) -> str:
 
 
 class _SilentTokenizer(JukeboxTokenizer):
-    """A tokenizer that warns of nothing: `report_unknown` says it for all songs, and not in every worker process."""
+    """Tokenizer without warnings: `report_unknown` logs once for all songs what each worker process would repeat."""
 
     def _is_first(self, kind: str, given: str) -> bool:
         return False
 
 
-class WindowLabels:
-    """Makes the label rows of a prior's windows."""
+def window_labels(config: JukeboxPriorConfig) -> WindowLabels | None:
+    """Make the [`WindowLabels`] of a prior from the names in its config; None for a prior without labels."""
+    if not config.has_labels:
+        return None
+    vocabularies = {config.level: LevelVocabulary.from_config(config)}
+    return WindowLabels(_SilentTokenizer(vocabularies, sampling_rate=config.sampling_rate), config)
 
-    def __init__(self, config: JukeboxPriorConfig) -> None:
-        self.config = config
-        vocabulary = LevelVocabulary.from_config(config)
-        self._tokenizer = _SilentTokenizer({config.level: vocabulary}, sampling_rate=config.sampling_rate)
 
-    @classmethod
-    def of(cls, config: JukeboxPriorConfig) -> WindowLabels | None:
-        """None for a prior without labels."""
-        return cls(config) if config.has_labels else None
-
-    def __call__(self, song: SongMetadata, total_length: int, offset: int) -> torch.Tensor:
-        """The row `[label_length]` of the window at `offset` of a song; both lengths in samples."""
-        rows: Mapping[str, Any] = self._tokenizer(
-            artist=song.artist,
-            genre=song.genre,
-            lyrics=song.lyrics,
-            level=self.config.level,
-            total_length=total_length,
-            offset=offset,
-            window_length=self.config.window_length,
-        )
-        return rows["labels"][0]
+def label_row(labels: WindowLabels, song: SongMetadata, total_length: int, offset: int) -> torch.Tensor:
+    """Return the row `[label_length]` of the window at `offset` of a song of `total_length`, both in samples."""
+    names = {"artist": song.artist, "genre": song.genre, "lyrics": song.lyrics}
+    return labels(**names, total_length=total_length, offset=offset)[0]
 
 
 def report_unknown(songs: Iterable[SongMetadata], config: JukeboxPriorConfig) -> None:
-    """Say once, with numbers of songs, which names a prior takes for unknown, and what else of their labels is lost."""
+    """Log how many songs have names that the prior treats as unknown, and which other labels are dropped."""
     if not config.has_labels:
         return
     vocabulary = LevelVocabulary.from_config(config)
     artists, genres, long_genres, stamped = [], [], [], []
     for song in songs:
-        artist, words = _written(song, config)
+        artist, words = _normalized_names(song, config)
         if _is_given(song.artist) and (not artist or vocabulary.artist_id(artist) is None):
             artists.append(song.artist)
         lacks_word = any(word not in UNKNOWN_NAMES and vocabulary.genre_id(word) is None for word in words)
@@ -166,14 +153,16 @@ def report_unknown(songs: Iterable[SongMetadata], config: JukeboxPriorConfig) ->
             long_genres.append(song.genre)
         if config.n_lyrics and unread_stamp(song.lyrics or "") and not timed_lines(song.lyrics or ""):
             stamped.append(song.name)
-    for names, what in (
-        (artists, "an artist that the table of the prior lacks and that counts as unknown"),
-        (genres, "a genre that the table of the prior lacks and that counts as unknown"),
-        (long_genres, f"a genre of more than {config.genre_words} words, of which the others are dropped"),
-        (stamped, "lyrics with digits in brackets that are no times, as [01:23.45] is, and count as text"),
+    for names, fault in (
+        (artists, "an artist that is missing from the table of the prior and treated as unknown"),
+        (genres, "a genre that is missing from the table of the prior and treated as unknown"),
+        (long_genres, f"a genre of more than {config.genre_words} words (the rest are dropped)"),
+        (stamped, "lyrics with digits in brackets that are not times like [01:23.45] and are treated as text"),
     ):
         if names:
-            logger.warning("%d songs have %s, such as %s.", len(names), what, listed(dict.fromkeys(map(str, names)), 3))
+            logger.warning(
+                "%d songs have %s, such as %s.", len(names), fault, listed(dict.fromkeys(map(str, names)), 3)
+            )
 
 
 def _is_given(name: str | None) -> bool:
@@ -181,11 +170,11 @@ def _is_given(name: str | None) -> bool:
 
 
 def _names(songs: Iterable[SongMetadata], config: JukeboxPriorConfig) -> tuple[Counter[str], Counter[str]]:
-    """Artists and genres (or words of genres) as the tables write them, with their numbers of songs."""
+    """Count the songs per artist and per genre (or word of a genre), in the spelling of the tables."""
     artists: Counter[str] = Counter()
     genres: Counter[str] = Counter()
     for song in songs:
-        artist, words = _written(song, config)
+        artist, words = _normalized_names(song, config)
         artists[artist] += 1
         genres.update(set(words))
     for names in (artists, genres):
@@ -194,8 +183,8 @@ def _names(songs: Iterable[SongMetadata], config: JukeboxPriorConfig) -> tuple[C
     return artists, genres
 
 
-def _written(song: SongMetadata, config: JukeboxPriorConfig) -> tuple[str, list[str]]:
-    """The artist of a song, and its genre or the words of it that the prior reads, as the tables write them."""
+def _normalized_names(song: SongMetadata, config: JukeboxPriorConfig) -> tuple[str, list[str]]:
+    """Return artist and genre (or the words of it that the prior uses) in the spelling of the tables."""
     artist, genre = (normalize_name(name or "", config.label_rules) for name in (song.artist, song.genre))
     return artist, genre.split("_")[: config.genre_words] if config.label_rules == "v2" else [genre]
 
@@ -203,10 +192,10 @@ def _written(song: SongMetadata, config: JukeboxPriorConfig) -> tuple[str, list[
 def _reuse_rows(
     kind: str, table: Mapping[str, int], num_rows: int, wanted: Counter[str], rules: str
 ) -> tuple[dict[str, int], list[tuple[str, str, list[str]]]]:
-    """The table with rows for all `wanted` names, and which old names each new one replaced."""
+    """Return the table with rows for all `wanted` names, and the old names that each new one replaces."""
     written = {name: normalize_name(name, rules) for name in table}
-    known = set(written.values())
-    new = sorted((name for name in wanted if name not in known), key=lambda name: (-wanted[name], name))
+    existing = set(written.values())
+    new = sorted((name for name in wanted if name not in existing), key=lambda name: (-wanted[name], name))
 
     unused = sorted(set(range(1, num_rows)) - set(table.values()))
     needed = {table[name] for name in table if written[name] in wanted} | {UNKNOWN_ID}
@@ -217,12 +206,12 @@ def _reuse_rows(
             f"The data has {len(wanted)} {kind}s, but the model has only {num_rows - 1} rows for names; use fewer "
             f"{kind}s, or train a new prior."
         )
-    given = dict(zip(new, rows, strict=False))
-    taken = set(given.values())
-    kept = {name: index for name, index in table.items() if index not in taken}
+    assigned = dict(zip(new, rows, strict=False))
+    reassigned = set(assigned.values())
+    kept = {name: index for name, index in table.items() if index not in reassigned}
     replaced = [
         (kind, name, sorted(old for old, index in table.items() if index == row))
-        for name, row in given.items()
+        for name, row in assigned.items()
         if row in idle
     ]
-    return kept | given, replaced
+    return kept | assigned, replaced

@@ -1,4 +1,4 @@
-"""From examples to batches, in an order that a restart goes on with."""
+"""Data loaders whose batch order survives restarts."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Batch = dict[str, Any]
 
 
 class PositionBatches(Sampler[list[int]]):
-    """Positions of the batches of one process, without end.
+    """Endless sampler of the positions of one process's batches.
 
     Batch b of all processes together holds the next `num_processes * batch_size` positions, and each process takes its
-    part. So what a step is trained on depends on the sum over the processes alone.
+    share. So the examples of a step depend on the global batch size alone.
     """
 
     def __init__(self, batch_size: int, first_batch: int = 0, process_index: int = 0, num_processes: int = 1) -> None:
@@ -43,14 +43,15 @@ def training_loader(
     num_processes: int = 1,
     num_workers: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches to train on, without end. The processes share the examples: do not `accelerator.prepare` the loader.
+    """Make an endless loader of training batches. It splits the examples over the processes: do not
+    `accelerator.prepare` it.
 
     Args:
-        dataset: For training.
-        batch_size: Of one process.
-        first_batch: Batches that every process has taken before: a restart goes on with the one after.
-        process_index, num_processes: Which process this is.
-        num_workers: Processes that read ahead. They do not change the batches. A stream uses one at most.
+        dataset: Training examples.
+        batch_size: Examples per batch and process.
+        first_batch: Batches per process to skip, those of a run before its restart.
+        process_index, num_processes: Rank of this process, and number of processes.
+        num_workers: Worker processes; they do not change the batches. A stream uses at most one.
     """
     if isinstance(dataset, StreamedChunks):
         later = dataset.starting_at(first_batch * batch_size)
@@ -67,9 +68,9 @@ def validation_loader(
     num_processes: int = 1,
     num_workers: int = 0,
 ) -> DataLoader[Batch]:
-    """Batches of the examples held out, once and in order.
+    """Make a loader of the held-out examples, once and in order.
 
-    All processes get the same number of examples, for which the last ones may see some of the first ones again. Do not
+    All processes get the same number of examples, so the last ones may repeat some of the first. Do not
     `accelerator.prepare` the loader.
     """
     if isinstance(dataset, StreamedChunks):
@@ -81,12 +82,12 @@ def validation_loader(
 
 
 def _loader(dataset: Dataset[Example], num_workers: int, **batching: Any) -> DataLoader[Batch]:
-    pinned = torch.cuda.is_available()  # from pinned memory a batch is copied to the GPU while it computes
+    pinned = torch.cuda.is_available()  # batches are copied to the GPU asynchronously
     return DataLoader(dataset, num_workers=num_workers, collate_fn=collate_examples, pin_memory=pinned, **batching)
 
 
 def collate_examples(examples: Sequence[Example]) -> Batch:
-    """Stacks what is of one shape; what is not, such as audio with what there is around it, stays a list."""
+    """Stack values of equal shape; others, such as audio with its context, stay a list."""
     batch: Batch = {}
     for name in examples[0]:
         values = [example[name] for example in examples]

@@ -1,4 +1,4 @@
-"""Work done ahead of its use, in threads."""
+"""Prefetching in threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def prefetch(tasks: Iterable[Callable[[], T]], num_threads: int) -> Iterator[Future[T]]:
-    """The tasks' results in their order; at most `num_threads` tasks are begun before the result in front is used."""
+    """Yield the tasks' results in order; at most `num_threads` tasks run ahead of the result in use."""
     with ThreadPoolExecutor(num_threads) as pool:
         waiting: deque[Future[T]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""Songs as training finds them: a recording, and what is known about it."""
+"""Songs of training data: a recording with its metadata."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...audio.io import AudioSource
+from ...audio import AudioSource
 
 
 @dataclass(frozen=True)
 class SongMetadata:
-    """What is known about a song.
+    """Name and labels of a song.
 
     Attributes:
-        name: How reports call the song: its path in the folder, or its place in the data set.
-        artist, genre, lyrics: Empty where the song has none, None where the data has no such column. Lyrics may be
+        name: Name in messages: the path in the folder, or the row of the data set.
+        artist, genre, lyrics: Labels; empty if the song has none, None if the data has no such column. Lyrics may be
             LRC text, with times.
     """
 
@@ -28,19 +28,19 @@ class SongMetadata:
 
 
 class SongAudio(Protocol):
-    """Where a recording comes from."""
+    """Source of a recording."""
 
     def file(self) -> AbstractContextManager[AudioSource]:
-        """A context manager whose value is an audio file.
+        """Return a context manager whose value is an audio file.
 
         Raises:
-            OSError, ValueError: there is none.
+            OSError, ValueError: there is no audio.
         """
 
 
 @dataclass(frozen=True)
 class Song:
-    """A recording and its metadata; nothing of it has been read yet."""
+    """Recording and its metadata; the audio has not been read yet."""
 
     metadata: SongMetadata
     audio: SongAudio
@@ -48,7 +48,7 @@ class Song:
 
 @dataclass(frozen=True)
 class AudioFile:
-    """A recording in a file of its own."""
+    """Recording in a file of its own."""
 
     path: Path
 
@@ -59,7 +59,7 @@ class AudioFile:
 
 @dataclass(frozen=True)
 class AudioBytes:
-    """A recording in memory, as data sets store it: the content of a file."""
+    """Recording in memory, as data sets store it: the content of a file."""
 
     content: bytes
 
@@ -70,7 +70,7 @@ class AudioBytes:
 
 @dataclass(frozen=True)
 class NoAudio:
-    """An empty cell of a data set."""
+    """Empty cell of a data set."""
 
     @contextmanager
     def file(self) -> Iterator[bytes]:
@@ -80,19 +80,19 @@ class NoAudio:
 
 @dataclass(frozen=True)
 class AudioRow:
-    """A recording in a row of a `datasets` data set on disk; it is fetched when it is asked for."""
+    """Recording in a row of a `datasets` data set on disk, fetched on access."""
 
     dataset: Any
     row: int
 
     @contextmanager
     def file(self) -> Iterator[AudioSource]:
-        with audio_of(self.dataset[self.row]["audio"]).file() as source:
+        with audio_in_cell(self.dataset[self.row]["audio"]).file() as source:
             yield source
 
 
-def audio_of(record: Mapping[str, Any] | str | None) -> AudioFile | AudioBytes | NoAudio:
-    """The recording in a cell of an undecoded audio column: `{"path": ..., "bytes": ...}`, a path, or None."""
+def audio_in_cell(record: Mapping[str, Any] | str | None) -> AudioFile | AudioBytes | NoAudio:
+    """Return the recording in a cell of an undecoded audio column: `{"path": ..., "bytes": ...}`, a path, or None."""
     record = {"path": record} if isinstance(record, str) else record or {}
     if record.get("bytes") is not None:
         return AudioBytes(record["bytes"])

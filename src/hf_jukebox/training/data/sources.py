@@ -1,4 +1,4 @@
-"""Where training data comes from, as a user names it, and the examples made of it."""
+"""Sources of training data as options, and the training and validation examples made from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .code_cache import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks, Example
 from .encoding import BlockGrid
 from .hf_datasets import SongStream, is_saved_dataset, songs_on_disk, songs_on_hub
-from .label_tables import WindowLabels, report_unknown
+from .label_tables import report_unknown, window_labels
 from .recordings import is_held_out, open_recordings
 from .songs import Song, SongMetadata
 from .streams import StreamedChunks
@@ -32,31 +32,31 @@ Songs = Sequence[Song] | SongStream
 
 @dataclass
 class SourceArguments:
-    """Where the songs are."""
+    """Options of the source of the songs."""
 
     train_data_dir: str | None = field(
         default=None,
         metadata={
-            "help": "A folder of wav, flac, ogg or mp3 files, with a metadata.csv or metadata.jsonl (file_name, "
-            "artist, genre, lyrics) or without; or a data set written by datasets' save_to_disk."
+            "help": "A folder of wav, flac, ogg or mp3 files, with or without a metadata.csv or metadata.jsonl "
+            "(file_name, artist, genre, lyrics), or a data set written by save_to_disk of datasets."
         },
     )
     dataset_name: str | None = field(
         default=None,
-        metadata={"help": "A data set of the Hub with a column audio and, if it has them, artist, genre, lyrics."},
+        metadata={"help": "A data set on the Hub with a column audio and, optionally, artist, genre and lyrics."},
     )
-    dataset_config_name: str | None = field(default=None, metadata={"help": "Which configuration of that data set."})
-    dataset_split: str = field(default="train", metadata={"help": "Which split of that data set, or of one on disk."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of that data set."})
+    dataset_split: str = field(default="train", metadata={"help": "Split of that data set, or of one on disk."})
     streaming: bool = field(
-        default=False, metadata={"help": "Read the data set from the Hub as it is needed, without storing it."}
+        default=False, metadata={"help": "Read the data set from the Hub during training, without storing it."}
     )
 
     def open_songs(self) -> Songs:
-        """The songs, unread.
+        """Return the songs, without reading their audio.
 
         Raises:
-            FileNotFoundError: there is no such folder, or no audio in it.
-            ValueError: no source or two are named, or the one that is has no audio column or a faulty table.
+            FileNotFoundError: the folder does not exist, or holds no audio.
+            ValueError: none or both of the sources are named, or the data has no audio column or a faulty table.
         """
         if (self.train_data_dir is None) == (self.dataset_name is None):
             raise ValueError("Name what to train on: either --train_data_dir FOLDER or --dataset_name NAME.")
@@ -71,7 +71,7 @@ class SourceArguments:
 
 @dataclass
 class DataArguments(SourceArguments):
-    """What to train on, and how it is cut."""
+    """Options of the training data and of its chunks."""
 
     min_duration: float | None = field(
         default=None,
@@ -80,20 +80,20 @@ class DataArguments(SourceArguments):
         },
     )
     max_duration: float | None = field(
-        default=None, metadata={"help": "Leave out songs of this many seconds or more; by default none."}
+        default=None, metadata={"help": "Leave out songs of this many seconds or more; no limit by default."}
     )
     aug_shift: bool = field(default=False, metadata={"help": "Move every chunk at random by up to half its length."})
     aug_blend: bool = field(
         default=False,
-        metadata={"help": "Mix stereo to mono with a random weight (else with 0.5 and 0.5). Not with codes."},
+        metadata={"help": "Mix stereo to mono with a random weight instead of 0.5 and 0.5. Not for codes."},
     )
-    dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that read ahead."})
+    dataloader_num_workers: int = field(default=0, metadata={"help": "Worker processes that read ahead."})
 
     def vqvae_chunks(self, config: JukeboxVQVAEConfig, chunk_length: int, seed: int) -> ChunkSettings:
-        """How songs are cut for a VQ-VAE.
+        """Make the settings of chunks for a VQ-VAE.
 
         Raises:
-            ValueError: `chunk_length` is no multiple of the top hop.
+            ValueError: `chunk_length` is not a multiple of the top hop.
         """
         hop = config.hop_lengths[-1]
         if chunk_length % hop:
@@ -103,7 +103,7 @@ class DataArguments(SourceArguments):
         return ChunkSettings(chunk_length, config.sampling_rate, **self._cutting(seed))
 
     def prior_chunks(self, config: JukeboxPriorConfig, vqvae: JukeboxVQVAEConfig, seed: int) -> ChunkSettings:
-        """How songs are cut for a prior."""
+        """Make the settings of windows for a prior."""
         return ChunkSettings.for_prior(config, vqvae, **self._cutting(seed))
 
     def _cutting(self, seed: int) -> dict[str, Any]:
@@ -118,21 +118,21 @@ class DataArguments(SourceArguments):
 
 @dataclass(frozen=True)
 class SongList:
-    """The songs that are trained on, to notice that they are others when training is resumed.
+    """Summary of the songs to train on, to detect changes when training is resumed.
 
     Attributes:
-        count: How many they are.
-        fingerprint: Hash of their names and lengths, in their order.
+        count: Number of songs.
+        fingerprint: Hash of their names and lengths, in order.
     """
 
     count: int
     fingerprint: str
 
     @classmethod
-    def of(cls, names: Iterable[str], lengths: Iterable[int]) -> Self:
-        """List songs by their names and lengths in samples."""
-        songs = list(zip(names, lengths, strict=True))
-        return cls(len(songs), hashlib.sha256(json.dumps(songs).encode()).hexdigest()[:16])
+    def from_songs(cls, songs: Iterable[tuple[str, int]]) -> Self:
+        """Summarize songs, each given by its name and its length in samples."""
+        listed = list(songs)
+        return cls(len(listed), hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:16])
 
     def warn_of_changes(self, before: Mapping[str, Any], checkpoint: Path) -> None:
         """Log a warning if a checkpoint was written with other songs than these."""
@@ -140,20 +140,21 @@ class SongList:
             return
         count = before.get("count")
         logger.warning(
-            "The data has changed since %s was written: %d songs to train on, %s. Training continues where it stood in "
-            "the order of the songs, which is another one now: some parts come twice in this epoch, some not at all.",
+            "The data has changed since %s was written: %d songs to train on, %s. Training continues at the same "
+            "position in the new order of the songs: this epoch may repeat some parts and leave out others.",
             checkpoint,
             self.count,
-            "but not the same ones, or cut otherwise" if count == self.count else f"where there were {count}",
+            "but other ones, or cut differently" if count == self.count else f"where there were {count}",
         )
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Examples to train on, examples held out, and in one sentence what there is of either.
+    """Examples to train on, and examples held out.
 
     Attributes:
-        songs: Those to train on; None where they are not known beforehand, as in a stream.
+        summary: One line with the numbers of songs.
+        songs: Songs to train on; None if they are unknown beforehand, as in a stream.
     """
 
     train: Dataset[Example]
@@ -163,7 +164,7 @@ class TrainingData:
 
 
 def song_metadata(songs: Songs | CodeCache) -> list[SongMetadata]:
-    """What is known about the songs, from which label tables are made. Of a stream nothing else is fetched."""
+    """Return the metadata of songs, from which label tables are made. From a stream nothing else is fetched."""
     match songs:
         case CodeCache():
             return songs.metadata
@@ -173,13 +174,13 @@ def song_metadata(songs: Songs | CodeCache) -> list[SongMetadata]:
 
 
 def audio_data(songs: Songs, settings: ChunkSettings, process_index: int = 0, num_processes: int = 1) -> TrainingData:
-    """Chunks of audio, for a VQ-VAE.
+    """Make chunks of audio, for a VQ-VAE.
 
     Args:
-        process_index, num_processes: Which process this is; only a stream has to know.
+        process_index, num_processes: Rank of this process and number of processes, used by streams only.
 
     Raises:
-        ValueError: no song can be read, or none is left to train on.
+        ValueError: no song can be read, or none remains to train on.
     """
     return _from_audio(songs, ChunkReader(settings), process_index, num_processes)
 
@@ -192,27 +193,27 @@ def audio_data_for_prior(
     process_index: int = 0,
     num_processes: int = 1,
 ) -> TrainingData:
-    """Windows of a prior as audio, which a [`ChunkEncoder`] turns into codes batch by batch.
+    """Make windows of a prior as audio, which a [`ChunkEncoder`] turns into codes batch by batch.
 
     Raises:
-        ValueError: no song can be read, or none is left to train on.
+        ValueError: no song can be read, or none remains to train on.
     """
     if not isinstance(songs, SongStream):
         report_unknown(song_metadata(songs), config)
-    reader = ChunkReader(settings, BlockGrid.of(vqvae), WindowLabels.of(config))
+    reader = ChunkReader(settings, BlockGrid.from_vqvae(vqvae), window_labels(config))
     return _from_audio(songs, reader, process_index, num_processes)
 
 
 def code_data(cache: CodeCache, settings: ChunkSettings, config: JukeboxPriorConfig) -> TrainingData:
-    """Windows of a prior out of a cache of codes.
+    """Make windows of a prior from a cache of codes.
 
     Raises:
-        ValueError: no song is left to train on, the codes are of another VQ-VAE than the prior's, or blending is asked
-            for, which codes cannot do.
+        ValueError: no song remains to train on, the prior was made for another VQ-VAE than the codes, or `aug_blend` is
+            set, which needs audio.
     """
     if settings.aug_blend:
         raise ValueError(
-            "aug_blend mixes audio, which codes no longer are; leave it out, or train without a code cache."
+            "aug_blend mixes audio and cannot be applied to codes; leave it out, or train without a code cache."
         )
     report_unknown([song.metadata for song in cache.songs], config)
     lengths = [song.num_samples for song in cache.songs]
@@ -228,7 +229,7 @@ def code_data(cache: CodeCache, settings: ChunkSettings, config: JukeboxPriorCon
         examples(selection.train, True),
         examples(selection.validation, False),
         _summary(selection, len(cache.unreadable)),
-        SongList.of([cache.songs[i].metadata.name for i in selection.train], [lengths[i] for i in selection.train]),
+        SongList.from_songs((cache.songs[i].metadata.name, lengths[i]) for i in selection.train),
     )
 
 
@@ -251,7 +252,7 @@ def _from_audio(songs: Songs, reader: ChunkReader, process_index: int, num_proce
         examples(selection.train, True),
         examples(selection.validation, False),
         _summary(selection, len(unreadable)),
-        SongList.of([recordings[i].song.metadata.name for i in selection.train], [lengths[i] for i in selection.train]),
+        SongList.from_songs((recordings[i].song.metadata.name, lengths[i]) for i in selection.train),
     )
 
 

@@ -1,4 +1,4 @@
-"""Tables of songs as spreadsheets and programs write them: metadata.csv and metadata.jsonl."""
+"""Reading metadata.csv and metadata.jsonl in the variants that spreadsheets and programs write."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Row = dict[str, str]
 
 
 def read_table(table: Path) -> list[Row]:
-    """The songs of a table, with the columns of [`COLUMNS`] that it has; a cell without content is empty.
+    """Read the songs of a table, with those columns of [`COLUMNS`] that it has; a missing cell is empty.
 
-    Titles count in any case, rows without content not at all. Rows that name no file are left out with a warning.
+    Titles may be in any case, and blank rows are ignored. Rows without a file name are left out with a warning.
 
     Raises:
         OSError: the table cannot be read.
-        ValueError: the line that cannot be read, or the column that is missing; or there are no songs.
+        ValueError: a line cannot be read, a column is missing, or there are no songs.
     """
     rows = list(_csv_rows(table) if table.suffix.lower() == ".csv" else _jsonl_rows(table))
     titles = list(dict.fromkeys(title for _, row in rows for title in row))
@@ -37,28 +37,28 @@ def read_table(table: Path) -> list[Row]:
         titles = list(_csv_titles(table))
     _check_columns(table, titles)
     if not rows:
-        raise ValueError(f"{table} lists no songs; write one a line under its titles.")
+        raise ValueError(f"{table} lists no songs; write one per line below its titles.")
     songs = [(number, {name: row.get(name, "") for name in COLUMNS if name in titles}) for number, row in rows]
     nameless = [number for number, row in songs if not row[FILE_NAME].strip()]
     if nameless:
         lines = listed(map(str, nameless), 3)
-        logger.warning("%d songs in %s have no file_name and are left out: line %s.", len(nameless), table.name, lines)
+        logger.warning("Skipping %d songs without a file_name in %s: line %s.", len(nameless), table.name, lines)
     return [row for _, row in songs if row[FILE_NAME].strip()]
 
 
 def _check_columns(table: Path, titles: list[str]) -> None:
-    """Refuse a table without file names, and mention titles that are probably meant as others."""
-    known = [name for name in COLUMNS if name not in titles]
+    """Refuse a table without file names, and warn of titles that look like misspelled columns."""
+    absent = [name for name in COLUMNS if name not in titles]
     similar = {}
     for title in titles:
-        if title not in COLUMNS and (close := difflib.get_close_matches(title, known, n=1, cutoff=0.75)):
+        if title not in COLUMNS and (close := difflib.get_close_matches(title, absent, n=1, cutoff=0.75)):
             similar[title] = close[0]
     if FILE_NAME not in titles:
         hint = next((f"; rename {title}" for title, name in similar.items() if name == FILE_NAME), "")
         found = ", ".join(sorted(title for title in titles if title)) or "none"
         raise ValueError(f"{table} needs a column file_name; its columns are: {found}{hint}.")
     for title, name in similar.items():
-        logger.warning("%s: the column %s is not read; if it is meant as %s, rename it.", table, title, name)
+        logger.warning("%s: ignoring the column %s; if it is meant as %s, rename it.", table, title, name)
 
 
 def _title(text: str) -> str:
@@ -72,7 +72,7 @@ def _csv_titles(table: Path) -> Iterator[str]:
 
 
 def _csv_lines(table: Path) -> tuple[list[str], str, int]:
-    """The lines of a table from its titles on, what separates its cells, and how many lines come before."""
+    """Return the lines of a table from its titles on, the separator of its cells, and the number of lines before."""
     lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", read_text(table))
     skipped = 0
     separator = None
@@ -84,7 +84,7 @@ def _csv_lines(table: Path) -> tuple[list[str], str, int]:
 
 
 def _separator(titles: str) -> str:
-    """What separates the titles of a table: that with which one of them is file_name, else the most frequent."""
+    """Return the separator of titles: the one that makes one of them file_name, or else the most frequent."""
 
     def rank(separator: str) -> tuple[bool, int]:
         cells = [_title(cell.strip().strip('"')) for cell in titles.split(separator)]
@@ -113,13 +113,13 @@ def _csv_rows(table: Path) -> Iterator[tuple[int, Row]]:
             line = skipped + reader.line_num + 1
     except csv.Error as error:
         raise ValueError(
-            f'{table}, line {line} cannot be read ({error}); a quote inside quotes is written twice, "", and not with '
+            f'{table}, line {line} cannot be read ({error}); write a quote inside quotes twice, "", and not with '
             "a backslash."
         ) from error
 
 
 def _jsonl_rows(table: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(read_text(table).split("\n"), start=1):  # at no other line break: JSON may hold them
+    for number, line in enumerate(read_text(table).split("\n"), start=1):  # other line breaks may occur within JSON
         if not line.strip():
             continue
         try:

@@ -1,4 +1,4 @@
-"""Writing on drives of every kind: without locks, without folders that can be synchronised, with links in the way."""
+"""Atomic writes and locks on drives without locks or folder synchronisation, and with links in the way."""
 
 import errno
 import fcntl
@@ -65,15 +65,13 @@ def test_a_drive_without_locks_is_one_warning(tmp_path: Path, monkeypatch: pytes
     assert len(warned) == 1
 
 
-def test_a_drive_without_the_call_for_locks_is_worked_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drive_without_flock_uses_another_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_flock(monkeypatch, errno.ENOSYS)
     with locked(tmp_path / "run"):  # filelock has a way of its own there
         assert (tmp_path / "run").is_dir()
 
 
-def test_older_releases_of_filelock_say_that_there_are_no_locks_in_their_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_locks_are_a_warning_with_older_filelock_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def acquire(lock: object, timeout: float) -> None:
         raise NotImplementedError("FileSystem does not appear to support flock")
 
@@ -88,12 +86,15 @@ def test_another_failure_of_a_lock_names_the_folder(tmp_path: Path, monkeypatch:
         pass
 
 
-def test_who_is_refused_leaves_the_name_of_the_holder(tmp_path: Path) -> None:
-    code = f"from hf_jukebox.files import locked; from pathlib import Path\nwith locked(Path({str(tmp_path)!r})): pass"
+def test_a_refused_process_keeps_the_holders_id(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from hf_jukebox.files.atomic import locked\n"
+        f"with locked(Path({str(tmp_path)!r})): pass"
+    )
     with locked(tmp_path):
         for _ in range(2):
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-            assert f"is being worked on by process {os.getpid()}" in done.stderr
+            assert f"is in use by process {os.getpid()}" in done.stderr
 
 
 def test_nothing_is_written_through_links(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_nothing_is_written_through_links(tmp_path: Path) -> None:
     assert outside.read_text() == "mine"
 
 
-def test_a_run_on_a_drive_without_either_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_finishes_without_locks_and_folder_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_sync(monkeypatch, errno.EINVAL, of_folders=True)
     fail_flock(monkeypatch, errno.EOPNOTSUPP)
     pipe = JukeboxPipeline.from_pretrained(DEMO_MODEL)

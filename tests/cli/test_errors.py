@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from helpers.command_line import run
 
-from hf_jukebox.cli import app
-
-# What a user may type, and what has to stand in the line; HERE is the folder of the test.
+# Commands that a user may type, and a part of the line to expect; HERE is the folder of the test.
 WRONG = [
     ("sample --bogus", "No such option: --bogus"),
     ("smaple", "No such command 'smaple'"),
@@ -23,9 +21,9 @@ WRONG = [
     ("sample --total-seconds nan", "--total-seconds must be a number"),
     ("sample --prompt-seconds 0", "--prompt-seconds must be a number"),
     ("sample --offset-seconds=-1", "--offset-seconds must be a number"),
-    ("sample --temperature 0", "--temperature must be above 0, not 0; to draw greedily"),
-    ("sample --temperature nan", "--temperature must be above 0, not nan"),
-    ("sample --temperature warm", "--temperature takes one number, or one a level with commas"),
+    ("sample --temperature 0", "--temperature must be above 0 and finite, not 0.0; to sample greedily"),
+    ("sample --temperature nan", "--temperature must be above 0 and finite, not nan"),
+    ("sample --temperature warm", "--temperature takes one number, or one per level with commas"),
     ("sample --temperature 1,1,1,1", "--temperature takes one number"),
     ("sample --top-k=-1", "--top-k must be 0 (off) or a number of codes, not -1."),
     ("sample --top-k 2.5", "--top-k takes one number"),
@@ -48,15 +46,15 @@ WRONG = [
     ("sample --model HERE/text.txt", "text.txt is a file; give the folder"),
     ("sample --model HERE", "HERE holds checkpoints in the original layout; convert them: hf-jukebox convert"),
     ("sample --model HERE/v.pth.tar", "v.pth.tar is a checkpoint file; convert it once with: hf-jukebox convert"),
-    ("resume HERE --revision main", "--revision is that of a Hub repository; name the repository with --model."),
-    ("sample --revision main", "The demo model is no Hub repository"),
+    ("resume HERE --revision main", "--revision needs a Hub repository; name it with --model."),
+    ("sample --revision main", "The demo model is not a Hub repository"),
     ("sample HERE/none.wav", "There is no file HERE/none.wav"),
     ("sample BACKSLASH", "There is no file \\"),
     ("sample --lyrics la --lyrics-file la.txt", "not both"),
     ("sample --lyrics-file HERE/none.txt", "HERE/none.txt cannot be read"),
     ("sample --lyrics-file HERE/latin1.txt", "latin1.txt is not UTF-8 text; save it as UTF-8"),
     ("sample --requests HERE/none.yaml", "There is no file HERE/none.yaml"),
-    ("sample --requests HERE/none.yaml --seconds 3", "--seconds cannot go with --requests"),
+    ("sample --requests HERE/none.yaml --seconds 3", "--seconds cannot be combined with --requests"),
     ("sample -o HERE/text.txt", "text.txt is a file; give --output a folder."),
     ("sample --progress xml", "Invalid value for '--progress'"),
     ("resume HERE/none", "HERE/none holds no run"),
@@ -78,11 +76,7 @@ def here(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def words_of(command: str, here: Path) -> list[str]:
+def split_command(command: str, here: Path) -> list[str]:
     return [word.replace("HERE", str(here)) for word in command.replace("BACKSLASH", "\\").split(" ")]
 
 
@@ -92,7 +86,7 @@ def test_a_wrong_command_ends_in_a_line(
 ) -> None:
     monkeypatch.chdir(here)
     before = sorted(here.rglob("*"))
-    result = run(*words_of(command, here))
+    result = run(*split_command(command, here))
     lines = result.stderr.splitlines()
     assert result.exit_code == 2 and result.stdout == ""
     assert lines[0].startswith("hf-jukebox: ") and message.replace("HERE", str(here)) in lines[0]
@@ -103,7 +97,7 @@ def test_a_wrong_command_ends_in_a_line(
 
 def test_wrong_commands_end_before_torch_is_imported(here: Path) -> None:
     """All in one process: the first one that imports torch would show in the ones after it too."""
-    commands = [words_of(command, here) for command, _ in WRONG]
+    commands = [split_command(command, here) for command, _ in WRONG]
     code = (
         "import json, sys\n"
         "from typer.testing import CliRunner\n"

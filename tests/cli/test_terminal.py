@@ -1,4 +1,4 @@
-"""What a terminal, a log file and a program get to read from the commands, and paths as people write them."""
+"""Output of the commands on a terminal, in a log file and for a program, and paths as people write them."""
 
 import contextlib
 import json
@@ -13,26 +13,15 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from helpers.command_line import run
 from helpers.loopback_hub import COMMIT, loopback_hub
-from helpers.tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
-from typer.testing import CliRunner, Result
+from helpers.tiny import RATE, codes_in_s, noise_audio
 
 import hf_jukebox
-from hf_jukebox.cli import app, progress
+from hf_jukebox.cli import progress
 from hf_jukebox.runs.folder import JukeboxRun
 
 SHORT = ["--seconds", str(codes_in_s(3)), "--levels", "2", "--seed", "0"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline("tiny_labelled_prior").save_pretrained(folder)
-    return folder
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 def process(*words: object, folder: Path, **environment: str) -> "subprocess.CompletedProcess[bytes]":
@@ -40,7 +29,7 @@ def process(*words: object, folder: Path, **environment: str) -> "subprocess.Com
     return subprocess.run(command, capture_output=True, cwd=folder, env=os.environ | environment)
 
 
-def test_the_version_is_said() -> None:
+def test_the_version_is_printed() -> None:
     assert run("--version").stdout == f"hf-jukebox {hf_jukebox.__version__}\n"
 
 
@@ -49,7 +38,7 @@ def test_without_a_command_the_help_is_shown() -> None:
     assert result.exit_code == 0 and "Usage:" in result.output and "continue" in result.output
 
 
-def test_a_process_writes_nothing_but_its_own_words(model: Path, tmp_path: Path) -> None:
+def test_a_process_prints_nothing_of_its_libraries(model: Path, tmp_path: Path) -> None:
     done = process("sample", "-o", "run", "--model", model, *SHORT, folder=tmp_path)
     assert done.returncode == 0
     first, last = done.stderr.decode().splitlines()
@@ -59,13 +48,13 @@ def test_a_process_writes_nothing_but_its_own_words(model: Path, tmp_path: Path)
     assert head.startswith("run: 1 x ") and paths == ["  run/level_2/item_0.wav"]
 
 
-def test_a_terminal_shows_what_the_command_is_at_and_bars(model: Path, tmp_path: Path) -> None:
+def test_a_terminal_shows_the_current_task_and_bars(model: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "hf_jukebox", "sample", "-o", "run", "--model", str(model), *SHORT]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path) as started:
         os.close(theirs)
         shown = b""
-        with contextlib.suppress(OSError):  # what a terminal gives at its end
+        with contextlib.suppress(OSError):  # raised by a terminal at its end
             while block := os.read(ours, 1 << 16):
                 shown += block
         assert started.stdout is not None
@@ -78,7 +67,7 @@ def test_a_terminal_shows_what_the_command_is_at_and_bars(model: Path, tmp_path:
     assert "weights" not in text and "components" not in text
 
 
-def test_a_file_name_that_is_no_text_comes_out_as_it_is(model: Path, tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf8_is_printed_unchanged(model: Path, tmp_path: Path) -> None:
     prompt = os.fsdecode(b"caf\xe9.wav")
     soundfile.write(tmp_path / "prompt.wav", noise_audio(codes_in_s(6)).numpy(), RATE)
     os.rename(tmp_path / "prompt.wav", tmp_path / prompt)
@@ -90,7 +79,7 @@ def test_a_file_name_that_is_no_text_comes_out_as_it_is(model: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["Song [dQw4w9WgXcQ]", "a[/b]", "x:fire:y", "it's 100 % $HOME", "v" * 100])
-def test_paths_are_printed_as_they_are(model: Path, tmp_path: Path, name: str) -> None:
+def test_paths_are_printed_unchanged(model: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "a[" / name
     result = run("sample", "-o", folder, "--model", model, "--num-samples", 2, *SHORT)
     assert result.exit_code == 0, result.output
@@ -98,7 +87,7 @@ def test_paths_are_printed_as_they_are(model: Path, tmp_path: Path, name: str) -
     assert head.startswith(f"{folder}: 2 x ")
     assert paths == [f"  {folder}/level_2/item_{item}.wav" for item in range(2)]
     assert run("pick", folder, 1).stdout == (
-        f"{folder} goes on with number 1, now item_0.wav; all are kept in {folder}/earlier.\n"
+        f"Picked candidate 1, now item_0.wav. All candidates are kept in {folder}/earlier.\n"
     )
 
 
@@ -136,21 +125,21 @@ def test_a_home_folder_is_expanded_in_every_path(model: Path, tmp_path: Path, mo
     assert made >= {"run", "songs", "mine"} and JukeboxRun.open(home / "run").is_finished
 
 
-def test_a_home_of_nobody_is_no_traceback(tmp_path: Path) -> None:
+def test_the_home_of_an_unknown_user_is_reported_as_a_missing_file(tmp_path: Path) -> None:
     result = run("sample", "~nobody-of-this-name/x.wav", "-o", tmp_path / "x")
     assert result.exit_code == 2
     assert result.stderr == "hf-jukebox: There is no file ~nobody-of-this-name/x.wav; check its name.\n"
 
 
-def test_a_log_file_gets_a_line_now_and_then(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "_FIRST_PAUSE", 0.0)
+def test_a_log_file_has_lines_for_every_level(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "FIRST_PAUSE", 0.0)
     result = run("sample", "-o", tmp_path / "run", "--model", model, "--seconds", codes_in_s(8), "--levels", "2,1")
     lines = [line.split(":")[0] for line in result.stderr.splitlines()[1:]]
     assert lines[0] == "level 2" and lines[-1] == "level 1" and len(lines) > 4
     assert "\r" not in result.stderr and "\x1b" not in result.stderr
 
 
-def test_low_memory_draws_the_same(model: Path, tmp_path: Path) -> None:
+def test_low_memory_samples_the_same_bits(model: Path, tmp_path: Path) -> None:
     common = ["--model", model, *SHORT]
     assert run("sample", "-o", tmp_path / "a", *common).exit_code == 0
     assert run("sample", "-o", tmp_path / "b", "--low-memory", *common).exit_code == 0
@@ -162,7 +151,7 @@ def test_low_memory_draws_the_same(model: Path, tmp_path: Path) -> None:
     assert one == other and len(one) >= 1
 
 
-def test_a_revision_of_a_repository_is_loaded_without_a_word_of_the_libraries(model: Path, tmp_path: Path) -> None:
+def test_a_revision_of_a_repository_is_loaded(model: Path, tmp_path: Path) -> None:
     with loopback_hub() as hub:
         hub.repositories["somebody/pipe"] = {
             path.relative_to(model).as_posix(): path.read_bytes() for path in model.rglob("*") if path.is_file()
@@ -175,18 +164,18 @@ def test_a_revision_of_a_repository_is_loaded_without_a_word_of_the_libraries(mo
     assert first == "Loading somebody/pipe ..." and last.startswith("level 2: ")
 
 
-def test_a_revision_is_of_a_repository(model: Path, tmp_path: Path) -> None:
+def test_a_revision_of_a_folder_is_refused(model: Path, tmp_path: Path) -> None:
     result = run("sample", "-o", tmp_path / "a", "--model", model, "--revision", "v1")
     assert result.exit_code == 2
     assert result.stderr == (
-        f"hf-jukebox: {model} is no Hub repository, which alone has revisions; leave --revision out.\n"
+        f"hf-jukebox: {model} is not a Hub repository and has no revisions; leave --revision out.\n"
     )
 
 
 @pytest.mark.parametrize(
     "command", [["resume"], ["continue", "--seconds", "9"], ["upsample"]], ids=lambda words: words[0]
 )
-def test_a_model_that_has_moved_is_asked_for(model: Path, tmp_path: Path, command: list[str]) -> None:
+def test_a_run_whose_model_has_moved_names_the_model_option(model: Path, tmp_path: Path, command: list[str]) -> None:
     moved = tmp_path / "model"
     shutil.copytree(model, moved)
     assert run("sample", "-o", tmp_path / "run", "--model", moved, *SHORT).exit_code == 0
@@ -197,7 +186,7 @@ def test_a_model_that_has_moved_is_asked_for(model: Path, tmp_path: Path, comman
     assert result.stderr.count("hf-jukebox: ") == 1
 
 
-def test_the_lengths_of_a_batch_are_said(model: Path, tmp_path: Path) -> None:
+def test_the_lengths_of_a_batch_are_printed(model: Path, tmp_path: Path) -> None:
     lengths = [codes_in_s(3), codes_in_s(800)]
     songs = [{"name": f"song-{number}", "seconds": length} for number, length in enumerate(lengths)]
     (tmp_path / "songs.jsonl").write_text("\n".join(map(json.dumps, songs)))

@@ -1,8 +1,10 @@
+"""The fast paths give the results and gradients of the formulas that they replace."""
+
 import pytest
 import torch
 from torch import nn
 
-from hf_jukebox.layers.linear import Linear
+from hf_jukebox.layers.fast_paths import Linear, quick_gelu
 
 INPUTS = {
     "two dimensions": torch.randn(5, 6),
@@ -52,12 +54,22 @@ def test_frozen_weights_and_fixed_inputs_get_no_gradients(layers):
     assert layer.weight.grad is not None
 
 
-def test_in_evaluation_it_is_the_plain_layer_to_the_bit(layers):
+def test_in_evaluation_mode_results_are_bitwise_those_of_a_plain_layer(layers):
     ours, plain = layers
     ours.eval()
     assert torch.equal(ours(INPUTS["two dimensions"]), plain(INPUTS["two dimensions"]))
 
 
-def test_half_precision_is_left_to_autocast(layers):
+def test_autocast_decides_the_precision(layers):
     with torch.autocast("cpu", torch.bfloat16):
         assert layers[0](INPUTS["two dimensions"]).dtype == torch.bfloat16
+
+
+def test_quick_gelu_is_the_sigmoid_form_of_gelu():
+    z = torch.linspace(-8, 8, 101)
+    torch.testing.assert_close(quick_gelu(z), z * torch.sigmoid(1.702 * z))
+
+
+def test_the_gradient_of_quick_gelu_is_that_of_its_formula():
+    z = torch.linspace(-8, 8, 101, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(quick_gelu, z)

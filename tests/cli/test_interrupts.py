@@ -1,4 +1,4 @@
-"""Ctrl-C, a polite kill and a closed terminal, in real processes: nothing is lost, and a line says how to go on."""
+"""Ctrl-C, SIGTERM and a closed terminal in real processes: nothing is lost, and a line says how to continue."""
 
 import os
 import signal
@@ -17,13 +17,6 @@ from hf_jukebox.runs.folder import JukeboxRun
 
 SONG = ["--seconds", codes_in_s(60), "--seed", 4, "--levels", "2,1"]
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    tiny_pipeline("tiny_labelled_prior").save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +46,7 @@ def start(*words: object) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     "signals",
     [[signal.SIGINT] * 3, [signal.SIGTERM], [signal.SIGHUP, signal.SIGINT]],
-    ids=["Ctrl-C three times", "a polite kill", "a closed terminal"],
+    ids=["Ctrl-C three times", "SIGTERM", "a closed terminal"],
 )
 def test_an_interrupted_run_is_resumed_with_the_same_bits(
     model: Path, tmp_path: Path, undisturbed: list[torch.Tensor], signals: list[signal.Signals]
@@ -68,8 +61,8 @@ def test_an_interrupted_run_is_resumed_with_the_same_bits(
         _, errors = process.communicate()
     first, *rest = errors.splitlines()
     assert first == f"Loading {model} ..."
-    assert rest[-1] == f"hf-jukebox: stopped; nothing is lost, go on with: hf-jukebox resume '{folder}'"
-    assert set(rest[:-1]) <= {"hf-jukebox: stopping already; what there is is being saved."}
+    assert rest[-1] == f"hf-jukebox: stopped, nothing was lost; continue with: hf-jukebox resume '{folder}'"
+    assert set(rest[:-1]) <= {"hf-jukebox: already stopping; saving what is finished."}
     assert process.returncode == 130
     assert not JukeboxRun.open(folder).is_finished
     resumed = CliRunner().invoke(app, ["resume", str(folder), "--quiet"])
@@ -106,7 +99,7 @@ def test_a_second_signal_while_the_state_is_saved_loses_nothing(tmp_path: Path) 
         "        print('saved', flush=True)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=default_signals)
-    already = "program: stopping already; what there is is being saved.\n"
+    already = "program: already stopping; saving what is finished.\n"
     assert (done.returncode, done.stdout, done.stderr) == (130, "saved\n", 3 * already + "program: stopped.\n")
 
 

@@ -1,4 +1,4 @@
-"""Any text whatever in what users write: read, or refused by one sentence, and the same however it is composed."""
+"""Arbitrary text in users' files is read or refused in one sentence, independent of its Unicode form."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 
 def read_or_refused(read: Callable[[Path], Result], path: Path) -> Result | None:
-    """What is read of a path; None where it is refused by a sentence with its name."""
+    """Return the content of a path, or None if it is refused by one sentence with its name."""
     try:
         return read(path)
     except (ValueError, OSError) as error:
@@ -56,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 @quickly
 @given(TEXT, RULES)
-def test_a_name_is_the_same_in_every_form_and_stays_what_it_is(name: str, rules: str) -> None:
+def test_normalised_names_are_stable_and_equal_in_every_unicode_form(name: str, rules: str) -> None:
     written = normalize_name(name, rules)
     assert normalize_name(written, rules) == written
     for form in ("NFC", "NFD"):
@@ -67,7 +67,7 @@ def test_a_name_is_the_same_in_every_form_and_stays_what_it_is(name: str, rules:
 
 @quickly
 @given(TEXT, st.sampled_from(ALPHABETS))
-def test_lyrics_are_the_same_in_every_form_and_stay_what_they_are(text: str, alphabet: str) -> None:
+def test_cleaned_lyrics_are_stable_and_equal_in_every_unicode_form(text: str, alphabet: str) -> None:
     cleaned = clean_lyrics(text, alphabet)
     assert set(cleaned) <= set(alphabet)
     assert clean_lyrics(cleaned, alphabet) == cleaned
@@ -77,7 +77,7 @@ def test_lyrics_are_the_same_in_every_form_and_stay_what_they_are(text: str, alp
 
 @quickly
 @given(st.lists(st.tuples(st.sampled_from(["", "[00:01.5]", "[1:02:03,4]", "[offset:+5]", "[ar:x]", "[9"]), TEXT)))
-def test_any_lines_are_lyrics(lines: list[tuple[str, str]]) -> None:
+def test_any_text_can_be_parsed_as_lyrics(lines: list[tuple[str, str]]) -> None:
     source = "\n".join(stamp + line for stamp, line in lines)
     unread_stamp(source)
     lyrics = Lyrics.parse(source, ALPHABET_V3)
@@ -136,7 +136,7 @@ def test_any_text_as_requests_is_read_or_refused(tmp_path: Path, text: str, name
 
 @quickly
 @given(TEXT)
-def test_a_folder_name_stays_what_it_is(title: str) -> None:
+def test_a_folder_name_is_stable(title: str) -> None:
     assert folder_name(folder_name(title)) == folder_name(title)
 
 

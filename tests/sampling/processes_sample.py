@@ -1,4 +1,4 @@
-"""What the processes of test_processes.py run: draw a song and, in the first process, keep its codes."""
+"""Program of the processes of test_processes.py: sample a song and, on the main process, save its codes."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ def main() -> None:
         out = tiny_pipeline()(
             audio_length_in_s=codes_in_s(24),
             num_waveforms_per_prompt=songs,
-            generator=torch.Generator().manual_seed(process_rank()[0]),  # the first one's counts
+            generator=torch.Generator().manual_seed(process_rank()[0]),  # that of the main process counts
             upsampling=upsampling,
         )
         results[upsampling] = out.codes

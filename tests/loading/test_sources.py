@@ -1,4 +1,4 @@
-"""Places that hold no model of the kind asked for: one sentence each, with the way on, before weights are read."""
+"""Sources without a model of the requested kind: each is one sentence with a remedy, before weights are read."""
 
 import json
 import os
@@ -12,8 +12,8 @@ from helpers.tiny import tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
 
-OLD = Path(__file__).parent / "fixtures/golden/transformers"
-CHECKPOINT = Path(__file__).parent / "fixtures/golden/openai/vqvae.pth.tar"
+OLD = Path(__file__).parents[1] / "fixtures/golden/transformers"
+CHECKPOINT = Path(__file__).parents[1] / "fixtures/golden/openai/vqvae.pth.tar"
 Load = Callable[[Path], object]
 
 
@@ -35,7 +35,7 @@ LOADERS: list[Load] = [JukeboxPipeline.from_pretrained, JukeboxPrior.from_pretra
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_other_layouts_are_told_how_to_be_converted(load: Load, tmp_path: Path) -> None:
+def test_errors_for_other_layouts_name_the_command_to_convert_them(load: Load, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((OLD / "config.json").read_text())  # without weights: they are not looked at
     assert f"hf-jukebox convert transformers {tmp_path} --output DIR" in refusal(load, tmp_path)
     assert "hf-jukebox convert openai --vqvae" in refusal(load, CHECKPOINT)
@@ -44,7 +44,7 @@ def test_other_layouts_are_told_how_to_be_converted(load: Load, tmp_path: Path) 
     assert "hf-jukebox convert openai --vqvae" in refusal(load, tmp_path / "originals")
 
 
-def test_a_part_is_no_pipeline_and_a_pipeline_no_part(whole: Path) -> None:
+def test_a_part_is_not_loaded_as_a_pipeline_nor_the_reverse(whole: Path) -> None:
     assert "JukeboxPrior.from_pretrained, or" in refusal(JukeboxPipeline.from_pretrained, whole / "prior_1")
     assert "hf-jukebox assemble" in refusal(JukeboxPipeline.from_pretrained, whole / "vqvae")
     assert "subfolder='prior_2'" in refusal(JukeboxPrior.from_pretrained, whole)
@@ -54,7 +54,7 @@ def test_a_part_is_no_pipeline_and_a_pipeline_no_part(whole: Path) -> None:
 
 
 @pytest.mark.parametrize("load", LOADERS)
-def test_places_without_a_model_are_refused(load: Load, tmp_path: Path) -> None:
+def test_sources_without_a_model_are_refused(load: Load, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("la la")
     assert "save_pretrained" in refusal(load, tmp_path)
     assert "is a file" in refusal(load, tmp_path / "notes.txt")
@@ -91,9 +91,10 @@ def test_another_pipeline_is_named(tmp_path: Path) -> None:
 def test_models_on_the_hub(whole: Path, tmp_path: Path) -> None:
     repositories = {"me/whole": whole, "me/single": whole / "prior_0", "me/old": OLD}
     lines = json.dumps([{"name": name, "folder": str(folder)} for name, folder in repositories.items()])
-    script = Path(__file__).parent / "models_on_a_hub.py"
+    script = Path(__file__).parents[1] / "helpers" / "models_on_a_hub.py"
     command = [sys.executable, str(script), lines, str(tmp_path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(script.parents[1]), *sys.path])}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     content = json.loads(result.stdout.splitlines()[-1])
     messages = content["messages"]
     assert set(content["read"]) <= {"config.json", "model_index.json"}  # no weights, nor anything else

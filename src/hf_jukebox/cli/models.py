@@ -1,0 +1,80 @@
+"""The pipeline of a command, loaded onto its device."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import DEMO_MODEL
+from ..console.lines import is_first_process
+from ..console.quiet import hush_libraries
+from ..files.text import user_path
+from .devices import find_device
+from .options import ModelOptions
+from .terminal import status
+
+if TYPE_CHECKING:
+    from ..pipeline_jukebox import JukeboxPipeline
+
+logger = logging.getLogger(__name__)
+
+
+def load_pipeline(options: ModelOptions, *, compile_step: bool = False, quiet: bool = False) -> JukeboxPipeline:
+    """Load the pipeline that the options name, and say so.
+
+    Raises:
+        OSError, ValueError: there is no such pipeline.
+    """
+    with status(f"Loading {options.model or 'the demo model'} ...", quiet):
+        return _load(options, compile_step)
+
+
+def load_run_pipeline(run_dir: Path, options: ModelOptions, *, quiet: bool = False) -> JukeboxPipeline:
+    """Load the pipeline that sampled a run, in the same precision, and say so.
+
+    Raises:
+        ValueError: it is no longer where it was; the message names `--model`.
+    """
+    with status(f"Loading {options.model or f'the model of {run_dir}'} ...", quiet):
+        from ..runs.contents import RunReader
+        from ..runs.model_source import model_of_run
+
+        run = RunReader.open(run_dir)
+        source = options.model or model_of_run(run)
+        return _load(replace(options, model=source, dtype=options.dtype or run.step.model.dtype))
+
+
+def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
+    """Load a pipeline onto a device, by default the best available, and on a GPU by default in half precision.
+
+    If its models do not all fit into the device's memory, they are moved there one at a time.
+    """
+    import torch
+
+    from .. import JukeboxPipeline
+    from ..memory.batch_size import free_bytes, weight_bytes
+    from ..sampling.compiled import check_compiler
+    from ..sampling.processes import device_of_process
+
+    hush_libraries()  # the imports have set levels of their own
+    device = options.device or device_of_process() or find_device(None)
+    dtype = options.dtype or ("float16" if device.startswith("cuda") else "float32")
+    if compile_step and device == "cpu":
+        check_compiler()
+    model = options.model
+    source = DEMO_MODEL if model is None else str(user_path(model)) if user_path(model).is_dir() else model
+    revision = {} if options.revision is None else {"revision": options.revision}
+    pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
+    pipeline.set_progress_bar_config(disable=True)
+    if compile_step:
+        pipeline.compile()
+    target = torch.device(device)
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    if options.low_memory or target.type == "cpu" or sum(map(weight_bytes, parts)) <= 0.8 * free_bytes(target):
+        return pipeline.to(target)
+    if is_first_process():
+        logger.warning("The models do not all fit on %s; loading them one at a time.", device)
+    pipeline.enable_model_cpu_offload(device=target)
+    return pipeline

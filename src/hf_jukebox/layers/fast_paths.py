@@ -1,0 +1,157 @@
+"""Faster ways to compute what the layers compute: delete this file and only the speed changes.
+
+- `Linear` and `quick_gelu` speed up training on a CPU: oneDNN's products, and an activation whose gradient is one
+  operator.
+- `step_linear` and `step_attention` speed up a compiled decode step. A step has one row per song. Library kernels are
+  made for many rows: on a CPU they reach a fraction of the memory bandwidth, and each call keeps the compiler from
+  fusing its surroundings. Written as products and sums, the same formulas become plain loops that read the weights
+  once, as they are stored (float32, half precision or int8).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+# Training on a CPU -------------------------------------------------------------------------------------------------
+
+_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+GELU_SLOPE = 1.702
+
+
+class Linear(nn.Linear):
+    """`nn.Linear`; in training mode, in float32 on a CPU, oneDNN computes its products.
+
+    Otherwise PyTorch calls MKL, which is slow on CPUs other than Intel's. In evaluation mode nothing changes, so that a
+    model gives the same bits with and without gradients.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not (self.training and _uses_onednn(x) and _uses_onednn(self.weight)):
+            return super().forward(x)
+        if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+            return super().forward(x)
+        y: torch.Tensor = _Product.apply(x, self.weight, self.bias)
+        return y
+
+
+class _Product(torch.autograd.Function):
+    """`x @ weight.T + bias`, the formula of `nn.Linear`."""
+
+    @staticmethod
+    def forward(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        return _onednn(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (gradient,) = gradients
+        x, weight = ctx.saved_tensors
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        # The weight gradient sums over all rows, which MKL does faster.
+        return (
+            _Product.apply(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None,
+            rows.t() @ x.reshape(-1, x.shape[-1]) if ctx.needs_input_grad[1] else None,
+            rows.sum(0) if ctx.needs_input_grad[2] else None,
+        )
+
+
+def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
+
+
+def _uses_onednn(tensor: torch.Tensor) -> bool:
+    return _is_plain(tensor) and tensor.dtype == torch.float32 and tensor.device.type == "cpu" and _HAS_ONEDNN
+
+
+class _QuickGELU(torch.autograd.Function):
+    # silu(t) = t * sigmoid(t) is one operator in forward and backward, and the gradient of silu(1.702 z) / 1.702 needs
+    # no factor: autograd would scale it up and down again.
+
+    @staticmethod
+    def forward(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scaled = z * GELU_SLOPE
+        return F.silu(scaled).mul_(1 / GELU_SLOPE), scaled
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        _, scaled = output
+        ctx.mark_non_differentiable(scaled)
+        ctx.set_materialize_grads(False)  # otherwise autograd allocates zeros as the gradient of `scaled`
+        ctx.save_for_backward(scaled)
+
+    @staticmethod
+    @once_differentiable  # like the attention of a CPU
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> torch.Tensor | None:
+        (scaled,), grad_output = ctx.saved_tensors, gradients[0]
+        return None if grad_output is None else torch.ops.aten.silu_backward(grad_output, scaled)
+
+
+def quick_gelu(z: torch.Tensor) -> torch.Tensor:
+    """Return `z * sigmoid(1.702 z)`, the sigmoid form of GELU (Hendrycks and Gimpel 2016)."""
+    y: torch.Tensor = _QuickGELU.apply(z)[0]
+    return y
+
+
+# A compiled decode step --------------------------------------------------------------------------------------------
+
+
+def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Return `layer(x)` for the one position of a step, `[B, ..., in] -> [B, ..., out]`."""
+    one_row = x.shape[0] == 1 and x.device.type == "cpu" and x.dtype != torch.float64
+    if not (torch.compiler.is_compiling() and one_row and isinstance(layer, nn.Linear) and _has_rows(layer.weight)):
+        return layer(x)
+    row = x.reshape(-1).float()
+    weight: Any = layer.weight  # a tensor, or one of torchao's
+    if _is_plain(weight):
+        y = (row * weight.float()).sum(-1)
+    else:  # int8: w = (q - zero) * scale, both per row
+        products = (row * weight.qdata.float()).sum(-1)
+        y = (products - weight.zero_point.float().reshape(-1) * row.sum()) * weight.scale.float().reshape(-1)
+    if layer.bias is not None:
+        y = y + layer.bias.float()
+    return y.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+def step_attention(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Attend from one query `[B, heads, 1, d]` to `keys` and `values` `[B, heads, T, d]`; `mask` is `[1, T]`."""
+    if not torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+    scores = (q.float() * keys.float()).sum(-1) * q.shape[-1] ** -0.5  # [B, heads, T]
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return (scores.softmax(-1)[..., None] * values.float()).sum(2, keepdim=True).to(q.dtype)
+
+
+def has_plain_weights(module: nn.Module) -> bool:
+    """Return True if no weight of a module is quantised or otherwise special."""
+    return all(_is_plain(weight) for weight in module.parameters())
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Exclude tensors with rules of their own, such as quantised weights or those of an offloaded layer."""
+    return type(tensor) in (torch.Tensor, nn.Parameter)
+
+
+def _has_rows(weight: Any) -> bool:
+    """Return True for weights stored row by row: plain, or torchao's weight-only int8 with one scale per row."""
+    if _is_plain(weight):
+        return True
+    quantized = getattr(weight, "qdata", None)
+    return bool(
+        quantized is not None
+        and quantized.dtype == torch.int8
+        and getattr(weight, "act_quant_kwargs", None) is None
+        and weight.scale.numel() == weight.zero_point.numel() == weight.shape[0]
+    )

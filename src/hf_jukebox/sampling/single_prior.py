@@ -1,0 +1,124 @@
+"""Sampling from one prior and scoring with it, without a pipeline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from ..modeling_prior import JukeboxPrior
+from .batch import BatchSampler, BatchTask, SampleCode, sample_code
+from .logits import uniform_noise
+from .options import SamplingSettings
+from .windows import Window, plan_windows
+
+Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
+"""Rows `[B, label_length]` for every window, or a function from a window's first code to its rows."""
+
+
+def sample_codes(
+    prior: JukeboxPrior,
+    length: int,
+    *,
+    prefix: torch.Tensor | None = None,
+    upper_codes: torch.Tensor | None = None,
+    labels: Labels = None,
+    batch_size: int = 1,
+    seed: int = 0,
+    settings: SamplingSettings | None = None,
+    hop: int | None = None,
+    sample_code: SampleCode = sample_code,
+) -> torch.Tensor:
+    """Sample codes from one prior, window by window.
+
+    Args:
+        length: Codes per row, `prefix` included.
+        prefix: Codes `[B, k]` that the rows begin with.
+        upper_codes: Codes of the level above, `[B, ceil(length / upsampling_ratio)]` or more; required by an upsampler.
+        labels: Rows `[B, label_length]`, or a function that returns them for the window that starts at a code;
+            required by a prior that has labels (see [`~sampling.window_labels.WindowLabels`]).
+        batch_size: Number of rows; with `prefix` or `upper_codes`, theirs is used.
+        seed: Row `n` uses the random numbers of song `n` under this seed.
+        settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
+        hop: Codes from the start of one window to that of the next; half a window by default.
+        sample_code: Function that samples one code; a [`~sampling.compiled.StepCompiler`] compiles it.
+
+    Returns:
+        int64 `[B, length]` on the prior's device.
+
+    Raises:
+        ValueError: an input is missing or of the wrong shape.
+    """
+    config, device = prior.config, prior.device
+    given = next((codes for codes in (prefix, upper_codes) if codes is not None), None)
+    rows = batch_size if given is None else given.shape[0]
+    num_given = 0 if prefix is None else prefix.shape[1]
+    codes = torch.zeros(rows, length, dtype=torch.long, device=device)
+    if prefix is not None:
+        codes[:, :num_given] = prefix
+    task = BatchTask(
+        codes=codes,
+        num_given=[num_given] * rows,
+        hop=config.n_ctx // 2 if hop is None else hop,
+        noise=uniform_noise([(seed, row) for row in range(rows)], config.level, length).to(device),
+        settings=SamplingSettings() if settings is None else settings,
+        upper_codes=None if upper_codes is None else upper_codes.to(device),
+        labels_at=_labels_at(labels, device),
+    )
+    for _ in BatchSampler(prior, task, sample_code=sample_code):
+        pass
+    return task.codes
+
+
+@torch.inference_mode()
+def score_codes(
+    prior: JukeboxPrior,
+    codes: torch.Tensor,
+    *,
+    upper_codes: torch.Tensor | None = None,
+    labels: Labels = None,
+    hop: int | None = None,
+) -> torch.Tensor:
+    """Return the bits of each code, `-log2 p`, given the codes before it in its window.
+
+    In a one-sequence prior, `p` is normalised over the codes alone, as in sampling; `code_loss` also counts the
+    probability of characters.
+
+    Args:
+        codes: `[B, T]`, of any length.
+        upper_codes, labels: As in `sample_codes`.
+        hop: Codes from the start of one window to that of the next; a whole window by default. Where windows overlap,
+            a code is scored in the first window that holds it.
+
+    Returns:
+        float32 `[B, T]` on the prior's device.
+
+    Raises:
+        ValueError: an input is missing or of the wrong shape.
+    """
+    config, device = prior.config, prior.device
+    codes, labels_at = codes.to(device), _labels_at(labels, device)
+
+    def bits(window: Window) -> torch.Tensor:
+        inputs = codes[:, window.start : window.end]
+        upper = None
+        if upper_codes is not None:
+            ratio = config.upsampling_ratio
+            upper = upper_codes[:, window.start // ratio : -(-window.end // ratio)].to(device)
+        logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
+        nats = F.cross_entropy(logits.flatten(0, 1), inputs.flatten(), reduction="none").view_as(inputs)
+        return nats[:, window.context :] / math.log(2)
+
+    windows = plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0)
+    return torch.cat([bits(window) for window in windows], dim=1)
+
+
+def _labels_at(labels: Labels, device: torch.device) -> Callable[[int], torch.Tensor] | None:
+    if labels is None:
+        return None
+    if callable(labels):
+        return lambda start: labels(start).to(device)
+    rows = labels.to(device)
+    return lambda start: rows

@@ -1,0 +1,68 @@
+"""Setup of Accelerate for a training run, and access to sharded models."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import GradScalerKwargs
+from torch.distributed.fsdp import FSDPModule
+from transformers import PreTrainedModel
+
+from .arguments import LoopArguments
+from .memory_estimate import estimate_memory
+
+logger = logging.getLogger(__name__)
+
+
+def make_accelerator(arguments: LoopArguments) -> Accelerator:
+    """Set up processes, devices and precision as `accelerate launch` and the arguments say."""
+    AcceleratorState._reset_state()  # a process may train several models in different precisions
+    return Accelerator(
+        mixed_precision=arguments.mixed_precision,
+        gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+        log_with=None if arguments.report_to == "none" else arguments.report_to.split(","),
+        project_dir=arguments.output_dir,
+        # As published: 2^16 at first, halved by an overflow, at most 2^24.
+        kwargs_handlers=[GradScalerKwargs(init_scale=2.0**16, growth_interval=1000)],
+    )
+
+
+def log_memory(config: Any, arguments: LoopArguments, accelerator: Accelerator, **details: Any) -> None:
+    """Log the estimated memory of a step before allocating it; for `details` see [`estimate_memory`]."""
+    if not accelerator.is_main_process:
+        return
+    estimate = estimate_memory(
+        config,
+        replace(arguments, mixed_precision=accelerator.mixed_precision),
+        num_processes=accelerator.num_processes,
+        sharded=accelerator.is_fsdp2,
+        **details,
+    )
+    logger.info("A step takes %s.", estimate)
+
+
+@contextmanager
+def unsharded(model: PreTrainedModel) -> Iterator[None]:
+    """Gather a sharded model on every process, so that methods other than `forward` work."""
+    shards: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for module in shards:
+        module.set_reshard_after_forward(False, recurse=False)  # otherwise blocks reshard after their first forward
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in shards:
+            module.set_reshard_after_forward(module is not model, recurse=False)
+            module.reshard()
+
+
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Gather a sharded scalar, such as a gradient norm."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
