@@ -26,7 +26,7 @@ RUNTIME = [
     "soxr>=0.5,<2",
     "torch>=2.13,<3",
     "transformers>=5.23,<6",
-    "typer>=0.20,<1",
+    "typer>=0.26,<1",
     "Unidecode>=1.3,<2",
 ]
 TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
