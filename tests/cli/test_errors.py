@@ -61,6 +61,7 @@ WRONG = [
     ("continue HERE/none", "Missing option '--seconds'"),
     ("continue HERE/none --seconds 0", "--seconds must be"),
     ("upsample HERE/none", "HERE/none holds no run"),
+    ("upsample HERE/none.t --output HERE/out", "There is no file HERE/none.t"),
     ("pick HERE/none 0", "HERE/none holds no run"),
     ("pick HERE/none first", "Invalid value for 'N'"),
     ("convert openai --vqvae HERE/none --prior HERE/none --output HERE/x", "There is no file HERE/none"),

@@ -12,6 +12,7 @@ from ..console.lines import write_line
 from ..console.signals import work_to_keep
 from .checks import (
     check_choices,
+    check_files,
     check_model,
     check_no_run,
     check_numbers,
@@ -97,6 +98,7 @@ def upsample(
     with command_errors(source if output is None else output, shown.quiet):
         overrides = _read_overrides(labels, max_batch_size, seed, level_options)
         if output is not None:
+            check_files([source])
             _upsample_file(source, output, overrides, seed, model, shown)
             return
         if source.is_file():
