@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.golden import IDS, ORIGINAL, PRIORS, checkpoint, golden_pipeline_folder, golden_prior, golden_vqvae
+from helpers.refusals import refusal_to_write
 from helpers.tiny import tiny_prior, tiny_vqvae
 from safetensors.torch import load_file
 
@@ -66,13 +67,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 def refusal(output: Path, error: type[Exception] = ValueError, **changes: Any) -> str:
     """Return the one sentence of the error, and check that nothing is left behind."""
-    before = sorted(output.parent.iterdir())
-    with pytest.raises(error) as raised:
-        convert(output, **changes)
-    assert sorted(output.parent.iterdir()) == before
-    message = str(raised.value)
-    assert "\n" not in message and message.endswith(".")
-    return message
+    return refusal_to_write(output.parent, lambda: convert(output, **changes), error)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import json
 import pickle
 import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fuzz.doors import HPARAMS, adapter, checkpoint, codes_folder, torch_file
+from helpers.refusals import refusal
 from safetensors.torch import load_file, save_file
 
 from hf_jukebox.adapters import adapters_of, load_adapter
@@ -22,15 +22,6 @@ from hf_jukebox.convert.openai_codes import read_published_codes
 from hf_jukebox.labels.vocabulary import read_ids
 from hf_jukebox.training.checkpoint import load_checkpoint, read_progress
 from hf_jukebox.training.data import CodeCache
-
-
-def refusal(read: Callable[[], object]) -> str:
-    with pytest.raises((ValueError, OSError)) as error:
-        read()
-    sentence = str(error.value)
-    assert "\n" not in sentence and len(sentence) < 2000
-    return sentence
-
 
 # Codes of a data set --------------------------------------------------------------------------------------------------
 

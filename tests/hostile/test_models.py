@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from fuzz.doors import pipeline_folder
+from helpers.refusals import refusal
 from safetensors.torch import save_file
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxTokenizer, JukeboxVQVAE
@@ -25,14 +25,6 @@ def folder(tmp_path: Path) -> Path:
 
 def edit(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
-
-
-def refusal(read: Callable[[], object]) -> str:
-    with pytest.raises((ValueError, OSError)) as error:
-        read()
-    sentence = str(error.value)
-    assert "\n" not in sentence and len(sentence) < 2000
-    return sentence
 
 
 HUGE = {
