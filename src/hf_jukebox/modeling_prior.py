@@ -348,7 +348,7 @@ class JukeboxPrior(StrictPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor | None]:
         """Return the logits of codes and lyrics, and their losses in bits."""
         first, joint_logits = self.config.num_joint_lyrics, self._head(hidden)
-        bits = _bits(joint_logits, self._tokens(codes, labels))  # before slicing, which would copy
+        bits = bits_of(joint_logits, self._tokens(codes, labels))  # before slicing, which would copy
         code_loss, logits = bits[:, first:].mean(), joint_logits[:, first:, self._code_shift :]
         if first:
             return logits, joint_logits[:, :first], code_loss, bits[:, :first].mean()
@@ -356,7 +356,7 @@ class JukeboxPrior(StrictPreTrainedModel):
         if lyrics is None or tokens is None:
             return logits, None, code_loss, None
         lyrics_logits = _at_least_float32(self.lyrics_head(lyrics.to(self.lyrics_head.weight.dtype)))
-        return logits, lyrics_logits, code_loss, _bits(lyrics_logits, tokens).mean()
+        return logits, lyrics_logits, code_loss, bits_of(lyrics_logits, tokens).mean()
 
     def _total_loss(self, code_loss: torch.Tensor, lyrics_loss: torch.Tensor | None, length: int) -> torch.Tensor:
         if lyrics_loss is None:
@@ -431,7 +431,7 @@ def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _bits(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def bits_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the bits that each of `targets` `[B, T]` costs."""
     nats = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     return nats.view_as(targets) / math.log(2)

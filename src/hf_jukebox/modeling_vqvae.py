@@ -16,7 +16,7 @@ from .configuration_jukebox import JukeboxVQVAEConfig
 from .layers import losses
 from .layers.autoencoder import Decoder, Encoder
 from .layers.initialization import pytorch_default_
-from .layers.quantizer import VectorQuantizer
+from .layers.quantizer import VectorQuantizer, are_codes
 from .layers.resnet import ResidualShape
 from .loading.strict_model import StrictPreTrainedModel
 
@@ -161,7 +161,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         """
         if not 0 <= level < self.config.num_levels:
             raise ValueError(f"There is no level {level}; this VQ-VAE has levels 0 to {self.config.num_levels - 1}.")
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size:
+        if not are_codes(codes, self.config.codebook_size):
             raise ValueError(f"Codes must lie between 0 and {self.config.codebook_size - 1}.")
         hop = self.config.hop_lengths[level]
         decoder, quantizer = self.decoders[level], self.quantizers[level]

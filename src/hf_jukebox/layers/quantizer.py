@@ -22,6 +22,11 @@ class QuantizerOutput:
     metrics: dict[str, torch.Tensor]
 
 
+def are_codes(codes: torch.Tensor, codebook_size: int) -> bool:
+    """Return whether all of `codes`, of any shape, are rows of a codebook of this size."""
+    return codes.numel() == 0 or 0 <= int(codes.min()) <= int(codes.max()) < codebook_size
+
+
 def _world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 

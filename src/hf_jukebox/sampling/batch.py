@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..layers.quantizer import are_codes
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .logits import sample_from_logits
 from .options import SamplingSettings
@@ -85,7 +86,7 @@ def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, len
     codes = snapshot.codes
     if codes.shape[0] != batch_size or codes.dim() != 2 or codes.shape[1] > length:
         return False
-    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < prior.config.codebook_size:
+    if not are_codes(codes, prior.config.codebook_size):
         return False
     if not snapshot.tensors:
         return True
@@ -123,11 +124,6 @@ class BatchSampler:
             for name, tensor in self.state.tensors().items():
                 tensor.copy_(snapshot.tensors[name])
 
-    @property
-    def windows(self) -> list[Window]:
-        """Windows left to sample; the first one may be in progress."""
-        return plan_windows(self.task.length, self.prior.config.n_ctx, self.task.hop, self.filled)
-
     def snapshot(self) -> Snapshot:
         """Copy the state of the batch to the CPU; valid between two codes, and after an error."""
         tensors = self.state.tensors().items() if self._in_window else ()
@@ -137,7 +133,7 @@ class BatchSampler:
         )
 
     def __iter__(self) -> Iterator[int]:
-        for window in self.windows:
+        for window in plan_windows(self.task.length, self.prior.config.n_ctx, self.task.hop, self.filled):
             yield from self._sample_window(window)
 
     def _sample_window(self, window: Window) -> Iterator[int]:
@@ -163,10 +159,10 @@ class BatchSampler:
             yield self.filled
 
     def _prefill(self, window: Window) -> None:
-        task, ratio = self.task, self.prior.config.upsampling_ratio
+        task = self.task
         upper = None
         if task.upper_codes is not None:
-            upper = task.upper_codes[:, window.start // ratio : -(-window.end // ratio)]
+            upper = task.upper_codes[:, window.upper(self.prior.config.upsampling_ratio)]
         labels = None if task.labels_at is None else task.labels_at(window.start)
         context = task.codes[:, window.start : window.start + window.context]
         self.prior.prefill(self.state, context, upper, labels)

@@ -11,6 +11,7 @@ import torch
 
 from ..audio.prompts import Prompt
 from ..hierarchy import Hierarchy
+from ..layers.quantizer import are_codes
 from ..modeling_vqvae import JukeboxVQVAE
 from .parallel import Seam
 
@@ -127,7 +128,7 @@ def check_codes(codes: Sequence[torch.Tensor | None], hierarchy: Hierarchy, top_
                 f"{level_codes.shape[1]} codes of level {level} are longer than the piece, which has {limit}; ask for "
                 "a larger audio_length_in_s."
             )
-        if level_codes.numel() and not 0 <= int(level_codes.min()) <= int(level_codes.max()) < config.codebook_size:
+        if not are_codes(level_codes, config.codebook_size):
             raise ValueError(f"The codes of level {level} must lie between 0 and {config.codebook_size - 1}.")
         known.append(KnownCodes(level_codes.long(), [level_codes.shape[1]] * num_songs))
     return known

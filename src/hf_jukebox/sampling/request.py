@@ -104,14 +104,13 @@ def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
 
 
 def window_hops(hierarchy: Hierarchy, hop_fraction: PerLevel[float] | None) -> list[int]:
-    """Return the codes from the start of one window to that of the next, per level."""
-    if hop_fraction is None:
-        hop_fraction = [_UPSAMPLER_HOP_FRACTION] * (hierarchy.num_levels - 1) + [_TOP_HOP_FRACTION]
+    """Return the codes from the start of one window to that of the next, per level; None stands for the default."""
+    defaults = [_UPSAMPLER_HOP_FRACTION] * (hierarchy.num_levels - 1) + [_TOP_HOP_FRACTION]
+    fractions = per_level("hop_fraction", hop_fraction, hierarchy.num_levels)
     hops = []
-    for fraction, prior in zip(
-        per_level("hop_fraction", hop_fraction, hierarchy.num_levels), hierarchy.priors, strict=True
-    ):
-        check_hop_fraction(fraction)
+    for given, default, prior in zip(fractions, defaults, hierarchy.priors, strict=True):
+        check_hop_fraction(given)
+        fraction = default if given is None else given
         hops.append(0 if prior is None else round_hop(prior.n_ctx, fraction, prior.upsampling_ratio))
     return hops
 
@@ -179,8 +178,7 @@ def song_timing(
     """
     offset = hierarchy.samples("offset_in_s", offset_in_s)
     kept = (count if own_count is None else own_count) * hierarchy.top_hop
-    timed = [hierarchy.priors[level] for level in levels]
-    configs = [config for config in timed if config is not None and config.has_timing]
+    configs = _timed_priors(hierarchy, levels)
     if total_length_in_s is not None:
         total_length = hierarchy.samples("total_length_in_s", total_length_in_s)
     else:
@@ -203,11 +201,14 @@ def check_song_spans(hierarchy: Hierarchy, request: SamplingRequest) -> None:
     Raises:
         ValueError: a length or offset does not fit; the message names it.
     """
-    timed = [hierarchy.priors[level] for level in request.levels]
-    for config in timed:
+    for config in _timed_priors(hierarchy, request.levels):
         for total_length, offset in {(song.total_length, song.offset) for song in request.songs}:
-            if config is not None and config.has_timing:
-                _check_timing(config, total_length, offset, request.top_codes)
+            _check_timing(config, total_length, offset, request.top_codes)
+
+
+def _timed_priors(hierarchy: Hierarchy, levels: Sequence[int]) -> list[JukeboxPriorConfig]:
+    priors = [hierarchy.priors[level] for level in levels]
+    return [prior for prior in priors if prior is not None and prior.has_timing]
 
 
 def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, count: int) -> None:

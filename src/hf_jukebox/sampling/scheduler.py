@@ -222,7 +222,7 @@ class LevelScheduler:
         upper, labels = None, self.labels
         if self.prior.config.is_upsampler:
             codes, ratio = self.state.levels[level + 1].codes, self.prior.config.upsampling_ratio
-            upper = torch.stack([codes[row.song, row.window.start // ratio : -(-row.end // ratio)] for row in rows])
+            upper = torch.stack([codes[row.song, row.window.upper(ratio)] for row in rows])
 
         def labels_at(start: int) -> torch.Tensor:
             assert labels is not None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 
-from ..modeling_prior import JukeboxPrior
+from ..modeling_prior import JukeboxPrior, bits_of
 from .batch import BatchSampler, BatchTask, SampleCode, sample_code
 from .logits import uniform_noise
 from .options import SamplingSettings
@@ -105,11 +103,9 @@ def score_codes(
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
-            ratio = config.upsampling_ratio
-            upper = upper_codes[:, window.start // ratio : -(-window.end // ratio)].to(device)
+            upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
-        nats = F.cross_entropy(logits.flatten(0, 1), inputs.flatten(), reduction="none").view_as(inputs)
-        return nats[:, window.context :] / math.log(2)
+        return bits_of(logits, inputs)[:, window.context :]
 
     windows = plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0)
     return torch.cat([bits(window) for window in windows], dim=1)

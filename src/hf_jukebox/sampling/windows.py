@@ -13,6 +13,10 @@ class Window:
     end: int
     context: int
 
+    def upper(self, ratio: int) -> slice:
+        """Return the codes of the level above that cover the window, each `ratio` codes of this level long."""
+        return slice(self.start // ratio, -(-self.end // ratio))
+
 
 @dataclass(frozen=True)
 class Span:

@@ -22,6 +22,7 @@ from ...configuration_checks import own_settings
 from ...configuration_jukebox import JukeboxVQVAEConfig
 from ...files.atomic import replacing
 from ...files.text import read_json_object
+from ...layers.quantizer import are_codes
 from ...modeling_vqvae import JukeboxVQVAE
 from .encoding import encoder_fingerprint
 from .songs import SongMetadata
@@ -152,9 +153,7 @@ class CodeCache:
             if stored.get_dtype() not in _DTYPES or len(stored.get_shape()) != 1:
                 raise ValueError(f"{stored.get_dtype()} {stored.get_shape()}")
             codes = torch.from_numpy(stored[start : start + length]).long()
-            if len(codes) != length or (
-                length and not 0 <= int(codes.min()) <= int(codes.max()) < self.config.codebook_size
-            ):
+            if len(codes) != length or not are_codes(codes, self.config.codebook_size):
                 raise ValueError(f"{len(codes)} of {length} codes")
         except (SafetensorError, ValueError, TypeError, IndexError) as error:
             raise OSError(
