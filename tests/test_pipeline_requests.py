@@ -97,6 +97,12 @@ def test_unusable_numbers_are_refused(labelled: JukeboxPipeline, name: str, valu
     refuse(labelled, f"{name}|total_length|no prior|empty list", **audio, **{name: value})
 
 
+def test_none_for_a_level_is_the_default_hop(pipe: JukeboxPipeline) -> None:
+    defaults = pipe(**SHORT, hop_fraction=None, generator=torch.Generator().manual_seed(3))
+    named = pipe(**SHORT, hop_fraction=[0.5, 0.5, None], generator=torch.Generator().manual_seed(3))
+    assert torch.equal(defaults.codes[2], named.codes[2])
+
+
 def test_numbers_of_numpy_are_numbers_and_are_kept_as_such(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {
         "audio_length_in_s": np.float32(codes_in_s(4.5)),
