@@ -58,12 +58,12 @@ def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
     """Copy a prior with the weights of its blocks in another precision."""
     if precision == "float32":
         return prior
+    if precision == "int8":
+        prior = copy.deepcopy(prior)
+        quantize_blocks(prior)
+        return prior
     with tempfile.TemporaryDirectory() as folder:
         prior.save_pretrained(folder)
-        if precision == "int8":
-            prior = copy.deepcopy(prior)
-            quantize_blocks(prior)
-            return prior
         return JukeboxPrior.from_pretrained(folder, dtype=getattr(torch, precision)).eval()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -19,11 +18,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from fuzz.doors import DOORS, check
+from helpers.peak import limit_memory
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 EXAMPLES = 150  # per door and turn
 MOST_SECONDS = 10.0  # CPU time per example
-MOST_BYTES = 2 * 2**30  # of address space beyond that of the process at the start
 
 
 class Slow(AssertionError):
@@ -103,13 +102,6 @@ def fuzz(name: str, counts: dict[str, int]) -> tuple[str, str, bytes] | None:
         position = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "?"
         return f"{type(error).__name__} at {position}: {str(error)[:150]!r}", traceback.format_exc()[-6000:], last
     return None
-
-
-def limit_memory() -> None:
-    """Bound the address space, so that an allocation of any size fails at once."""
-    with open("/proc/self/statm") as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + MOST_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 if __name__ == "__main__":

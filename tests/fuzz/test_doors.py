@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,27 +9,22 @@ from pathlib import Path
 
 import pytest
 from fuzz.doors import DOORS, check
+from helpers.peak import little_memory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-BYTES = 2 * 2**30  # of address space beyond that of the process, so that large allocations fail at once
-
 
 @pytest.fixture
-def little_memory() -> Iterator[None]:
-    with open("/proc/self/statm") as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (now + BYTES, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+def limited() -> Iterator[None]:
+    with little_memory():
+        yield
 
 
 @pytest.mark.parametrize("name", DOORS)
 def test_malformed_files_are_read_or_refused(name: str, request: pytest.FixtureRequest) -> None:
     door = DOORS[name]
     contents = door.contents()
-    request.getfixturevalue("little_memory")
+    request.getfixturevalue("limited")
 
     @settings(
         max_examples=25,
@@ -49,7 +43,7 @@ def test_malformed_files_are_read_or_refused(name: str, request: pytest.FixtureR
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DOORS)
-def test_many_malformed_files_are_read_or_refused(name: str, little_memory: None) -> None:
+def test_many_malformed_files_are_read_or_refused(name: str, limited: None) -> None:
     door = DOORS[name]
 
     @settings(max_examples=1000, database=None, deadline=None, suppress_health_check=list(HealthCheck))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.peak import little_memory
 
 
 @pytest.fixture(autouse=True)
-def little_memory() -> Iterator[None]:
-    with open("/proc/self/statm") as file:
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (now + 2 * 2**30, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
+def limited() -> Iterator[None]:
+    with little_memory():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
+from ..files.text import first_line
 from .pipeline_folder import PathLike
 
 
@@ -18,8 +19,9 @@ def from_hub(repository: PathLike, patterns: list[str]) -> Path:
     try:
         return Path(snapshot_download(str(repository), allow_patterns=patterns))
     except (OSError, ValueError) as error:  # no such name, no such repository, no network
-        reason = str(error).strip().split("\n")[0].rstrip(".")
-        raise OSError(f"{repository} is neither a folder nor a readable Hub repository ({reason}).") from error
+        raise OSError(
+            f"{repository} is neither a folder nor a readable Hub repository ({first_line(error)})."
+        ) from error
 
 
 def public_name(source: PathLike) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..files.text import read_json_object
 from ..hierarchy import Hierarchy
 from ..tokenization_jukebox import RELEASED_MODELS
-from .settings import Settings, alphabet_of, rename_settings
+from .settings import Settings, alphabet_of, errors_in_settings, rename_settings
 
 
 class SettingsSource:
@@ -41,12 +40,12 @@ class SettingsSource:
         """Return the configuration of the VQ-VAE whose `checkpoint` was read from `path`."""
         if self._preset is not None:
             return JukeboxVQVAEConfig.from_preset("5b")
-        with _named(path):
+        with errors_in_settings(path):
             return vqvae_config(self._settings(path, checkpoint, mark="downs_t", other_name="vqvae"))
 
     def prior(self, path: Path, checkpoint: Settings, level: int, vqvae: JukeboxVQVAEConfig) -> JukeboxPriorConfig:
         """Return the configuration of the prior that was given for a `level`, without its tables."""
-        with _named(path):
+        with errors_in_settings(path):
             if self._preset is not None:
                 settings = checkpoint.get("hps") or {}
             else:
@@ -189,14 +188,3 @@ def _lyrics(settings: Settings) -> dict[str, Any]:
         optional={"lyrics_init_scale": "prime_init_scale"},
     )
     return found | encoder | {"lyrics_scheme": "separate"}
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Raise errors about settings as one sentence that starts with the checkpoint's name."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{path}: {str(error).rstrip('.')}.") from error
-    except (TypeError, AttributeError, KeyError, OverflowError) as error:  # a list for a number, and the like
-        raise ValueError(f"{path}: one of its settings is of another type than it should be ({error}).") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,17 @@ from ..presets import ALPHABET_V2, ALPHABET_V3
 Settings = Mapping[str, Any]
 
 _ALPHABETS = {len(alphabet) + 1: alphabet for alphabet in (ALPHABET_V2, ALPHABET_V3)}  # 0 is the unknown character
+
+
+@contextmanager
+def errors_in_settings(path: Path) -> Iterator[None]:
+    """Raise errors about settings as one ValueError that starts with the `path` of the file that holds them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {str(error).rstrip('.')}.") from error
+    except (TypeError, AttributeError, KeyError, OverflowError) as error:  # a list for a number, and the like
+        raise ValueError(f"{path}: one of its settings is of another type than it should be ({error}).") from error
 
 
 def rename_settings(settings: Settings, required: dict[str, str], optional: dict[str, str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from .model_folder import Mismatch, ModelFolder
 from .model_sources import from_hub, public_name
 from .openai_files import read_torch_file, tensors_of
 from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
-from .settings import check_ids
+from .settings import check_ids, errors_in_settings
 from .transformers4_settings import prior_config, prior_settings, vqvae_config
 
 _V2_SUFFIX = ".v2"  # marks names of the v2 vocabulary in their tables
@@ -41,17 +41,11 @@ def convert_transformers(source: PathLike, output: PathLike) -> None:
     with new_folder(output) as folder:
         local = _local_folder(source)
         settings = read_json_object(local / "config.json")
-        try:
+        with errors_in_settings(local / "config.json"):
             vqvae = vqvae_config(settings)
             priors = prior_settings(settings)
             check_one_per_level(vqvae, len(priors))
             configs = [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
-        except ValueError as error:
-            raise ValueError(f"{local / 'config.json'}: {str(error).rstrip('.')}.") from error
-        except (TypeError, AttributeError, KeyError, OverflowError) as error:  # a list for a number, and the like
-            raise ValueError(
-                f"{local / 'config.json'}: one of its settings is of another type than it should be ({error})."
-            ) from error
         _add_tables(local, configs)
         _convert_weights(_weight_files(local), folder, vqvae, configs)
         write_pipeline(folder, Hierarchy.of(vqvae, configs), converted_card([public_name(source)]))

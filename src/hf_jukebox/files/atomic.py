@@ -113,6 +113,13 @@ def sync_folder(folder: Path) -> None:
             raise
 
 
+def sync_files(folder: Path) -> None:
+    """Flush the files in a folder and below to disk, before the folder gets its final name."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            _sync(path)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -68,6 +68,11 @@ def read_json_object(path: str | os.PathLike[str], most_bytes: int = _MOST_JSON_
     return content
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message without its full stop, to quote it in a sentence."""
+    return str(error).strip().split("\n")[0].rstrip(".")
+
+
 def listed(names: Iterable[str], limit: int = 8) -> str:
     """Join names for a message: the first `limit`, then the number of the others."""
     ordered = list(names)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from .text import first_line
+
 _SPARE_BYTES = 2**20
 
 
@@ -43,7 +45,7 @@ def read_torch_file(path: Path, safe: Sequence[Any] = ()) -> Any:
             ) from error
         raise ValueError(f"{path} is not a torch checkpoint, or is damaged; download it again.") from error
     except Exception as error:  # a damaged file can make the unpickler raise anything
-        reason = str(error).strip().split("\n")[0].rstrip(".")[:300]
+        reason = first_line(error)[:300]
         raise ValueError(
             f"{path} is not a torch checkpoint, or is damaged ({reason or type(error).__name__}); download it again."
         ) from error

@@ -14,7 +14,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ..files.text import listed, read_json_object, user_path
+from ..files.text import first_line, listed, read_json_object, user_path
 
 WEIGHTS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 PEFT_PREFIX = "base_model.model."  # peft names parameters as they are called inside its own wrapper
@@ -46,8 +46,9 @@ def find_adapter(source: str | os.PathLike[str], subfolder: str | None, hub: Map
             except EntryNotFoundError:
                 continue
             except (OSError, ValueError) as error:  # no such name, no such repository, no network
-                reason = str(error).strip().split("\n")[0].rstrip(".")
-                raise OSError(f"{source} is neither a folder nor a readable Hub repository ({reason}).") from error
+                raise OSError(
+                    f"{source} is neither a folder nor a readable Hub repository ({first_line(error)})."
+                ) from error
     tried = listed(f"{source}/{folder}" if folder else str(source) for folder in folders)
     raise FileNotFoundError(f"There is no adapter in {tried}: {CONFIG_FILE} and {WEIGHTS_FILE} are needed.")
 

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from ..files.text import listed, read_json_object, user_path
+from ..files.text import first_line, listed, read_json_object, user_path
 
 PathLike = str | os.PathLike[str]
 
@@ -197,5 +197,4 @@ class _Source:
         except HFValidationError as error:
             raise OSError(f"{self.name} is neither a folder nor the name of a Hub repository.") from error
         except OSError as error:
-            reason = str(error).strip().split("\n")[0].rstrip(".")
-            raise OSError(f"{self.name} cannot be read from the Hub ({reason}).") from error
+            raise OSError(f"{self.name} cannot be read from the Hub ({first_line(error)}).") from error

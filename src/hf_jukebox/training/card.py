@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
+from ..files.text import first_line
 from .arguments import LoopArguments
 from .lora import adapter_config
 
@@ -133,7 +134,7 @@ def make_repository(arguments: LoopArguments) -> str:
         return HfApi().create_repo(_name(arguments), exist_ok=True).repo_id
     except Exception as error:  # the types depend on the version of huggingface_hub
         raise OSError(
-            f"The Hub repository {_name(arguments)} cannot be created ({_reason(error)}); log in with `hf auth "
+            f"The Hub repository {_name(arguments)} cannot be created ({first_line(error)}); log in with `hf auth "
             "login`, name another one with --hub_model_id, or leave out --push_to_hub."
         ) from error
 
@@ -154,17 +155,13 @@ def push(folder: Path, repository: str) -> str:
         )
     except Exception as error:  # the types depend on the version of huggingface_hub
         raise OSError(
-            f"The finished model could not be uploaded to the Hub ({_reason(error)}). It is in {folder}: train again "
-            "with --resume_from_checkpoint latest, or upload its files yourself."
+            f"The finished model could not be uploaded to the Hub ({first_line(error)}). It is in {folder}: train "
+            "again with --resume_from_checkpoint latest, or upload its files yourself."
         ) from error
 
 
 def _name(arguments: LoopArguments) -> str:
     return arguments.hub_model_id or Path(arguments.output_dir).resolve().name
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 def _describe(config: Any) -> str:

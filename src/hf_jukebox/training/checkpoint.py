@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from ..files.atomic import sync_folder
+from ..files.atomic import sync_files, sync_folder
 from ..files.text import listed, read_json_object
 
 STATE_FOLDER = "training_state"
@@ -242,14 +242,6 @@ def _together(action: Callable[[], None]) -> None:
 def _make_empty(state: Path, unfinished: Path) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     state.mkdir(parents=True)
-
-
-def sync_files(folder: Path) -> None:
-    """Flush the files of a folder to disk, so that a power cut cannot leave empty files under the final name."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
 
 
 def _move(unfinished: Path, folder: Path) -> None:

@@ -13,8 +13,8 @@ from accelerate import Accelerator
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from transformers import PreTrainedModel
 
+from ..files.atomic import sync_files
 from ..modeling_prior import JukeboxPrior
-from .checkpoint import sync_files
 from .lora import adapter_config, merged_weights, save_adapter
 
 
