@@ -3,9 +3,8 @@
 Reading and writing files needs no torch; the prompts, which may be tensors, are in `audio.prompts`.
 """
 
+from .decoding import AudioInfo, AudioSource
 from .io import (
-    AudioInfo,
-    AudioSource,
     audio_info,
     iter_audio,
     level_remark,

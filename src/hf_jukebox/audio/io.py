@@ -12,7 +12,7 @@ import warnings
 import wave
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import soundfile
@@ -24,20 +24,6 @@ from .decoding import AudioInfo, AudioSource, open_audio
 
 if TYPE_CHECKING:  # imported late, so that a mistyped file name is reported at once
     import torch
-
-__all__ = [
-    "AudioInfo",
-    "AudioSource",
-    "audio_info",
-    "iter_audio",
-    "level_remark",
-    "prepare_audio",
-    "read_audio",
-    "resampled_length",
-    "to_pcm",
-    "write_audio",
-    "write_wav",
-]
 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
@@ -276,10 +262,7 @@ def _fit(samples: np.ndarray, length: int) -> np.ndarray:
 
 def _as_float32(audio: np.ndarray | torch.Tensor) -> np.ndarray:
     """Return a float32 copy on the CPU; integer PCM is scaled by its full range."""
-    if not isinstance(audio, np.ndarray) and hasattr(audio, "detach"):  # a tensor, recognised without importing torch
-        audio = audio.detach().cpu()
-        audio = (audio.float() if audio.is_floating_point() else audio).numpy()
-    samples = np.asarray(audio)
+    samples = np.asarray(on_cpu(audio))
     if np.issubdtype(samples.dtype, np.floating):
         return samples.astype(np.float32)
     if samples.dtype in (np.int16, np.int32):
@@ -287,6 +270,14 @@ def _as_float32(audio: np.ndarray | torch.Tensor) -> np.ndarray:
     if samples.dtype == np.uint8:
         return ((samples.astype(np.float32) - 128) / 128).astype(np.float32)
     raise ValueError(f"audio must be float, or int16, int32 or uint8 PCM, got {samples.dtype}.")
+
+
+def on_cpu(audio: Any) -> Any:
+    """Return a tensor as an array, whatever its precision and device; anything else unchanged."""
+    if isinstance(audio, np.ndarray) or not hasattr(audio, "detach"):  # a tensor, recognised without importing torch
+        return audio
+    audio = audio.detach().cpu()
+    return (audio.float() if audio.is_floating_point() else audio).numpy()
 
 
 def _check_finite(samples: np.ndarray, name: str) -> None:

@@ -6,7 +6,8 @@ import warnings
 from typing import Any
 
 import numpy as np
-import torch
+
+from .io import on_cpu
 
 # Correlations of samples or of spectra above which two rows are treated as the channels of one recording. Measured on
 # five seconds each of 40 pieces of music: all are recognised, and 2 of the 780 pairs of pieces are mistaken for stereo.
@@ -21,9 +22,7 @@ def to_array(samples: Any) -> np.ndarray:
     Raises:
         ValueError: they are not an array, or empty.
     """
-    if isinstance(samples, torch.Tensor):
-        samples = samples.detach().cpu()
-        samples = (samples.float() if samples.is_floating_point() else samples).numpy()
+    samples = on_cpu(samples)
     try:
         array = np.asarray(samples)
     except ValueError as error:

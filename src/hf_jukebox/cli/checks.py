@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..files.text import read_text, user_path
+from ..runs.names import REQUEST
 from ..sampling.options import SamplingSettings, check_hop_fraction
 from .devices import check_device_name, check_dtype, find_device
 from .options import PER_LEVEL, LabelOptions, ModelOptions, level_options
 
 PROGRAM = "hf-jukebox"
-REQUEST = "request.json"
 
 _MOST_LEVELS = 3  # that a pipeline may have
 _SEEDS = range(-(2**63), 2**64)  # that torch's generators take
@@ -268,11 +267,6 @@ def check_prompts(prompts: Sequence[str | Path]) -> None:
 
         for prompt in prompts:
             audio_info(prompt)
-
-
-def is_path(model: str) -> bool:
-    """Return whether a model is named by its path: a name on the Hub is one word, or two around a slash."""
-    return user_path(model).is_file() or re.fullmatch(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", model, re.ASCII) is None
 
 
 def _at_level(numbers: Sequence[float], level: int) -> float | None:

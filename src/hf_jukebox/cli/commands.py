@@ -199,7 +199,3 @@ def _free_folder(name: str) -> Path:
     """Return the folder of this name, with the first free number appended if it exists."""
     names = (Path(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     return next(folder for folder in names if not folder.exists())
-
-
-if __name__ == "__main__":
-    main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +12,11 @@ from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import work_to_keep
 from ..files.text import user_path
-from .checks import check_files, is_path
+from .checks import check_files
 from .options import path_option
 from .terminal import command, command_errors, status
+
+_HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)  # one word, or two around a slash
 
 Output = Annotated[Path, path_option("--output", "-o", help="Folder for the result.", show_default=False)]
 
@@ -76,6 +79,9 @@ def _local_path(source: str) -> str:
     Raises:
         FileNotFoundError: it is a path without a folder.
     """
-    if is_path(source) and not user_path(source).exists():
+    path = user_path(source)
+    if path.exists():
+        return str(path)
+    if _HUB_NAME.fullmatch(source) is None:
         raise FileNotFoundError(f"There is no folder {source}; check its name.")
-    return str(user_path(source)) if user_path(source).exists() else source
+    return source

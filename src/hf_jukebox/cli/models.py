@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from .. import DEMO_MODEL
 from ..console.lines import is_first_process
 from ..console.quiet import hush_libraries
-from ..files.text import user_path
 from .devices import find_device
 from .options import ModelOptions
 from .terminal import status
@@ -63,8 +62,7 @@ def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
     dtype = options.dtype or ("float16" if device.startswith("cuda") else "float32")
     if compile_step and device == "cpu":
         check_compiler()
-    model = options.model
-    source = DEMO_MODEL if model is None else str(user_path(model)) if user_path(model).is_dir() else model
+    source = DEMO_MODEL if options.model is None else options.model
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
     pipeline.set_progress_bar_config(disable=True)

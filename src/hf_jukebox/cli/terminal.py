@@ -17,8 +17,9 @@ from rich.text import Text
 from ..console.errors import errors_as_one_line
 from ..console.lines import is_first_process, write_error, write_line
 from ..console.signals import work_to_keep
-from ..sampling.options import LevelOptions
-from .checks import PROGRAM, REQUEST, option_name
+from ..runs.names import REQUEST
+from ..sampling.options import SamplingOptions
+from .checks import PROGRAM, option_name
 from .options import OutputOptions
 from .progress import ProgressStyle, show_progress
 
@@ -34,17 +35,12 @@ _OPTIONS = {
     "total_length_in_s": "--total-seconds",
     "offset_in_s": "--offset-seconds",
     "num_waveforms_per_prompt": "--num-samples",
-    "num_samples": "--num-samples",
-    "max_batch_size": "--max-batch-size",
-    "upsampling": "--upsampling",
-    "levels": "--levels",
-    "dtype": "--dtype",
-    "revision": "--revision",
     "generator": "--seed",
     "output_dir": "--output",
-    "hparams": "--hparams",
-    "ids": "--ids",
-} | {name: option_name(name) for name in LevelOptions.__annotations__}
+} | {
+    name: option_name(name)
+    for name in ("num_samples", "dtype", "revision", "hparams", "ids", *SamplingOptions.__annotations__)
+}
 # Arguments that are English words too are replaced only before a value.
 _WORDS = {"temperature", "upsampling", "levels", "dtype", "revision", "generator", "hparams", "ids"}
 _UNDERSCORED = "|".join(name for name in _OPTIONS if name not in _WORDS)
@@ -112,7 +108,7 @@ def sampling_to(run_dir: Path, options: OutputOptions) -> Iterator[Callable[[Sam
     with work_to_keep():
         with show_progress(style, error_console()) as show:
             yield show
-        if is_first_process():
+        if style is not ProgressStyle.NONE:
             print_result(run_dir, style, started)
 
 

@@ -24,8 +24,8 @@ from ..sampling.request import (
     window_hops,
 )
 from ..sampling.values import at_least_one, per_song, texts_per_song
-from .contents import REQUEST
 from .folder import JukeboxRun
+from .names import REQUEST
 from .record import Action, ModelRecord, RunStep
 from .run_page import update_page
 

@@ -12,11 +12,11 @@ from ..memory.batch_size import free_bytes
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
 from .audio_files import wav_frames
+from .names import REQUEST
 from .record import RunStep
 from .schema import read_steps
 from .storage import read_codes
 
-REQUEST = "request.json"
 _BYTES_PER_CODE = 16  # in memory, copies included; a file has 4
 _SMALL = 2**28  # bytes that need not be compared with the free memory
 

@@ -28,7 +28,8 @@ from ..sampling.request import SamplingRequest, check_song_spans
 from ..sampling.scheduler import Rows
 from ..sampling.state import LevelCodes, SamplingState
 from .audio_files import WrittenAudio
-from .contents import REQUEST, RunReader
+from .contents import RunReader
+from .names import REQUEST
 from .record import RunStep, SongFolder, write_steps
 from .storage import SnapshotStore, write_codes
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+REQUEST = "request.json"  # every run has it
+
 _MOST_BYTES = 255  # of a name in a file system
 _OWN = re.compile(r"(codes|state|earlier|alignment|level_.*|index\.html|request\.json|audio\.json)", re.IGNORECASE)
 _SEPARATORS = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
