@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from diffusers.pipelines import pipeline_loading_utils
@@ -165,8 +165,7 @@ class JukeboxParts(DiffusionPipeline):
         Raises:
             ValueError: a part could not be loaded again; nothing is written.
         """
-        if self._on_disk is not None:
-            self._refuse_low_memory("save it")
+        self._check_not_low_memory("save it")
         for part in (self.vqvae, *self.priors):
             if part is not None:
                 part.check_can_be_loaded_again()
@@ -208,8 +207,7 @@ class JukeboxParts(DiffusionPipeline):
         Raises:
             ValueError: the priors are on disk.
         """
-        if self._on_disk is not None:
-            self._refuse_low_memory("offload its parts")
+        self._check_not_low_memory("offload its parts")
         super().enable_model_cpu_offload(*args, **kwargs)
 
     def enable_sequential_cpu_offload(self, *args: Any, **kwargs: Any) -> None:
@@ -218,13 +216,11 @@ class JukeboxParts(DiffusionPipeline):
         Raises:
             ValueError: the priors are on disk.
         """
-        if self._on_disk is not None:
-            self._refuse_low_memory("offload its parts")
+        self._check_not_low_memory("offload its parts")
         super().enable_sequential_cpu_offload(*args, **kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        if self._on_disk is not None:
-            self._refuse_low_memory("copy it")
+        self._check_not_low_memory("copy it")
         return super().__reduce_ex__(protocol)
 
     def _check_in_memory(self, priors: dict[str, Any]) -> None:
@@ -239,8 +235,9 @@ class JukeboxParts(DiffusionPipeline):
                     "parts load that one without low_memory."
                 )
 
-    def _refuse_low_memory(self, to_do: str) -> NoReturn:
-        raise ValueError(f"The priors of this pipeline were left on disk; to {to_do} load it without low_memory.")
+    def _check_not_low_memory(self, to_do: str) -> None:
+        if self._on_disk is not None:
+            raise ValueError(f"The priors of this pipeline were left on disk; to {to_do} load it without low_memory.")
 
     def set_progress_bar_config(self, **kwargs: Any) -> None:
         """Set options of tqdm for the bars, such as `disable=True`."""

@@ -13,7 +13,7 @@ from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
 from .audio_files import wav_frames
 from .names import REQUEST
-from .record import RunStep
+from .record import RunStep, SongFolder
 from .schema import read_steps
 from .storage import read_codes
 
@@ -64,8 +64,12 @@ class RunReader:
     @property
     def codes(self) -> list[torch.Tensor]:
         """Codes that all songs have so far, finest level first, `[N, T_level]`."""
-        levels = [self._read_level(level) for level in range(len(self.step.known))]
-        return [known.codes[:, : min(known.lengths)] for known in levels]
+        return [self.level_codes(level) for level in range(len(self.step.known))]
+
+    def level_codes(self, level: int) -> torch.Tensor:
+        """Return the codes that all songs have so far at a level, `[N, T_level]`."""
+        known = self._read_level(level)
+        return known.codes[:, : min(known.lengths)]
 
     @property
     def num_filled(self) -> list[list[int]]:
@@ -79,10 +83,13 @@ class RunReader:
 
     def audio_path(self, level: int, song: int) -> Path:
         """Return the path of a song's audio at a level, whether or not it exists yet."""
-        for part in self.step.folders:
-            if part.first <= song <= part.last:
-                return self.folder / part.name / f"level_{level}" / f"item_{song - part.first}.wav"
-        return self.folder / f"level_{level}" / f"item_{song}.wav"
+        part = self.song_folder(song)
+        folder, item = (self.folder, song) if part is None else (self.folder / part.name, song - part.first)
+        return folder / f"level_{level}" / f"item_{item}.wav"
+
+    def song_folder(self, song: int) -> SongFolder | None:
+        """Return the folder of a song in a batch of songs; None in a run of its own."""
+        return next((part for part in self.step.folders if part.first <= song <= part.last), None)
 
     def audio_paths(self) -> dict[int, list[Path]]:
         """Return the audio of the current step, one path per song, for each level that has it, finest first."""
@@ -101,8 +108,8 @@ class RunReader:
 
     def song_length(self, song: int, level: int | None = None) -> int:
         """Return the codes of a song at a level, the top one by default; fewer than the piece's for a shorter song."""
-        lengths = [part.top_codes for part in self.step.folders if part.first <= song <= part.last]
-        top = lengths[0] if lengths else self.request.top_codes
+        part = self.song_folder(song)
+        top = self.request.top_codes if part is None else part.top_codes
         hops = self.step.model.hop_lengths
         return top if level is None else top * hops[-1] // hops[level]
 

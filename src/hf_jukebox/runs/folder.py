@@ -23,6 +23,7 @@ import numpy as np
 from ..files.atomic import locked
 from ..hierarchy import Hierarchy
 from ..sampling.batch import Snapshot
+from ..sampling.known import KnownCodes
 from ..sampling.processes import on_main_process
 from ..sampling.request import SamplingRequest, check_song_spans
 from ..sampling.scheduler import Rows
@@ -115,7 +116,7 @@ class JukeboxRun(RunReader):
         Raises:
             ValueError: the codes are damaged, do not belong to the request, or exceed the models or the memory.
         """
-        self.check_hierarchy(hierarchy)
+        known = self.check_hierarchy(hierarchy)
         check_song_spans(hierarchy, self.request)
         for level in self.request.levels:
             prior, hop = hierarchy.priors[level], self.request.hops[level]
@@ -125,14 +126,13 @@ class JukeboxRun(RunReader):
                     "sample; put back a copy of it."
                 )
             self._check_memory(len(self.request.songs) * self._length(level), _BYTES_SAMPLED, self.folder / REQUEST)
-        known = [self._read_level(level) for level in range(len(self.step.known))]
         state = SamplingState.begin(self.request, known, hierarchy)
         for level_codes, num_given in zip(state.levels, self.step.known, strict=True):
             level_codes.num_given = list(num_given)
         return state
 
-    def check_hierarchy(self, hierarchy: Hierarchy) -> None:
-        """Refuse models that cannot read the codes of the run.
+    def check_hierarchy(self, hierarchy: Hierarchy) -> list[KnownCodes]:
+        """Read the codes of every level, and refuse models that cannot read them.
 
         Raises:
             ValueError: the VQ-VAE has other levels, or fewer codes.
@@ -140,6 +140,7 @@ class JukeboxRun(RunReader):
         model, vqvae = self.step.model, hierarchy.vqvae
         if (model.sampling_rate, model.hop_lengths) != (vqvae.sampling_rate, list(vqvae.hop_lengths)):
             raise ValueError(f"{self.folder} was sampled with another model, whose levels differ; load that model.")
+        levels = []
         for level in range(hierarchy.num_levels):
             read = self._read_level(level)
             warm_ups = [seam.warm_up for song_seams in read.seams for seam in song_seams]
@@ -150,6 +151,8 @@ class JukeboxRun(RunReader):
                     f"{self._level_path(level)} holds codes beyond the {vqvae.codebook_size} of the VQ-VAE; put back a "
                     "copy of it."
                 )
+            levels.append(read)
+        return levels
 
     def start_step(self, step: RunStep) -> None:
         """Make a step the current one. It reads the codes of the previous step until it writes its own."""

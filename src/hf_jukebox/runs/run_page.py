@@ -102,10 +102,9 @@ def _write_one(run: RunReader, top_prior: JukeboxPrior | None) -> None:
 
 
 def _title(run: RunReader, song: int) -> str:
-    for part in run.step.folders:
-        if part.first <= song <= part.last:
-            name = part.title or part.name
-            return name if part.first == part.last else f"{name}, {song - part.first}"
+    if part := run.song_folder(song):
+        name = part.title or part.name
+        return name if part.first == part.last else f"{name}, {song - part.first}"
     return f"Candidate {song}" if len(run.request.songs) > 1 else "The piece"  # numbered like the files
 
 
@@ -133,7 +132,7 @@ def _by_level(step: RunStep, attribute: str) -> str:
 
 def _complete_codes(run: RunReader) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield the songs whose top level is complete, and their codes `[T_top]`."""
-    codes = run.codes[-1]
+    codes = run.level_codes(len(run.step.known) - 1)
     for song in range(len(run.request.songs)):
         length = run.song_length(song)
         if codes.shape[1] >= length:
