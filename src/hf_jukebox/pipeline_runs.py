@@ -82,7 +82,7 @@ class JukeboxRuns(JukeboxSampling):
         Args:
             run_dir: The `output_dir` of the run.
             audio_length_in_s: Length of the whole result, the finished part included.
-            levels: Levels to sample; those of the run by default.
+            levels: Levels to sample; those that the run has sampled by default.
             num_waveforms_per_prompt: Candidates per song; see `pick_candidate`.
             overrides: Settings to change from here on; they are recorded in the run: `artist`, `genre`, `lyrics`,
                 `total_length_in_s`, `temperature`, `top_k`, `top_p`, `hop_fraction`, `generator`, `max_batch_size`.
@@ -90,7 +90,7 @@ class JukeboxRuns(JukeboxSampling):
         Raises:
             ValueError, OSError: the run is unfinished, already at least that long, made with another VQ-VAE, or locked.
         """
-        check_call(None, None, output_type, {})
+        check_call(None, None, output_type, overrides, StepOverrides)
 
         def step(run: JukeboxRun) -> RunStep:
             model, candidates = self._model_for(run), num_waveforms_per_prompt
@@ -112,7 +112,7 @@ class JukeboxRuns(JukeboxSampling):
         Raises:
             ValueError, OSError: the run is unfinished, has all levels, was made with another VQ-VAE, or is locked.
         """
-        check_call(None, None, output_type, {})
+        check_call(None, None, output_type, overrides, StepOverrides)
 
         def step(run: JukeboxRun) -> RunStep:
             return upsampled(run, self.hierarchy, self._model_for(run), overrides)
@@ -193,9 +193,9 @@ class JukeboxRuns(JukeboxSampling):
 
             def start() -> tuple[list[RunStep], SamplingState]:
                 assert run is not None  # the main process sees the folder
-                run.start_step(step(run))
+                state = run.start_checked_step(step(run), self.hierarchy)
                 self.warn_of_labels(run.request.levels, overrides)
-                return run.steps, run.load_state(self.hierarchy)
+                return run.steps, state
 
             steps, state = on_main_process(start)
             if run is not None:

@@ -178,14 +178,16 @@ class JukeboxSampling(JukeboxParts):
         return audio
 
 
-def check_call(audio: object, codes: object, output_type: str, options: Mapping[str, Any]) -> None:
-    """Refuse arguments that contradict each other, before anything is read.
+def check_call(
+    audio: object, codes: object, output_type: str, options: Mapping[str, Any], known: type = SamplingOptions
+) -> None:
+    """Refuse arguments that contradict each other, and options that are not fields of `known`, before anything is read.
 
     Raises:
         TypeError: an option is unknown.
         ValueError: both a prompt and codes are given, or the type of output is unknown.
     """
-    unknown = sorted(set(options) - set(SamplingOptions.__annotations__))
+    unknown = sorted(set(options) - set(known.__annotations__))
     if unknown:
         raise TypeError(f"JukeboxPipeline got an unexpected keyword argument {unknown[0]!r}")
     if audio is not None and codes is not None:

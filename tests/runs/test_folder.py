@@ -295,3 +295,27 @@ def test_an_unfinished_run_resumes_with_the_picked_song(pipe: JukeboxPipeline, u
     out = pipe.resume_run(unfinished, output_type="latent")
     assert torch.equal(out.codes[2], before[2][2:]) and out.codes[0].shape == (1, 96)
     assert torch.equal(out.codes[1][:, : before[1].shape[1]], before[1][2:])
+
+
+def test_a_run_that_was_upsampled_is_continued_at_all_its_levels(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    pipe(levels=2, audio_length_in_s=codes_in_s(6), output_dir=tmp_path / "run", output_type="latent")
+    pipe.upsample_run(tmp_path / "run", output_type="latent")
+    before = JukeboxRun.open(tmp_path / "run").codes
+    longer = pipe.continue_run(tmp_path / "run", codes_in_s(9), output_type="latent").codes
+    assert [codes.shape for codes in longer] == [(1, 144), (1, 36), (1, 9)]
+    assert all(torch.equal(b[:, : a.shape[1]], a) for a, b in zip(before, longer, strict=True))
+
+
+def test_a_step_that_cannot_be_sampled_is_not_recorded(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    pipe(audio_length_in_s=codes_in_s(6), output_dir=tmp_path / "run", output_type="latent")
+    before = snapshot(tmp_path / "run")
+    with pytest.raises(ValueError, match="Level 1 is sampled from the codes of level 2, which are missing"):
+        pipe.continue_run(tmp_path / "run", codes_in_s(9), levels=(1, 0))
+    assert snapshot(tmp_path / "run") == before
+    assert pipe.continue_run(tmp_path / "run", codes_in_s(9), output_type="latent").codes[2].shape == (1, 9)
+
+
+def test_unknown_overrides_are_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:
+    for command in (pipe.upsample_run, lambda run, **options: pipe.continue_run(run, 1.0, **options)):
+        with pytest.raises(TypeError, match="unexpected keyword argument 'temprature'"):
+            command(unfinished, temprature=3)

@@ -57,7 +57,7 @@ def continued(
         raise ValueError(
             f"{run.folder} is {run.seconds:.2f} s long already; ask for more than that, the length of the whole piece."
         )
-    wanted = run.request.levels if levels is None else levels_to_sample(hierarchy, levels)
+    wanted = _sampled_levels(run) if levels is None else levels_to_sample(hierarchy, levels)
     return _next_step("continue", run, hierarchy, model, length, wanted, num_waveforms_per_prompt, overrides)
 
 
@@ -162,6 +162,16 @@ def _next_step(
     )
     known = [[num_filled[row] for row in rows] for num_filled in run.num_filled]
     return RunStep.now(action, request, known, rows, model)
+
+
+def _sampled_levels(run: JukeboxRun) -> list[int]:
+    """Return the levels of the last step, and of the steps that it was picked from or upsampled."""
+    levels: set[int] = set()
+    for step in reversed(run.steps):
+        levels |= set(step.request.levels)
+        if step.action not in ("pick", "upsample"):
+            break
+    return sorted(levels, reverse=True)
 
 
 def _check_finished(run: JukeboxRun, hierarchy: Hierarchy) -> None:

@@ -156,8 +156,19 @@ class JukeboxRun(RunReader):
 
     def start_step(self, step: RunStep) -> None:
         """Make a step the current one. It reads the codes of the previous step until it writes its own."""
-        write_steps(self.folder / REQUEST, [*self.steps, step])
         self.set_steps([*self.steps, step])
+        write_steps(self.folder / REQUEST, self.steps)
+
+    def start_checked_step(self, step: RunStep, hierarchy: Hierarchy) -> SamplingState:
+        """Make a step the current one and load its state; a step whose state cannot be loaded is not written.
+
+        Raises:
+            ValueError: see `load_state`.
+        """
+        self.set_steps([*self.steps, step])
+        state = self.load_state(hierarchy)
+        write_steps(self.folder / REQUEST, self.steps)
+        return state
 
     def set_steps(self, steps: list[RunStep]) -> None:
         """Use steps that another process has written."""
