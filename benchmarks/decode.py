@@ -20,10 +20,10 @@ from random_models import NARROW, SHAPE, halve_blocks, quantize_blocks, upsample
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.layers.conditioning import LabelColumns
-from hf_jukebox.sampling.batch import BatchSampler, BatchTask, SampleCode, sample_code
-from hf_jukebox.sampling.compiled import StepCompiler
+from hf_jukebox.sampling.batch import BatchSampler, BatchTask
 from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.single_prior import sample_codes
+from hf_jukebox.sampling.step_runner import StepRunner
 
 GREEDY = SamplingSettings(temperature=1, top_k=1)
 GPU_PLAN = ("upsampler_level_0", "prior_1b_lyrics", "prior_5b_lyrics")
@@ -70,13 +70,13 @@ def in_precision(prior: JukeboxPrior, precision: str) -> JukeboxPrior:
 class Sampling:
     """Greedy sampling of the codes of one window."""
 
-    def __init__(self, prior: JukeboxPrior, inputs: dict[str, Any], length: int, sample_code: SampleCode) -> None:
-        self.prior, self.inputs, self.length, self.sample_code = prior, inputs, length, sample_code
+    def __init__(self, prior: JukeboxPrior, inputs: dict[str, Any], length: int, steps: StepRunner) -> None:
+        self.prior, self.inputs, self.length, self.steps = prior, inputs, length, steps
         self.codes = torch.empty(0)
 
     def __call__(self) -> torch.Tensor:
         self.codes = sample_codes(
-            self.prior, self.length, hop=self.length, settings=GREEDY, sample_code=self.sample_code, **self.inputs
+            self.prior, self.length, hop=self.length, settings=GREEDY, steps=self.steps, **self.inputs
         )
         return self.codes
 
@@ -111,11 +111,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         torch.save(content, weights)
         rivals = measuring.others(options, weights)
         priors = {precision: in_precision(prior, precision) for precision in options.precision}
-        step = StepCompiler()
+        steps = StepRunner(compiled=True)
         for batch in options.batch:
             inputs = {"batch_size": batch, "upper_codes": upper[:batch]}
-            ours = {"float32 eager": Sampling(prior, inputs, options.codes, sample_code)}
-            ours |= {name: Sampling(each, inputs, options.codes, step) for name, each in priors.items()}
+            ours = {"float32 eager": Sampling(prior, inputs, options.codes, StepRunner())}
+            ours |= {name: Sampling(each, inputs, options.codes, steps) for name, each in priors.items()}
             for sampling in ours.values():
                 sampling()  # compile and warm up
 
@@ -144,9 +144,9 @@ def along_window(options: argparse.Namespace) -> dict[str, Any]:
     """Compare the cost of a step late in a window with that of an early one."""
     prior = upsampler(hidden_size=256, num_hidden_layers=6, n_ctx=8192, attention_blocks=128)
     upper = torch.randint(2048, (1, 2048))
-    step, times = StepCompiler(), []
+    steps, times = StepRunner(compiled=True), []
     task = BatchTask(torch.zeros(1, 8192, dtype=torch.long), [0], 8192, torch.zeros(1, 8192), GREEDY, upper)
-    sampler = iter(BatchSampler(prior, task, sample_code=step))
+    sampler = iter(BatchSampler(prior, task, steps=steps))
     for _ in range(8192):
         times.append(measuring.seconds(lambda: next(sampler)))
     early, late = median(times[500:1500]), median(times[7000:8000])
@@ -176,7 +176,7 @@ def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
             inputs["upper_codes"] = torch.zeros(
                 1, config.n_ctx // config.upsampling_ratio, dtype=torch.long, device=device
             )
-        sampling = Sampling(prior, inputs, options.codes, StepCompiler())
+        sampling = Sampling(prior, inputs, options.codes, StepRunner(compiled=True))
         sampling()
         taken = median([measuring.seconds(sampling, device) for _ in range(options.rounds)]) / options.codes
         share = weight_bytes(prior) / machine["read_gb_s"] / 1e9 / taken

@@ -10,7 +10,7 @@ from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig, Per
 from transformers import TorchAoConfig
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior
-from hf_jukebox.sampling.compiled import StepCompiler
+from hf_jukebox.sampling.step_runner import StepRunner
 
 INT4 = IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(8))
 
@@ -50,7 +50,7 @@ def test_a_pipeline_with_a_quantised_prior_draws_compiled(folder):
 
     eager = draw()
     pipe.compile()
-    assert isinstance(pipe._sample_code, StepCompiler)
+    assert pipe._steps == StepRunner(compiled=True)
     assert torch.equal(draw(), eager)
 
 

@@ -21,14 +21,13 @@ from .runs.record import RunStep, SongFolder
 from .runs.run_page import update_page
 from .sampler import CodeSampler, ProgressCallback
 from .sampling.arguments import SongArguments, label_remark, make_request
-from .sampling.batch import SampleCode, sample_code
-from .sampling.compiled import StepCompiler
 from .sampling.decode import iter_decode_song
 from .sampling.known import KnownCodes, check_codes, cut_prompts, encode_prompts
 from .sampling.options import SamplingOptions
 from .sampling.processes import on_main_process
 from .sampling.request import Seeds, top_codes
 from .sampling.state import SamplingState
+from .sampling.step_runner import StepRunner
 
 OutputType = Literal["np", "pt", "latent"]
 
@@ -36,15 +35,15 @@ OutputType = Literal["np", "pt", "latent"]
 class JukeboxSampling(JukeboxParts):
     """The part of [`JukeboxPipeline`] that prepares a state, samples its levels and decodes them."""
 
-    _sample_code: SampleCode = staticmethod(sample_code)
+    _steps: StepRunner | None = None
 
     def compile(self) -> None:
-        """Compile the decode step when it is first needed, once per level, batch size and settings.
+        """Compile the decode step when it is first needed, once per level, batch size and filters (`top_k`, `top_p`).
 
         Compiling takes a minute or more each time, and pays off from some thousand codes on. On a CPU it needs a C++
         compiler, and with several songs it keeps a second copy of the weights. Call it again after changing a prior.
         """
-        self._sample_code = StepCompiler()
+        self._steps = StepRunner(compiled=True)
 
     def read_prompts(
         self, audio: Audio | None, sampling_rate: int | None, prompt_length_in_s: float | None
@@ -124,7 +123,7 @@ class JukeboxSampling(JukeboxParts):
         self, state: SamplingState, run: JukeboxRun | None, callback: ProgressCallback | None, output_type: OutputType
     ) -> JukeboxPipelineOutput:
         """Sample the missing codes of each level, from the top down, and decode each level once."""
-        sampler = CodeSampler(self, self._sample_code)
+        sampler = CodeSampler(self, self._steps or StepRunner())
         audios: list[Waveforms | None] = [None] * len(state.levels)
         for level in state.request.levels:
             if not state.levels[level].is_finished:

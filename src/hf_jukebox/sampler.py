@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .allocator import is_out_of_memory
 from .memory.batch_size import fitting_batch_size
@@ -12,10 +12,11 @@ from .modeling_prior import JukeboxPrior
 from .pipeline_parts import JukeboxParts
 from .runs.checkpoint_timer import CheckpointTimer
 from .runs.folder import JukeboxRun
-from .sampling.batch import SampleCode, Snapshot, is_snapshot_of, sample_code
+from .sampling.batch import Snapshot, is_snapshot_of
 from .sampling.processes import all_gather_objects, on_main_process, process_rank
 from .sampling.scheduler import LevelScheduler, Rows
 from .sampling.state import SamplingState
+from .sampling.step_runner import StepRunner
 from .sampling.window_labels import WindowLabels
 from .sampling.windows import Span
 
@@ -62,12 +63,12 @@ class CodeSampler:
 
     Args:
         parts: The pipeline whose priors are used.
-        sample_code: Samples one code; a `StepCompiler` does it compiled.
+        steps: Source of the decode steps.
         num_sampled: Codes sampled by this object, over all levels.
     """
 
     parts: JukeboxParts
-    sample_code: SampleCode = sample_code
+    steps: StepRunner = field(default_factory=StepRunner)
     num_sampled: int = 0
 
     def sample_level(
@@ -112,6 +113,7 @@ class CodeSampler:
                         break
             finally:
                 self._save(scheduler, run)
+                self.steps.release()  # the next level needs its memory, and weights may change between two calls
 
         if process_rank()[1] > 1:
             for codes in all_gather_objects(scheduler.finished_codes()):
@@ -142,7 +144,7 @@ class CodeSampler:
             self._batch_size(state, prior, rows, num_processes),
             self._window_labels(prior),
             snapshots,
-            self.sample_code,
+            self.steps,
             share=(rank, num_processes),
         )
 

@@ -8,33 +8,33 @@ import torch
 import torch._inductor.config
 from helpers.tiny import tiny_prior
 
-from hf_jukebox.sampling.batch import SampleCode, sample_code
-from hf_jukebox.sampling.compiled import StepCompiler, check_compiler
+from hf_jukebox.sampling.compiled import check_can_compile
 from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.single_prior import sample_codes
+from hf_jukebox.sampling.step_runner import StepRunner
 
 
-def sampled(step: SampleCode, batch: int, total: int) -> torch.Tensor:
+def sampled(steps: StepRunner | None, batch: int, total: int) -> torch.Tensor:
     upper = torch.randint(64, (batch, total // 4), generator=torch.Generator().manual_seed(0))
     greedy = SamplingSettings(1.0, top_k=1)
-    return sample_codes(tiny_prior("tiny_upsampler"), total, upper_codes=upper, settings=greedy, sample_code=step)
+    return sample_codes(tiny_prior("tiny_upsampler"), total, upper_codes=upper, settings=greedy, steps=steps)
 
 
 @pytest.mark.compiler
 def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(caplog):
-    step = StepCompiler()
+    step = StepRunner(compiled=True)
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(sampled(step, 1, 80), sampled(sample_code, 1, 80))
+        assert torch.equal(sampled(step, 1, 80), sampled(None, 1, 80))
     assert "Compiling the decode step of level 0 for 1 song" in caplog.text and " s." in caplog.text
-    assert torch.equal(sampled(step, 2, 80), sampled(sample_code, 2, 80))
-    assert torch.equal(sampled(step, 2, 72), sampled(sample_code, 2, 72))
+    assert torch.equal(sampled(step, 2, 80), sampled(None, 2, 80))
+    assert torch.equal(sampled(step, 2, 72), sampled(None, 2, 72))
 
 
 def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monkeypatch, tmp_path):
     with torch._inductor.config.patch({"cpp.cxx": (None, sys.executable)}):
-        step = StepCompiler()
+        step = StepRunner(compiled=True)
     monkeypatch.setenv("PATH", str(tmp_path))
     with torch._inductor.config.patch({"cpp.cxx": (None, "g++")}):
-        for refused in (check_compiler, lambda: sampled(step, 1, 80)):
+        for refused in (lambda: check_can_compile(torch.device("cpu")), lambda: sampled(step, 1, 80)):
             with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
                 refused()

@@ -13,6 +13,7 @@ from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress
 from hf_jukebox.memory import batch_size
 from hf_jukebox.runs import checkpoint_timer
 from hf_jukebox.sampling.batch import BatchSampler
+from hf_jukebox.sampling.windows import Span, Window, split_evenly
 
 SONGS: dict[str, Any] = {"audio_length_in_s": codes_in_s(18), "num_waveforms_per_prompt": 4, "levels": (2, 1)}
 
@@ -102,9 +103,35 @@ def test_a_batch_that_is_unlikely_to_fit_is_split_before_sampling(
     groups: list[range] = []
     with caplog.at_level(logging.WARNING):
         out = pipe(generator=seeded(), callback=lambda each: groups.append(each.songs), **options)
-    assert list(dict.fromkeys(groups)) == [range(3), range(3, 4)]
+    assert list(dict.fromkeys(groups)) == [range(2), range(2, 4)]  # rather than 3 and 1
     assert "4 songs at a time do not fit into memory; sampling 3 at a time" in caplog.text
     assert torch.equal(out.codes[2], whole.codes[2])
+
+
+@pytest.mark.parametrize(("num_rows", "most"), [(10, 4), (10, 3), (139, 85), (5, 2), (7, 7), (1, 3)])
+def test_what_is_left_of_a_level_is_split_as_the_whole_was(num_rows: int, most: int) -> None:
+    rows = [Span(song, Window(0, 8, 0)) for song in range(num_rows)]
+    parts = split_evenly(rows, most)
+    sizes = [len(part) for part in parts]
+    assert sum(parts, ()) == tuple(rows) and max(sizes) <= most and max(sizes) - min(sizes) <= 1
+    for n in range(len(parts)):
+        assert split_evenly(rows[sum(sizes[:n]) :], most) == parts[n:]
+
+
+def test_half_precision_says_that_codes_depend_on_the_size_of_the_batch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    pipe = tiny_pipeline().to(torch.bfloat16)
+    run_out_of_memory(pipe, monkeypatch, "step", 2, 25)
+    with caplog.at_level(logging.WARNING):
+        pipe(generator=seeded(), **SONGS)
+    assert "No progress was lost. In bfloat16 the next codes depend on the number at a time." in caplog.text
+    monkeypatch.undo()
+    options = SONGS | {"levels": 2}
+    pipe(output_dir=tmp_path / "run", callback=lambda progress: progress.sampled < 20, **options)
+    with caplog.at_level(logging.WARNING):
+        pipe.resume_run(tmp_path / "run", max_batch_size=2)
+    assert "A batch of 4 is resumed with 2 at a time. In bfloat16" in caplog.text
 
 
 def fail_to_snapshot(monkeypatch: pytest.MonkeyPatch, after: int, songs: int = 0) -> None:

@@ -54,14 +54,14 @@ def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
 
     from .. import JukeboxPipeline
     from ..memory.batch_size import free_bytes, weight_bytes
-    from ..sampling.compiled import check_compiler
+    from ..sampling.compiled import check_can_compile
     from ..sampling.processes import device_of_process
 
     hush_libraries()  # the imports have set levels of their own
     device = options.device or device_of_process() or find_device(None)
     dtype = options.dtype or ("float16" if device.startswith("cuda") else "float32")
-    if compile_step and device == "cpu":
-        check_compiler()
+    if compile_step:
+        check_can_compile(torch.device(device))
     source = DEMO_MODEL if options.model is None else options.model
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)

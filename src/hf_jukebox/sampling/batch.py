@@ -9,28 +9,9 @@ import torch
 
 from ..layers.quantizer import are_codes
 from ..modeling_prior import DecodeState, JukeboxPrior
-from .logits import sample_from_logits
 from .options import SamplingSettings
+from .step_runner import StepRunner
 from .windows import Window, plan_windows
-
-SampleCode = Callable[
-    [JukeboxPrior, DecodeState, torch.Tensor, torch.Tensor, torch.Tensor, SamplingSettings], torch.Tensor
-]
-
-
-def sample_code(
-    prior: JukeboxPrior,
-    state: DecodeState,
-    previous: torch.Tensor,
-    position: torch.Tensor,
-    noise: torch.Tensor,
-    settings: SamplingSettings,
-) -> torch.Tensor:
-    """Sample the codes `[B]` at `position` `[1]` of a window, from the codes `[B]` before it and `noise` `[B]`.
-
-    Nothing here waits for the host and all shapes are fixed, so that `StepCompiler` can compile it.
-    """
-    return sample_from_logits(prior.step(state, previous, position), noise, settings)
 
 
 @dataclass
@@ -100,35 +81,45 @@ def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, len
 class BatchSampler:
     """Sampler of a batch. Iterating samples one code of every row at a time, and yields the codes each row has.
 
-    Between two codes the complete state is `task.codes`, `filled` and `state`. A sampler that starts from a `snapshot`
+    Between two codes the complete state is `codes()`, `filled` and `state`. A sampler that starts from a `snapshot`
     continues with the same bits: it restores the caches of the window, because recomputing them in one pass is not
-    bit-exact.
+    bit-exact. On CUDA the codes may still be in the making when they are counted (see `StepGraph`).
+
+    Args:
+        steps: Source of the steps; used by one sampler at a time.
     """
 
     def __init__(
-        self,
-        prior: JukeboxPrior,
-        task: BatchTask,
-        snapshot: Snapshot | None = None,
-        sample_code: SampleCode = sample_code,
+        self, prior: JukeboxPrior, task: BatchTask, snapshot: Snapshot | None = None, steps: StepRunner | None = None
     ) -> None:
         self.prior = prior
         self.task = task
-        self.sample_code = sample_code
         snapshot = Snapshot(task.codes[:, : min(task.num_given)]) if snapshot is None else snapshot
         self.filled = snapshot.filled
         task.codes[:, : self.filled] = snapshot.codes
-        self.state: DecodeState = prior.init_state(task.codes.shape[0])
+        self._step = (steps or StepRunner()).get(prior, task.codes.shape[0], task.settings)
+        self.state: DecodeState = self._step.state
+        self._num_given = torch.tensor(task.num_given, device=task.codes.device)[:, None]
+        self._window: Window | None = None  # the one whose steps are in the buffers
+        self._num_collected = self.filled  # codes that are in task.codes
         self._in_window = bool(snapshot.tensors)
         if self._in_window:
             for name, tensor in self.state.tensors().items():
                 tensor.copy_(snapshot.tensors[name])
 
+    def codes(self) -> torch.Tensor:
+        """Return the codes that each row has, `[B, filled]`."""
+        if self._window is not None:
+            first, last = (end - self._window.start for end in (self._num_collected, self.filled))
+            self.task.codes[:, self._num_collected : self.filled] = self._step.buffers.codes[first:last].T
+        self._num_collected = self.filled
+        return self.task.codes[:, : self.filled]
+
     def snapshot(self) -> Snapshot:
         """Copy the state of the batch to the CPU; valid between two codes, and after an error."""
         tensors = self.state.tensors().items() if self._in_window else ()
         return Snapshot(
-            self.task.codes[:, : self.filled].to("cpu", copy=True),
+            self.codes().to("cpu", copy=True),
             {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors},
         )
 
@@ -137,26 +128,18 @@ class BatchSampler:
             yield from self._sample_window(window)
 
     def _sample_window(self, window: Window) -> Iterator[int]:
-        task, codes = self.task, self.task.codes
-        if not self._in_window:
-            with torch.inference_mode():
+        with torch.inference_mode():
+            if not self._in_window:
                 self._prefill(window)
-            self._in_window = True
-        num_given, most_given = torch.tensor(task.num_given, device=codes.device), max(task.num_given)
-        index = torch.arange(window.end - window.start, device=codes.device)
-        noise = task.noise[:, window.start : window.end].T.contiguous()  # [positions, B]
-        previous = codes[:, max(window.start + window.context - 1, 0)].contiguous()
-        for position in range(window.context, window.end - window.start):
-            at = window.start + position
+            self._begin_steps(window)
+        self._in_window = True
+        for filled in range(window.start + window.context + 1, window.end + 1):
             with torch.inference_mode():
-                here = index[position : position + 1]
-                previous = self.sample_code(self.prior, self.state, previous, here, noise[position], task.settings)
-                if at < most_given:  # a song with a longer prompt than the others keeps its own codes
-                    previous = torch.where(num_given > at, codes[:, at], previous)
-                codes[:, at] = previous
-            self.filled = at + 1
-            self._in_window = self.filled < window.end
-            yield self.filled
+                self._step.run()
+            self.filled = filled
+            self._in_window = filled < window.end
+            yield filled
+        self.codes()
 
     def _prefill(self, window: Window) -> None:
         task = self.task
@@ -166,3 +149,16 @@ class BatchSampler:
         labels = None if task.labels_at is None else task.labels_at(window.start)
         context = task.codes[:, window.start : window.start + window.context]
         self.prior.prefill(self.state, context, upper, labels)
+
+    def _begin_steps(self, window: Window) -> None:
+        task, span = self.task, slice(window.start, window.end)
+        positions = torch.arange(window.start, window.end, device=task.codes.device)
+        self._window = window
+        self._step.buffers.begin(
+            window.context,
+            previous=task.codes[:, max(window.start + window.context - 1, 0)],
+            noise=task.noise[:, span],
+            # A row with a longer prompt than the others keeps its own codes.
+            given=torch.where(positions < self._num_given, task.codes[:, span], -1),
+            temperature=task.settings.temperature,
+        )

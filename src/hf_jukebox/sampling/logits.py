@@ -15,12 +15,18 @@ _Seed = Annotated[int, Field(ge=0, lt=2**64)]
 SongKey = tuple[_Seed, _Seed]  # (seed, index of the song under that seed)
 
 
-def sample_from_logits(logits: torch.Tensor, noise: torch.Tensor, settings: SamplingSettings) -> torch.Tensor:
+def sample_from_logits(
+    logits: torch.Tensor, noise: torch.Tensor, settings: SamplingSettings, temperature: torch.Tensor | None = None
+) -> torch.Tensor:
     """Sample codes `[B]` from `logits` `[B, codebook_size]` and `noise` `[B]`, uniform in [0, 1).
 
     The noise is looked up in the cumulative distribution, so that one number decides one code.
+
+    Args:
+        temperature: float32 `()`, used instead of that of `settings`; a compiled step reads it, so that another
+            temperature needs no other step.
     """
-    logits = logits.float() / settings.temperature
+    logits = logits.float() / (settings.temperature if temperature is None else temperature)
     if settings.top_k:
         smallest = logits.topk(min(settings.top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))

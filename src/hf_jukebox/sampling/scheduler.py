@@ -1,6 +1,6 @@
 """One level, sampled a batch of rows at a time.
 
-A level's codes live in three places. While a batch is sampled they are on the device, in `BatchSampler.task.codes`;
+A level's codes live in three places. While a batch is sampled they are on the device, in a `BatchSampler`;
 `sync_to_state` copies them to the `SamplingState` on the CPU; `JukeboxRun.save` writes those to the run folder. Call
 `sync_to_state` before anything reads the state.
 """
@@ -12,17 +12,19 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from accelerate.utils.memory import clear_device_cache
 
 from ..allocator import is_out_of_memory
 from ..modeling_prior import JukeboxPrior
-from .batch import BatchSampler, BatchTask, SampleCode, Snapshot, sample_code
+from .batch import BatchSampler, BatchTask, Snapshot
 from .logits import uniform_noise
 from .state import SamplingState
+from .step_runner import StepRunner
 from .window_labels import WindowLabels
-from .windows import Span, plan_windows
+from .windows import Span, plan_windows, split_evenly
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ class LevelScheduler:
         batch_size: Maximum rows per batch.
         labels: Label rows of windows; None for a prior without labels.
         started: Batches that an earlier run left unfinished; a snapshot without tensors resumes at its window's start.
-        sample_code: Samples one code; may be compiled.
+        steps: Source of the steps; may compile them.
         share: `(rank, number of processes)`; each process samples its share of the batches.
 
     Attributes:
@@ -67,11 +69,12 @@ class LevelScheduler:
         batch_size: int,
         labels: WindowLabels | None = None,
         started: Mapping[Rows, Snapshot] | None = None,
-        sample_code: SampleCode = sample_code,
+        steps: StepRunner | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> None:
         self.prior, self.state, self.level, self.device = prior, state, level, device
-        self.batch_size, self.labels, self.sample_code, self.share = batch_size, labels, sample_code, share
+        self.batch_size, self.labels, self.share = batch_size, labels, share
+        self.steps = steps or StepRunner()
         self.level_codes = state.levels[level]
         self.spans = state.spans(level, prior.config)
         whole = all(row.length == self.level_codes.length for row in self.spans)
@@ -92,6 +95,10 @@ class LevelScheduler:
         while self._waiting:
             batch = self._waiting.popleft()
             if len(batch.rows) > self.batch_size:
+                if remark := self._precision_remark:
+                    logger.warning(
+                        "A batch of %d is resumed with %d at a time.%s", len(batch.rows), self.batch_size, remark
+                    )
                 self._split(batch)
                 continue
             self._batch = batch
@@ -99,7 +106,7 @@ class LevelScheduler:
             given = sorted(self.level_codes.num_given_in(row) for row in batch.rows)
             try:
                 snapshot = self._initial_snapshot(batch)
-                self._sampler = BatchSampler(self.prior, self._task(batch.rows), snapshot, self.sample_code)
+                self._sampler = BatchSampler(self.prior, self._task(batch.rows), snapshot, self.steps)
                 for filled in self._sampler:
                     self.num_sampled += bisect_left(given, filled)  # the other rows still copy given codes
                     yield songs
@@ -129,7 +136,7 @@ class LevelScheduler:
     def sync_to_state(self) -> None:
         """Copy the codes sampled so far from the device to the state."""
         if self._sampler is not None and self._batch is not None:
-            self._write(self._batch.rows, self._sampler.task.codes[:, : self._sampler.filled].cpu())
+            self._write(self._batch.rows, self._sampler.codes().cpu())
 
     def finished_codes(self) -> dict[Span, torch.Tensor]:
         """Return the codes `[n]` that each span has, from its start, for `merge` in other processes."""
@@ -165,11 +172,12 @@ class LevelScheduler:
         codes = {batch.rows: batch.snapshot.codes for batch in self._waiting if batch.snapshot is not None}
         codes |= {rows: snapshot.codes for rows, snapshot in self._finished.items()}
         if self._sampler is not None and self._batch is not None:
-            codes[self._batch.rows] = self._sampler.task.codes[:, : self._sampler.filled].to("cpu", copy=True)
+            codes[self._batch.rows] = self._sampler.codes().to("cpu", copy=True)
         self.is_released = True
         self._waiting.clear()
         self._finished.clear()
         self._batch = self._sampler = None
+        self.steps.release()
         clear_device_cache(garbage_collection=True)
         return {rows: Snapshot(row_codes) for rows, row_codes in codes.items()}
 
@@ -187,8 +195,7 @@ class LevelScheduler:
                 batches.append(_Batch(tuple(rows[n] for n in kept), snapshot))
                 left = [row for row in left if row not in rows]
         left.sort(key=lambda row: row.length - self._resume_position((row,)), reverse=True)
-        parts = [tuple(left[first : first + self.batch_size]) for first in range(0, len(left), self.batch_size)]
-        return batches + [_Batch(part) for part in parts]
+        return batches + [_Batch(part) for part in split_evenly(left, self.batch_size)]
 
     def _num_left(self, batch: _Batch) -> int:
         """Return how many codes a batch still samples, over its rows."""
@@ -263,14 +270,24 @@ class LevelScheduler:
         self.batch_size = -(-len(rows) // 2)
         self._split(self._batch, self._sampler)
         self._batch = self._sampler = None
+        self.steps.release()
         clear_device_cache(garbage_collection=True)
         logger.warning(
-            "Out of memory with %d %s at level %d; retrying with %d at a time. No progress was lost.",
+            "Out of memory with %d %s at level %d; retrying with %d at a time. No progress was lost.%s",
             len(rows),
             self.kind,
             self.level,
             self.batch_size,
+            self._precision_remark,
         )
+
+    @property
+    def _precision_remark(self) -> str:
+        """The consequence of another batch size in half precision; empty in float32."""
+        dtype = self.prior.transformer.dtype
+        if dtype in (torch.float32, torch.float64):
+            return ""
+        return f" In {str(dtype).removeprefix('torch.')} the next codes depend on the number at a time."
 
     def _split(self, batch: _Batch, sampler: BatchSampler | None = None) -> None:
         """Queue parts of a batch, each to resume where the whole stands.
@@ -278,15 +295,16 @@ class LevelScheduler:
         Where a snapshot does not fit into memory, parts restart their window, with the same codes; `num_to_sample`
         then counts those codes again.
         """
-        firsts = range(0, len(batch.rows), self.batch_size)
-        parts: list[Snapshot | None] = [None for _ in firsts]
+        parts = split_evenly(batch.rows, self.batch_size)
+        snapshots: list[Snapshot | None] = [None for _ in parts]
         try:
             whole = batch.snapshot if sampler is None else sampler.snapshot()
             if whole is not None:
-                parts = [whole[first : first + self.batch_size] for first in firsts]
+                ends = list(accumulate(map(len, parts)))
+                snapshots = [whole[end - len(rows) : end] for rows, end in zip(parts, ends, strict=True)]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        for first, part in reversed(list(zip(firsts, parts, strict=True))):
-            self._waiting.appendleft(_Batch(batch.rows[first : first + self.batch_size], part))
+        for rows, snapshot in reversed(list(zip(parts, snapshots, strict=True))):
+            self._waiting.appendleft(_Batch(rows, snapshot))
         self.num_to_sample = self.num_sampled + sum(map(self._num_left, self._waiting))

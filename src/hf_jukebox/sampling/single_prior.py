@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 
 from ..modeling_prior import JukeboxPrior, bits_of
-from .batch import BatchSampler, BatchTask, SampleCode, sample_code
+from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
 from .options import SamplingSettings
+from .step_runner import StepRunner
 from .windows import Window, plan_windows
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
@@ -27,7 +28,7 @@ def sample_codes(
     seed: int = 0,
     settings: SamplingSettings | None = None,
     hop: int | None = None,
-    sample_code: SampleCode = sample_code,
+    steps: StepRunner | None = None,
 ) -> torch.Tensor:
     """Sample codes from one prior, window by window.
 
@@ -41,7 +42,7 @@ def sample_codes(
         seed: Row `n` uses the random numbers of song `n` under this seed.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
         hop: Codes from the start of one window to that of the next; half a window by default.
-        sample_code: Function that samples one code; a [`~sampling.compiled.StepCompiler`] compiles it.
+        steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
 
     Returns:
         int64 `[B, length]` on the prior's device.
@@ -65,7 +66,7 @@ def sample_codes(
         upper_codes=None if upper_codes is None else upper_codes.to(device),
         labels_at=_labels_at(labels, device),
     )
-    for _ in BatchSampler(prior, task, sample_code=sample_code):
+    for _ in BatchSampler(prior, task, steps=steps):
         pass
     return task.codes
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -68,3 +70,17 @@ def plan_windows(total: int, n_ctx: int, hop: int, num_known: int) -> list[Windo
             windows.append(Window(start, end, num_known - start))
             num_known = end
     return windows
+
+
+def split_evenly(rows: Sequence[Span], most: int) -> list[tuple[Span, ...]]:
+    """Split rows into as few parts of at most `most` as possible, whose sizes differ by one at most, larger ones first.
+
+    A step is compiled or captured for one number of rows, and an even split needs no more than two. What is left after
+    some of the parts is split into the others again.
+    """
+    if not rows:
+        return []
+    num_parts = -(-len(rows) // most)
+    size, num_larger = divmod(len(rows), num_parts)
+    ends = [size * n + min(n, num_larger) for n in range(num_parts + 1)]
+    return [tuple(rows[first:end]) for first, end in pairwise(ends)]
