@@ -1,6 +1,6 @@
 """Check the files of a release: `python tests/check_distributions.py FOLDER`, as .ci/package does.
 
-The source distribution must hold every file of the repository, and the wheel every file of the package and nothing else.
+The source distribution must hold every file of the repository, and the wheel those of the package and no others.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
-"""Train a prior: a top prior, or an upsampler, which adds the level below another one.
+r"""Train a prior: a top prior, or an upsampler, which adds the level below another one.
 
     hf-jukebox train prior --vqvae runs/vqvae --train_data_dir SONGS --output_dir runs/top
-    hf-jukebox train prior --vqvae runs/vqvae --train_data_dir SONGS --output_dir runs/upsampler \\
+    hf-jukebox train prior --vqvae runs/vqvae --train_data_dir SONGS --output_dir runs/upsampler \
         --level 0 --preset small_upsampler
 
 Faster, with codes made once by hf-jukebox encode: --codes_dir CODES in place of --train_data_dir. With artists and

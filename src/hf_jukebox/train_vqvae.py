@@ -1,10 +1,10 @@
-"""Train a VQ-VAE on your own recordings.
+r"""Train a VQ-VAE on your own recordings.
 
     hf-jukebox train vqvae --train_data_dir SONGS --output_dir runs/vqvae
 
 A first try, on a CPU, in minutes:
 
-    hf-jukebox train vqvae --train_data_dir SONGS --output_dir runs/vqvae --preset tiny_vqvae \\
+    hf-jukebox train vqvae --train_data_dir SONGS --output_dir runs/vqvae --preset tiny_vqvae \
         --chunk_length 16384 --max_train_steps 200
 
 Several GPUs: accelerate launch -m hf_jukebox.train_vqvae, with the same options. To resume an interrupted run, repeat

@@ -49,7 +49,7 @@ def folder(tmp_path: Path, songs: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def test_the_blocks_that_are_not_run_say_why() -> None:
-    """Without running anything: a block is `python`, `bash` or another language that nobody would take for a command."""
+    """Check, without running anything, that a block is `python`, `bash` or what nobody would take for a command."""
     for page in PAGES:
         for language, first in re.findall(r"^```(\w*)\n(.*)$", page.read_text("utf-8"), re.MULTILINE):
             assert language not in ("sh", "shell", "py", "console"), f"{page.name}: write ```bash or ```python"
