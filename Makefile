@@ -1,9 +1,9 @@
 PYTHON ?= python
 
-.PHONY: install format lint types test test-more test-slow matrix fuzz
+.PHONY: install format lint types test test-more test-slow docs-test package api matrix fuzz
 
-install:  ## an editable install with everything that training and the tests need
-	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test]"
+install:  ## an editable install with everything that training, the tests, the site and a release need
+	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test,docs,release]"
 
 format:
 	$(PYTHON) -m ruff check --fix .
@@ -24,6 +24,15 @@ test-more:  ## what needs Chromium or a C++ compiler
 
 test-slow:
 	$(PYTHON) -m pytest -n 2 -m slow
+
+docs-test:  ## the code blocks of README.md and docs/
+	$(PYTHON) -m pytest -n 2 -m docs
+
+package:  ## wheel and source distribution into dist/, checked, installed into an empty environment and used
+	PYTHON=$(PYTHON) .ci/package dist
+
+api:  ## public names that have changed since the last release
+	PYTHON=$(PYTHON) .ci/api
 
 matrix:  ## the suite with the lowest and the newest versions that setup.py allows; see docs/dependencies.md
 	PYTHON=$(PYTHON) .ci/matrix

@@ -32,7 +32,36 @@ RUNTIME = [
 TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
 QUANTIZE = ["torchao>=0.18,<1"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
-TEST = ["hypothesis>=6.100,<7", "mypy>=2.4,<3", "pytest>=9.0,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"]
+TEST = [
+    "hypothesis>=6.100,<7",
+    "mypy>=2.4,<3",
+    "pytest>=9.0,<10",
+    "pytest-xdist>=3.8,<4",
+    "ruff>=0.17,<0.18",
+    "sybil>=10.0,<11",
+]
+DOCS = [
+    "furo>=2025.9",
+    "ipykernel>=7.0,<8",
+    "jupytext>=1.18,<2",
+    "myst-nb>=1.3,<2",
+    "myst-parser>=5.0,<6",
+    "nbclient>=0.10,<1",
+    "sphinx>=9.0,<10",
+    "sphinx-copybutton>=0.5.2,<1",
+    "sphinx-design>=0.7,<1",
+]
+RELEASE = ["build>=1.3,<2", "griffe>=2.0,<3", "pre-commit>=4.3,<5", "twine>=6.2,<8"]
+
+# Address of the public repository, once there is one: docs/releasing.md. The links of the package and of the site, and
+# the notebooks' buttons for Colab, are made from it.
+REPOSITORY = ""
+URLS = {
+    "Source": REPOSITORY,
+    "Changelog": f"{REPOSITORY}/blob/main/CHANGELOG.md",
+    "Documentation": f"{REPOSITORY}/tree/main/docs",
+    "Issues": f"{REPOSITORY}/issues",
+}
 
 setup(
     name="hf_jukebox",
@@ -44,8 +73,17 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     author="the hf_jukebox authors",
     keywords=["music generation", "jukebox", "vq-vae", "transformer", "audio"],
+    project_urls=URLS if REPOSITORY else {},
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Environment :: GPU",
+        "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
         "Topic :: Multimedia :: Sound/Audio :: Sound Synthesis",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
@@ -56,6 +94,12 @@ setup(
     package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page.*"]},
     python_requires=">=3.11",
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "quantize": QUANTIZE, "test": TRAIN + QUANTIZE + TEST},
+    extras_require={
+        "train": TRAIN,
+        "quantize": QUANTIZE,
+        "test": TRAIN + QUANTIZE + TEST,
+        "docs": DOCS,
+        "release": RELEASE,
+    },
     entry_points={"console_scripts": ["hf-jukebox = hf_jukebox.__main__:main"]},
 )

@@ -21,6 +21,7 @@ LAYERS = [
     ["runs"],
     ["sampler", "pipeline_*"],
     ["convert", "training"],
+    ["train_vqvae", "train_prior", "encode"],
     ["cli", "__main__"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]

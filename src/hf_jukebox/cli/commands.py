@@ -33,6 +33,7 @@ from .checks import (
     refuse_with_requests,
     repeat_prompts,
 )
+from .environment import env
 from .models import load_pipeline
 from .options import (
     Compile,
@@ -48,6 +49,7 @@ from .options import (
     with_options,
 )
 from .terminal import command_errors, sampling_to
+from .training_commands import add_training_commands
 
 
 class _Commands(TyperGroup):
@@ -186,6 +188,8 @@ app.command()(run_commands.pick)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
 app.command("assemble")(convert_commands.assemble_command)
+add_training_commands(app)
+app.command()(env)
 
 
 def _read_songs(requests: Path) -> list[Any]:

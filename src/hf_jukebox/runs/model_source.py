@@ -119,8 +119,13 @@ def _cached(source: str) -> str | None:
 @cache
 def demo_fingerprints() -> dict[str, str]:
     """Return the fingerprints of the parts of the demo model, from its files."""
+    return folder_fingerprints(_DEMO)
+
+
+def folder_fingerprints(pipeline: Path) -> dict[str, str]:
+    """Return the fingerprint of every part of a pipeline's folder, from its files; no model is loaded."""
     parts = {}
-    for folder in sorted(path.parent for path in _DEMO.glob("*/model.safetensors")):
+    for folder in sorted(path.parent for path in pipeline.glob("*/config.json")):
         with torch.device("meta"):
             model = (
                 JukeboxVQVAE(JukeboxVQVAEConfig.from_pretrained(folder))

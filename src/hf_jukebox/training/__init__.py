@@ -1,1 +1,1 @@
-"""Training: data, losses, the loop and what it saves. The scripts in examples/ are thin layers over it."""
+"""Training: data, losses, the loop and what it saves. The commands train and encode are thin layers over it."""

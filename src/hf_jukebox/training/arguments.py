@@ -137,28 +137,25 @@ class LoopArguments:
 
 
 def parse_arguments(
-    dataclasses: Sequence[type], description: str, examples: str, arguments: Sequence[str] | None = None
+    dataclasses: Sequence[type],
+    description: str,
+    examples: str,
+    arguments: Sequence[str] | None = None,
+    program: str | None = None,
 ) -> tuple[Any, ...]:
     """Read options from the command line and, with `--config FILE.yaml`, from a file; the command line has precedence.
 
     Args:
         dataclasses: One dataclass per group of options.
-        description: Purpose of the script.
+        description: Purpose of the program.
         examples: Commands to copy, for the end of `--help`.
         arguments: Arguments of the command line; by default those of the process.
+        program: Name of the command, for help and errors; by default that of the process.
 
     Returns:
         One instance per dataclass. On bad input the process ends with one line and exit status 2.
     """
-    parser = _Parser(
-        dataclasses,  # type: ignore[arg-type]  # any sequence works
-        description=description,
-        epilog=examples,
-        formatter_class=_HelpFormatter,
-    )
-    parser.add_argument(
-        "--config", metavar="FILE", help="A YAML file with any of these options, one 'name: value' each."
-    )
+    parser = make_parser(dataclasses, description, examples, program)
     words = sys.argv[1:] if arguments is None else list(arguments)
     first, _ = _config_only().parse_known_args(words)
     try:
@@ -172,24 +169,46 @@ def parse_arguments(
     return tuple(parsed)
 
 
+def make_parser(
+    dataclasses: Sequence[type], description: str, examples: str, program: str | None = None
+) -> HfArgumentParser:
+    """Return the parser of a training program, also for a list of its options in the documentation."""
+    parser = _Parser(
+        dataclasses,  # type: ignore[arg-type]  # any sequence works
+        prog=program,
+        description=description,
+        epilog=examples,
+        formatter_class=_HelpFormatter,
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="A YAML file with any of these options, one 'name: value' each."
+    )
+    return parser
+
+
 def run(
     train: Callable[..., Any],
     dataclasses: Sequence[type],
     documentation: str | None,
     again: str = "the same command with --resume_from_checkpoint latest",
+    *,
+    words: Sequence[str] | None = None,
+    program: str | None = None,
 ) -> None:
-    """Run a training script: read the options and train; on bad input end with one line and exit status 2.
+    """Run a training program: read the options and train; on bad input end with one line and exit status 2.
 
     Args:
         train: Called with one instance per dataclass of `dataclasses`.
-        documentation: Docstring of the script: its purpose, a blank line, and commands to copy.
+        documentation: Docstring of the program: its purpose, a blank line, and commands to copy.
         again: Command that continues an interrupted run, in words.
+        words: Arguments of the command line; by default those of the process.
+        program: Name of the command, for help and errors; by default that of the process.
     """
-    program = Path(sys.argv[0]).name
+    program = program or Path(sys.argv[0]).name
     handle_signals(program)
     hush_libraries()
     description, _, examples = (documentation or "").partition("\n\n")
-    parsed = parse_arguments(dataclasses, description, examples)
+    parsed = parse_arguments(dataclasses, description, examples, words, program)
     with errors_as_one_line(
         program,
         last_words=lambda: f"{program}: stopped; to continue, run {again}.",

@@ -34,7 +34,7 @@ class PriorArguments:
     )
     codes_dir: str | None = field(
         default=None,
-        metadata={"help": "Folder of codes made by encode_dataset.py, in place of recordings."},
+        metadata={"help": "Folder of codes made by hf-jukebox encode, in place of recordings."},
     )
     alphabet: str | None = field(
         default=None, metadata={"help": "A text file with the characters of the lyrics, for a new prior with lyrics."}

@@ -1,4 +1,4 @@
-"""Training of a prior, a top prior or an upsampler; the library side of examples/train_prior.py."""
+"""Training of a prior, a top prior or an upsampler; the library side of `hf-jukebox train prior`."""
 
 from __future__ import annotations
 

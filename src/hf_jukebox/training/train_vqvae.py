@@ -1,4 +1,4 @@
-"""Training of a VQ-VAE; the library side of examples/train_vqvae.py."""
+"""Training of a VQ-VAE; the library side of `hf-jukebox train vqvae`."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class CodeCache:
         path = self.folder / INDEX
         if not path.is_file():
             raise FileNotFoundError(
-                f"{self.folder} holds no finished codes ({INDEX} is missing); run examples/encode_dataset.py, which "
+                f"{self.folder} holds no finished codes ({INDEX} is missing); run hf-jukebox encode, which "
                 "resumes where it stopped."
             )
         try:
@@ -158,7 +158,7 @@ class CodeCache:
         except (SafetensorError, ValueError, TypeError, IndexError) as error:
             raise OSError(
                 f"{path} does not hold the codes of {song.metadata.name!r} ({error}); delete it and run "
-                "examples/encode_dataset.py again."
+                "hf-jukebox encode again."
             ) from error
         return codes
 
@@ -170,9 +170,7 @@ class CodeCache:
                     raise FileNotFoundError(path)
                 self._shards[number] = safe_open(path, framework="np")
             except (SafetensorError, OSError) as error:
-                raise OSError(
-                    f"{path} is missing or damaged; delete it and run examples/encode_dataset.py again."
-                ) from error
+                raise OSError(f"{path} is missing or damaged; delete it and run hf-jukebox encode again.") from error
         return self._shards[number]
 
     def __getstate__(self) -> dict[str, Any]:
