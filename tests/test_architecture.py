@@ -19,8 +19,8 @@ LAYERS = [
     ["sampling"],
     ["report"],
     ["runs"],
-    ["sampler", "pipeline_*"],
     ["convert", "training"],
+    ["sampler", "pipeline_*", "study"],
     ["cli", "__main__"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]
