@@ -240,6 +240,11 @@ class JukeboxPrior(StrictPreTrainedModel):
         for hidden in self.transformer.iter_hidden_states(inputs, self._lyrics_states(labels)):
             yield hidden[:, self.config.num_joint_lyrics :]
 
+    def unused_below(self, num_layers: int) -> tuple[str, ...]:
+        """Return how the names of the weights begin that the hidden states up to `num_layers` blocks do not need."""
+        above = [f"transformer.blocks.{layer}." for layer in range(num_layers, self.config.num_hidden_layers)]
+        return ("head.", "lyrics_head.", *above)
+
     # One code at a time --------------------------------------------------------------------------------------------
 
     def init_state(self, batch_size: int, device: torch.device | None = None) -> DecodeState:

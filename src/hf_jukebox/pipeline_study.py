@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from .audio.prompts import Audio
+from .loading.sources import PathLike
 from .modeling_prior import JukeboxPrior
 from .pipeline_parts import JukeboxParts, sampling
+from .runs.record import weights_fingerprint
 from .sampling.known import as_codes, check_codes
 from .sampling.request import SongConditioning
 from .sampling.window_labels import WindowLabels
@@ -23,6 +26,7 @@ from .study.embedding import (
     collect,
     embed_codes,
 )
+from .study.embedding_files import EmbeddedFiles, check_output, embed_to_file, iter_openers
 from .study.recordings import Recording, encode_recording, open_recordings
 
 
@@ -92,6 +96,64 @@ class JukeboxStudy(JukeboxParts):
         lengths = [len(song[: settings.most_codes(prior.config)]) for _, song, _ in found]
         rate = prior.config.sampling_rate / prior.config.hop_length
         return collect([name for name, _, _ in found], results, lengths, settings, rate)
+
+    @sampling
+    def embed_files(
+        self,
+        recordings: PathLike | Iterable[Any],
+        output_file: PathLike,
+        *,
+        layers: int | Sequence[int] | None = None,
+        pool: Pool | Sequence[Pool] = "mean",
+        windows: int | None = None,
+        hop_fraction: float = 1.0,
+        compat: Compat = None,
+        callback: Callable[[str, bool], None] | None = None,
+    ) -> EmbeddedFiles:
+        """Embed any number of recordings into one file, in memory that depends neither on their number nor lengths.
+
+        Each recording is kept in the folder `output_file.parts` until all are done: repeat an interrupted call, and it
+        continues. A recording that cannot be read is logged, skipped, and named in the result.
+
+        Args:
+            recordings: A folder of recordings; or paths, or `(name, recording)` pairs such as
+                `((str(row), example["audio"]) for row, example in enumerate(dataset))`, in any iterable. A repeated
+                call must give the same ones.
+            output_file: A new file: `.parquet` has a row per recording and stretch of time, with the columns
+                recording, pool, start, end and layer_N; `.npz` has them as arrays.
+            layers, pool, windows, hop_fraction, compat: As in `embed`.
+            callback: Called with the name of each recording after it, and whether it was embedded.
+
+        Raises:
+            ValueError, OSError: an argument is wrong, none of the recordings can be read, or the file exists.
+        """
+        prior = self._top_prior()
+        settings = self._embedding_settings(prior, layers, pool, windows, hop_fraction, compat)
+        path = check_output(output_file)
+        openers = iter_openers(recordings)
+        self.load_part(prior, settings.num_layers)
+        record = asdict(settings) | {
+            "pool": list(settings.pools),
+            "hidden_size": prior.config.hidden_size,
+            "codes_per_second": prior.config.sampling_rate / prior.config.hop_length,
+            "dtype": str(prior.transformer.dtype)[6:],
+            "vqvae": weights_fingerprint(self.vqvae),
+            "prior": weights_fingerprint(prior, unused=prior.unused_below(settings.num_layers)),
+        }
+        del record["pools"]
+
+        def embed(recording: Any) -> JukeboxEmbeddings:
+            (found,) = open_recordings(recording, None, self.sampling_rate)
+            self.load_part(self.vqvae)
+            codes = self._encode(found, settings)
+            self.load_part(prior, settings.num_layers)
+            pooled = self._embed(codes, found.num_samples, settings)
+            return collect([found.name], [pooled], [len(codes)], settings, record["codes_per_second"])
+
+        try:
+            return embed_to_file(embed, openers, path, record, callback)
+        finally:
+            self.unload_parts()
 
     def _embedding_settings(
         self,

@@ -87,9 +87,8 @@ class DiskOffload:
 
 def _fill(prior: JukeboxPrior, folder: Path, num_layers: int, device: torch.device, variant: str | None) -> None:
     """Read the weights of a prior's embeddings and of its lowest blocks, in the precision that it has."""
-    above = [f"transformer.blocks.{layer}." for layer in range(num_layers, prior.config.num_hidden_layers)]
-    not_read = ("head.", "lyrics_head.", *above)
-    wanted = {name: weight for name, weight in prior.named_parameters() if not name.startswith(not_read)}
+    unused = prior.unused_below(num_layers)
+    wanted = {name: weight for name, weight in prior.named_parameters() if not name.startswith(unused)}
     shapes = {name: weight.shape for name, weight in wanted.items()}
     for name, tensor in read_weights(folder, shapes, variant):
         module, _, attribute = name.rpartition(".")

@@ -217,6 +217,11 @@ class _Pooling:
         return means[0] if self.pool == "mean" else means
 
 
+def pool_name(pool: Pool) -> str:
+    """Return the name of a pooling in files and on the command line: `mean`, `code`, or `10s` for stretches of 10 s."""
+    return "mean" if pool == "mean" else "code" if pool is None else f"{pool:g}s"
+
+
 def stretch_ends(num_codes: int, codes_per_stretch: float) -> list[int]:
     """Return the end of each stretch of codes; a code belongs to the stretch in which it begins."""
     count = math.ceil(num_codes / codes_per_stretch)
