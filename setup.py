@@ -30,6 +30,7 @@ RUNTIME = [
     "Unidecode>=1.3,<2",
 ]
 TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
+STUDY = ["matplotlib>=3.10,<4", "pyarrow>=21"]
 QUANTIZE = ["torchao>=0.18,<1"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
 TEST = [
@@ -96,8 +97,9 @@ setup(
     install_requires=RUNTIME,
     extras_require={
         "train": TRAIN,
+        "study": STUDY,
         "quantize": QUANTIZE,
-        "test": TRAIN + QUANTIZE + TEST,
+        "test": TRAIN + STUDY + QUANTIZE + TEST,
         "docs": DOCS,
         "release": RELEASE,
     },

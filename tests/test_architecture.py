@@ -19,8 +19,8 @@ LAYERS = [
     ["sampling"],
     ["report"],
     ["runs"],
-    ["sampler", "pipeline_*"],
     ["convert", "training"],
+    ["sampler", "pipeline_*", "study"],
     ["train_vqvae", "train_prior", "encode"],
     ["cli", "__main__"],
 ]

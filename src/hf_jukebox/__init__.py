@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from .sampling.processes import device_of_process
     from .sampling.single_prior import sample_codes, score_codes
     from .sampling.window_labels import WindowLabels
+    from .study.embedding import JukeboxEmbeddings
     from .tokenization_jukebox import JukeboxTokenizer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "DEMO_MODEL",
+    "JukeboxEmbeddings",
     "JukeboxPipeline",
     "JukeboxPipelineOutput",
     "JukeboxPrior",
@@ -60,6 +62,7 @@ DEMO_MODEL = str(Path(__file__).parent / "demo" / "model")
 """Folder of the demo model that is shipped with the package, for `JukeboxPipeline.from_pretrained`."""
 
 _MODULES = {
+    "JukeboxEmbeddings": "study.embedding",
     "JukeboxPipeline": "pipeline_jukebox",
     "JukeboxPipelineOutput": "pipeline_output",
     "JukeboxPrior": "modeling_prior",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -221,6 +221,29 @@ class JukeboxPrior(StrictPreTrainedModel):
         self.transformer(inputs, self._lyrics_states(labels), recorded=recorded)
         first, n_lyrics = self.config.num_joint_lyrics, self.config.n_lyrics
         return {pair: weights[:, first:, :n_lyrics] for pair, weights in recorded.attentions.items()}
+
+    @torch.no_grad()
+    def iter_hidden_states(
+        self, codes: torch.Tensor, upper_codes: torch.Tensor | None = None, labels: torch.Tensor | None = None
+    ) -> Iterator[torch.Tensor]:
+        """Yield the hidden states of a window's codes from the bottom up, `[B, T, hidden_size]` each.
+
+        The first is the input of the first block, number n the output of n blocks: the `hidden_states` of `forward`
+        without the lyrics of a one-sequence prior. A block runs when its states are asked for: stop early, and the
+        blocks above cost nothing and may lack their weights. For the arguments see `forward`.
+
+        Raises:
+            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
+        """
+        self._check_inputs(codes.shape[1], upper_codes, labels)
+        inputs, _ = self._embed(codes, labels, self._conditioning(upper_codes, labels))
+        for hidden in self.transformer.iter_hidden_states(inputs, self._lyrics_states(labels)):
+            yield hidden[:, self.config.num_joint_lyrics :]
+
+    def unused_below(self, num_layers: int) -> tuple[str, ...]:
+        """Return how the names of the weights begin that the hidden states up to `num_layers` blocks do not need."""
+        above = [f"transformer.blocks.{layer}." for layer in range(num_layers, self.config.num_hidden_layers)]
+        return ("head.", "lyrics_head.", *above)
 
     # One code at a time --------------------------------------------------------------------------------------------
 

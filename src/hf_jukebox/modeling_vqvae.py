@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -143,6 +143,39 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         return [self._encode_level(audio, level) for level in levels]
 
     @torch.no_grad()
+    def iter_encode(self, blocks: Iterable[torch.Tensor], level: int) -> Iterator[torch.Tensor]:
+        """Yield the codes of one level in pieces `[B, t]`, from audio in blocks `[B, t]` of any length.
+
+        Joined, they are the codes that `encode` gives for the joined blocks; memory does not grow with the length.
+        """
+        hop = self.config.hop_lengths[level]
+        encoder, quantizer = self.encoders[level], self.quantizers[level]
+        step, context = max(_CHUNK_SAMPLES // hop, 1), self.encoder_context(level)
+        waiting, held, origin, start = iter(blocks), torch.zeros(1, 0), 0, 0  # held: audio from sample `origin` on
+        while True:
+            end = start + step
+            pieces = [held]
+            while origin + sum(piece.shape[1] for piece in pieces) < (end + context) * hop:
+                if (block := next(waiting, None)) is None:
+                    break
+                pieces.append(block)
+            pieces = [piece for piece in pieces if piece.shape[1]] or [held]
+            held = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+            total = (origin + held.shape[1]) // hop
+            if total <= start:
+                return
+            end = min(end, total)
+            first = max(start - context, 0)
+            last = origin + held.shape[1] if end == total else min((end + context) * hop, origin + held.shape[1])
+            hidden = encoder(held[:, None, first * hop - origin : last - origin].to(self.dtype)).transpose(1, 2)
+            yield quantizer.encode(hidden[:, start - first : end - first])
+            if end < total and held.device.type == "cpu":
+                return_freed_memory()
+            start = end
+            kept = max(start - context, 0) * hop
+            held, origin = held[:, kept - origin :], kept
+
+    @torch.no_grad()
     def decode(self, codes: torch.Tensor, level: int = 0) -> torch.Tensor:
         """Decode the codes `[B, T_level]` of one level to audio `[B, T_level * hop_lengths[level]]`, not clamped.
 
@@ -185,19 +218,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         return -(-reach // config.hop_lengths[level])
 
     def _encode_level(self, audio: torch.Tensor, level: int) -> torch.Tensor:
-        hop = self.config.hop_lengths[level]
-        encoder, quantizer = self.encoders[level], self.quantizers[level]
-        total, step = audio.shape[1] // hop, max(_CHUNK_SAMPLES // hop, 1)
-        context = self.encoder_context(level)
-        pieces = []
-        for start in range(0, total, step):
-            end = min(start + step, total)
-            first = max(start - context, 0)
-            last = audio.shape[1] if end == total else min((end + context) * hop, audio.shape[1])
-            hidden = encoder(audio[:, None, first * hop : last].to(self.dtype)).transpose(1, 2)
-            pieces.append(quantizer.encode(hidden[:, start - first : end - first]))
-            if end < total and audio.device.type == "cpu":
-                return_freed_memory()
+        pieces = list(self.iter_encode([audio], level))
         empty = torch.zeros(audio.shape[0], 0, dtype=torch.long, device=audio.device)
         return torch.cat(pieces, dim=1) if pieces else empty
 

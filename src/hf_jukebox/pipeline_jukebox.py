@@ -13,6 +13,7 @@ from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import sampling
 from .pipeline_runs import JukeboxRuns
 from .pipeline_sampling import OutputType, check_call, free_folder
+from .pipeline_study import JukeboxStudy
 from .sampler import ProgressCallback, SamplingProgress
 from .sampling.arguments import SongArguments
 from .sampling.known import as_codes
@@ -39,7 +40,7 @@ class CallOptions(SamplingOptions, SongArguments, total=False):
     callback: ProgressCallback | None
 
 
-class JukeboxPipeline(JukeboxRuns):
+class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
     """Pipeline that continues recordings or makes songs up, with a VQ-VAE and one prior per level.
 
     Args:

@@ -243,10 +243,15 @@ class JukeboxParts(DiffusionPipeline):
         """Set options of tqdm for the bars, such as `disable=True`."""
         super().set_progress_bar_config(**kwargs)
 
-    def load_part(self, model: torch.nn.Module) -> None:
-        """Load an offloaded part to the device; accelerate's hooks only act on `forward`, which is not called."""
+    def load_part(self, model: torch.nn.Module, num_layers: int | None = None) -> None:
+        """Load an offloaded part to the device; accelerate's hooks only act on `forward`, which is not called.
+
+        Args:
+            num_layers: Number of a prior's blocks, from the bottom, that are needed; all by default. A prior that is
+                still on disk is read up to there.
+        """
         if self._on_disk is not None:
-            self._on_disk.load(model, self.execution_device)
+            self._on_disk.load(model, self.execution_device, num_layers)
         hook = getattr(model, "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(model)

@@ -142,7 +142,7 @@ class _Reader:
 
     def _mapping(self, audio: Mapping[str, Any]) -> Prompt:
         path = audio.get("path")
-        name = None if path is None else _base_name(path)
+        name = None if path is None else base_name(path)
         for key in ("array", "raw"):
             if audio.get(key) is not None:
                 return self._prompt(channels_first(to_array(audio[key])), audio.get("sampling_rate"), name)
@@ -158,13 +158,10 @@ class _Reader:
         """Read a path, the bytes of a file, or an open one."""
         name = None
         if isinstance(source, str | os.PathLike):
-            if address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(source)):
-                raise OSError(
-                    f"{source} is an address ({address[0]}...), not a file; download it first and give its path."
-                )
-            source, name = user_path(source), _base_name(source)
+            check_no_address(source)
+            source, name = user_path(source), base_name(source)
         elif not isinstance(source, bytes | bytearray | memoryview):
-            name = _base_name(source.name) if isinstance(getattr(source, "name", None), str) else None
+            name = base_name(source.name) if isinstance(getattr(source, "name", None), str) else None
             source = _seekable(source)
         duration = self.limit / self.model_rate
         samples = read_audio(source, self.model_rate, duration_in_s=duration)[: self.limit]
@@ -188,6 +185,16 @@ class _Reader:
             remark = CHANNELS_CANCEL
         self.remarks.append(remark)
         return Prompt(mixed, name)
+
+
+def check_no_address(path: str | os.PathLike[str]) -> None:
+    """Refuse an address in place of a path.
+
+    Raises:
+        OSError: it is one.
+    """
+    if address := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", os.fspath(path)):
+        raise OSError(f"{path} is an address ({address[0]}...), not a file; download it first and give its path.")
 
 
 def _is_recording(audio: Any) -> bool:
@@ -233,7 +240,7 @@ def _seekable(file: Any) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
-def _base_name(path: str | os.PathLike[str]) -> str:
+def base_name(path: str | os.PathLike[str]) -> str:
     """Return the name of a file, as text that is valid UTF-8."""
     return os.fsencode(Path(path).name).decode("utf-8", "replace")
 

@@ -16,7 +16,7 @@ from ..console.errors import stop
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
-from . import convert_commands, run_commands
+from . import convert_commands, run_commands, study_commands
 from .checks import (
     PROGRAM,
     check_choices,
@@ -185,6 +185,7 @@ app.command()(run_commands.resume)
 app.command("continue")(run_commands.continue_)
 app.command()(run_commands.upsample)
 app.command()(run_commands.pick)
+app.command()(study_commands.embed)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
 app.command("assemble")(convert_commands.assemble_command)

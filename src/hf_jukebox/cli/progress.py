@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..console.lines import write_error, write_line
 
@@ -49,6 +49,31 @@ def show_progress(style: ProgressStyle, errors: Console) -> Iterator[Callable[[S
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}")]
         with Progress(*columns, console=errors, refresh_per_second=4) as bars:
             yield _Bars(bars)
+
+
+@contextmanager
+def show_recordings(style: ProgressStyle, errors: Console, total: int | None) -> Iterator[Callable[[str, bool], None]]:
+    """Yield a callback that shows how many recordings are done, of `total` if that is known; see `show_progress`."""
+    done, last, pause = 0, time.monotonic(), FIRST_PAUSE
+    bars: Progress | None = None
+    if style is ProgressStyle.BAR and errors.is_terminal:
+        columns = [TextColumn("{task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn()]
+        bars = Progress(*columns, TextColumn("{task.fields[name]}"), console=errors, refresh_per_second=4)
+        bar = bars.add_task("", total=total, name="")
+
+    def show(name: str, is_done: bool) -> None:
+        nonlocal done, last, pause
+        done += 1
+        if style is ProgressStyle.JSON:
+            write_line(json.dumps({"recording": name, "embedded": is_done, "done": done, "total": total}))
+        elif bars is not None:
+            bars.update(bar, completed=done, name=name)
+        elif style is ProgressStyle.BAR and (done == total or time.monotonic() - last >= pause):
+            last, pause = time.monotonic(), min(2 * pause, LONGEST_PAUSE)
+            write_error(f"{done} recordings done{'' if total is None else f' of {total}'}")
+
+    with nullcontext() if bars is None else bars:
+        yield show
 
 
 @dataclass

@@ -39,10 +39,34 @@ _OPTIONS = {
     "output_dir": "--output",
 } | {
     name: option_name(name)
-    for name in ("num_samples", "dtype", "revision", "hparams", "ids", *SamplingOptions.__annotations__)
+    for name in (
+        "num_samples",
+        "layers",
+        "pool",
+        "windows",
+        "compat",
+        "dtype",
+        "revision",
+        "hparams",
+        "ids",
+        *SamplingOptions.__annotations__,
+    )
 }
 # Arguments that are English words too are replaced only before a value.
-_WORDS = {"temperature", "upsampling", "levels", "dtype", "revision", "generator", "hparams", "ids"}
+_WORDS = {
+    "layers",
+    "pool",
+    "windows",
+    "compat",
+    "temperature",
+    "upsampling",
+    "levels",
+    "dtype",
+    "revision",
+    "generator",
+    "hparams",
+    "ids",
+}
 _UNDERSCORED = "|".join(name for name in _OPTIONS if name not in _WORDS)
 _WITH_VALUE = re.compile(rf"(?<![\w/\\.\-'\"])({'|'.join(_OPTIONS)})=(\([^)]*\)|\[[^]]*\]|'[^']*'|[\w.+-]*\w)")
 _ALONE = re.compile(rf"(?<![\w/\\.\-'\"])({_UNDERSCORED})(?![\w/\\\-'\"]|\.\w)")
@@ -50,16 +74,25 @@ _ALONE = re.compile(rf"(?<![\w/\\.\-'\"])({_UNDERSCORED})(?![\w/\\\-'\"]|\.\w)")
 _AT_START = re.compile(rf"^({'|'.join(_WORDS)})(?= (?:is|must|needs|takes)\b)")
 
 
-def command_errors(run_dir: Path | None = None, quiet: bool = False) -> AbstractContextManager[None]:
-    """End wrong input with one line in the words of the options, and Ctrl-C with the command that resumes `run_dir`."""
+def command_errors(
+    run_dir: Path | None = None, quiet: bool = False, *, on_stop: str | None = None, on_low_memory: str = LOW_MEMORY
+) -> AbstractContextManager[None]:
+    """End wrong input with one line in the words of the options, and Ctrl-C with the command that resumes `run_dir`.
+
+    Args:
+        on_stop: What to do after Ctrl-C, for a command without a run.
+        on_low_memory: What to do when memory runs out.
+    """
 
     def last_words() -> str:
+        if on_stop is not None:
+            return f"{PROGRAM}: stopped; {on_stop}."
         if run_dir is None or not (run_dir / REQUEST).is_file():
             return f"{PROGRAM}: stopped."
         return f"{PROGRAM}: stopped, nothing was lost; continue with: {command('resume', run_dir)}"
 
     return errors_as_one_line(
-        PROGRAM, last_words=last_words, on_low_memory=LOW_MEMORY, in_words=in_options, quiet=quiet
+        PROGRAM, last_words=last_words, on_low_memory=on_low_memory, in_words=in_options, quiet=quiet
     )
 
 

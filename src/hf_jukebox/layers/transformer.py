@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -121,9 +121,7 @@ class Transformer(nn.Module):
             recorded: Receives intermediate outputs.
         """
         length, dtype = x.shape[1], x.dtype
-        # The patterns fold whole rows. Padding comes after every real position, so causal attention never sees it.
-        x = F.pad(x, (0, 0, 0, -length % self.shape.attention.columns)).to(self.dtype)
-        lyrics = None if lyrics is None else lyrics.to(self.dtype)
+        x, lyrics = self._whole_rows(x), None if lyrics is None else lyrics.to(self.dtype)
         for layer, block in enumerate(self.blocks):
             if recorded is not None:
                 recorded.record(layer, block, x, lyrics, length)
@@ -131,6 +129,25 @@ class Transformer(nn.Module):
         if recorded is not None and recorded.hidden_states is not None:
             recorded.hidden_states.append(x[:, :length])
         return x[:, :length].to(dtype)
+
+    def iter_hidden_states(self, x: torch.Tensor, lyrics: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
+        """Yield the input of the first block, then the output of each, `[B, T, width]`; see `forward`.
+
+        A block runs when its output is asked for, so the blocks above the last one that is may lack their weights.
+        """
+        length = x.shape[1]
+        x, lyrics = self._whole_rows(x), None if lyrics is None else lyrics.to(self.dtype)
+        yield x[:, :length]
+        for block in self.blocks:
+            x = block(x, lyrics)
+            yield x[:, :length]
+
+    def _whole_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Pad `x` `[B, T, width]` to whole rows, which the patterns fold, in the precision of the blocks.
+
+        Padding comes after every real position, so causal attention never sees it.
+        """
+        return F.pad(x, (0, 0, 0, -x.shape[1] % self.shape.attention.columns)).to(self.dtype)
 
     def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
         """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""

@@ -29,6 +29,23 @@ def check_folder(folder: Path, variant: str | None = None) -> int:
         OSError: there are no weights.
         ValueError: the folder is not a model's, or the index of its shards names files outside of it.
     """
+    found = find_weights(folder, variant)
+    paths = [found] if found.suffix == ".safetensors" else shard_paths(found)
+    if found not in paths and not isinstance(read_json_object(found).get("metadata"), dict):
+        raise ValueError(f"{found} lacks its metadata; copy or download it again.")
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing or not a regular file; copy or download it again.")
+    return sum(path.stat().st_size for path in paths)
+
+
+def find_weights(folder: Path, variant: str | None = None) -> Path:
+    """Return the weight file in a model's folder, or the index of its shards.
+
+    Raises:
+        OSError: there are no weights.
+        ValueError: the folder is not a model's.
+    """
     for name, meaning in _FOREIGN.items():
         if (folder / name).exists():
             raise ValueError(f"{folder} holds {name}: it is {meaning}.")
@@ -40,17 +57,16 @@ def check_folder(folder: Path, variant: str | None = None) -> int:
         raise FileNotFoundError(
             f"There is no file named {names[0]} in {folder}; give the folder that save_pretrained wrote."
         )
-    paths = [found] if found.suffix == ".safetensors" else shard_paths(found)
-    if found not in paths and not isinstance(read_json_object(found).get("metadata"), dict):
-        raise ValueError(f"{found} lacks its metadata; copy or download it again.")
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing or not a regular file; copy or download it again.")
-    return sum(path.stat().st_size for path in paths)
+    return found
 
 
 def shard_paths(index: Path) -> list[Path]:
-    """Return the weight files that an index names.
+    """Return the weight files that an index names; see `files_of_tensors` for the errors."""
+    return sorted(set(files_of_tensors(index).values()))
+
+
+def files_of_tensors(index: Path) -> dict[str, Path]:
+    """Return the weight file that an index names for each tensor.
 
     Raises:
         OSError: the index cannot be read.
@@ -65,7 +81,7 @@ def shard_paths(index: Path) -> list[Path]:
             raise ValueError(
                 f"{index} names the file {name!r}, but weights must be in the folder of their index; download it again."
             )
-    return [index.with_name(name) for name in sorted(set(names.values()))]
+    return {tensor: index.with_name(name) for tensor, name in names.items()}
 
 
 def check_size(model_class: type[nn.Module], config: Any, stored: int, source: object, fits: bool = False) -> None:

@@ -11,6 +11,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache
 
 from ..configuration_jukebox import JukeboxPriorConfig
+from ..loading.partial_weights import read_weights
 from ..modeling_prior import JukeboxPrior
 
 
@@ -22,11 +23,13 @@ class DiskOffload:
         folder: Folder of a pipeline.
         options: Options of `JukeboxPrior.from_pretrained`; `dtype` may be a dict with one dtype per prior's name.
         priors: Priors made so far, by name.
+        partial: Number of blocks of the priors of which only the lowest are in memory, by name.
     """
 
     folder: Path
     options: Mapping[str, Any]
     priors: dict[str, JukeboxPrior] = field(default_factory=dict)
+    partial: dict[str, int] = field(default_factory=dict)
 
     def prior(self, name: str) -> JukeboxPrior:
         """Make the prior of a subfolder, without weights."""
@@ -37,18 +40,43 @@ class DiskOffload:
         self.priors[name] = prior
         return prior
 
-    def load(self, prior: torch.nn.Module, device: torch.device) -> None:
-        """Load the weights of a prior to a device, and free those of the others."""
+    def load(self, prior: torch.nn.Module, device: torch.device, num_layers: int | None = None) -> None:
+        """Load the weights of a prior to a device, and free those of the others.
+
+        Args:
+            num_layers: Number of blocks, from the bottom, for [`JukeboxPrior.iter_hidden_states`]; the weights above
+                them are left on disk. All weights by default.
+        """
         if not any(prior is each for each in self.priors.values()):
             return
         for name, each in self.priors.items():
             if each is not prior:
-                _empty(each)
-            elif each.position_embedding.is_meta:
+                self._empty(name)
+                continue
+            if name in self.partial and (num_layers is None or num_layers > self.partial[name]):
+                self._empty(name)
+            if not each.position_embedding.is_meta:
+                continue
+            if num_layers is None or num_layers >= each.config.num_hidden_layers:
                 loaded: torch.nn.Module = JukeboxPrior.from_pretrained(self.folder / name, **self._options_of(name))
                 loaded.to(device)
                 each._parameters.update(loaded._parameters)
                 each._modules.update(loaded._modules)
+            else:
+                self.partial[name] = num_layers
+                _fill(each, self.folder / name, num_layers, device, self.options.get("variant"))
+
+    def unload(self) -> None:
+        """Free the weights of all priors."""
+        for name in self.priors:
+            self._empty(name)
+
+    def _empty(self, name: str) -> None:
+        self.partial.pop(name, None)
+        prior = self.priors[name]
+        if not all(weight.is_meta for weight in prior.parameters()):
+            prior.to("meta")
+            clear_device_cache(garbage_collection=True)
 
     def _options_of(self, name: str) -> dict[str, Any]:
         options = dict(self.options)
@@ -56,13 +84,13 @@ class DiskOffload:
             options["dtype"] = dtype.get(name, dtype.get("default", torch.float32))
         return options
 
-    def unload(self) -> None:
-        """Free the weights of all priors."""
-        for prior in self.priors.values():
-            _empty(prior)
 
-
-def _empty(prior: torch.nn.Module) -> None:
-    if not next(prior.parameters()).is_meta:
-        prior.to("meta")
-        clear_device_cache(garbage_collection=True)
+def _fill(prior: JukeboxPrior, folder: Path, num_layers: int, device: torch.device, variant: str | None) -> None:
+    """Read the weights of a prior's embeddings and of its lowest blocks, in the precision that it has."""
+    unused = prior.unused_below(num_layers)
+    wanted = {name: weight for name, weight in prior.named_parameters() if not name.startswith(unused)}
+    shapes = {name: weight.shape for name, weight in wanted.items()}
+    for name, tensor in read_weights(folder, shapes, variant):
+        module, _, attribute = name.rpartition(".")
+        weight = torch.nn.Parameter(tensor.to(device, wanted[name].dtype), requires_grad=False)
+        setattr(prior.get_submodule(module), attribute, weight)

@@ -105,7 +105,7 @@ class RunStep:
         return cls(action, request, [list(level) for level in known], list(rows), model, begun, list(folders))
 
 
-def weights_fingerprint(model: nn.Module, folder: Path | None = None) -> str:
+def weights_fingerprint(model: nn.Module, folder: Path | None = None, unused: tuple[str, ...] = ()) -> str:
     """Return a hash of a model's weights, the same in every precision and on every device.
 
     It covers samples of the tensors that stay in float32 in half precision and under quantisation: embeddings, norms,
@@ -113,6 +113,7 @@ def weights_fingerprint(model: nn.Module, folder: Path | None = None) -> str:
 
     Args:
         folder: Folder of the weights of a model that has none in memory.
+        unused: Beginnings of the names of tensors to leave out.
     """
     kept = tuple(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
     tensors = {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
@@ -120,6 +121,7 @@ def weights_fingerprint(model: nn.Module, folder: Path | None = None) -> str:
         name: tensor
         for name, tensor in sorted(tensors.items())
         if any(part in kept for part in name.split(".")) and tensor.is_floating_point() and tensor.numel()
+        if not name.startswith(unused)
     }
     if folder is not None and any(tensor.is_meta for tensor in tensors.values()):
         tensors = dict(_read_stored(folder, tensors))

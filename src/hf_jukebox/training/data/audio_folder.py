@@ -24,6 +24,11 @@ _AUDIO_SUFFIXES |= {".m4a", ".mp4", ".aac", ".alac", ".wma", ".webm", ".ape", ".
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def is_saved_dataset(folder: str | os.PathLike[str]) -> bool:
+    """Return True if `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
+    return any((Path(folder) / name).is_file() for name in ("dataset_dict.json", "state.json"))
+
+
 def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
     """List the songs of a folder.
 

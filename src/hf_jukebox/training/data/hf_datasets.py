@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datasets import Audio, ClassLabel, Dataset, DatasetDict, IterableDataset, load_dataset, load_from_disk
@@ -14,11 +13,6 @@ from datasets.distributed import split_dataset_by_node
 from .songs import AudioRow, Song, SongMetadata, audio_in_cell
 
 _TEXT_COLUMNS = ("artist", "genre", "lyrics")
-
-
-def is_saved_dataset(folder: str | os.PathLike[str]) -> bool:
-    """Return True if `Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote this folder."""
-    return any((Path(folder) / name).is_file() for name in ("dataset_dict.json", "state.json"))
 
 
 def songs_on_disk(folder: str | os.PathLike[str], split: str = "train") -> list[Song]:

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 
 from ...configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ...modeling_vqvae import JukeboxVQVAE
-from .audio_folder import songs_of_folder
+from .audio_folder import is_saved_dataset, songs_of_folder
 from .chunks import ChunkPlan, ChunkSettings, Selection, select_songs
 from .code_cache import CodeCache
 from .datasets import AudioChunks, ChunkReader, CodeChunks, Example
 from .encoding import BlockGrid
-from .hf_datasets import SongStream, is_saved_dataset, songs_on_disk, songs_on_hub
+from .hf_datasets import SongStream, songs_on_disk, songs_on_hub
 from .label_tables import report_unknown, window_labels
 from .recordings import is_held_out, open_recordings
 from .songs import Song, SongMetadata

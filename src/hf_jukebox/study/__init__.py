@@ -1,0 +1,1 @@
+"""Study of music with the models: embeddings, likelihoods and evaluation."""
