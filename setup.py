@@ -30,6 +30,7 @@ RUNTIME = [
     "Unidecode>=1.3,<2",
 ]
 TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
+PLAY = ["sounddevice>=0.5,<1"]
 QUANTIZE = ["torchao>=0.18,<1"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
 TEST = ["hypothesis>=6.100,<7", "mypy>=2.4,<3", "pytest>=9.0,<10", "pytest-xdist>=3.8,<4", "ruff>=0.17,<0.18"]
@@ -56,6 +57,6 @@ setup(
     package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page.*"]},
     python_requires=">=3.11",
     install_requires=RUNTIME,
-    extras_require={"train": TRAIN, "quantize": QUANTIZE, "test": TRAIN + QUANTIZE + TEST},
+    extras_require={"train": TRAIN, "play": PLAY, "quantize": QUANTIZE, "test": TRAIN + QUANTIZE + TEST},
     entry_points={"console_scripts": ["hf-jukebox = hf_jukebox.__main__:main"]},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -135,14 +135,14 @@ class JukeboxSampling(JukeboxParts):
         on_audio: AudioCallback | None = None,
     ) -> JukeboxPipelineOutput:
         """Sample the missing codes of each level, from the top down, and decode each level."""
-        blocks = self.iter_levels(state, run, callback, output_type, is_streamed=on_audio is not None)
-        while True:
-            try:
-                block = next(blocks)
-            except StopIteration as end:
-                return end.value
-            if on_audio is not None:
-                on_audio(block)
+        with closing(self.iter_levels(state, run, callback, output_type, is_streamed=on_audio is not None)) as blocks:
+            while True:
+                try:
+                    block = next(blocks)
+                except StopIteration as end:
+                    return end.value
+                if on_audio is not None:
+                    on_audio(block)
 
     def iter_levels(
         self,
