@@ -31,6 +31,7 @@ RUNTIME = [
 ]
 TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
 STUDY = ["matplotlib>=3.10,<4", "pyarrow>=21"]
+PLAY = ["sounddevice>=0.5,<1"]
 QUANTIZE = ["torchao>=0.18,<1"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
 TEST = [
@@ -98,6 +99,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "study": STUDY,
+        "play": PLAY,
         "quantize": QUANTIZE,
         "test": TRAIN + STUDY + QUANTIZE + TEST,
         "docs": DOCS,

@@ -133,9 +133,24 @@ def test_coding_in_chunks_equals_one_pass(name: str, chunk: int, monkeypatch: py
     codes = vqvae.encode(audio)
     decoded = [vqvae.decode(level_codes, level) for level, level_codes in enumerate(codes)]
     monkeypatch.setattr(modeling_vqvae, "_CHUNK_SAMPLES", chunk)
+    monkeypatch.setattr(modeling_vqvae, "_BLOCK_IN_S", 1e-5)
     for level, level_codes in enumerate(vqvae.encode(audio)):
         assert torch.equal(level_codes, codes[level])
         torch.testing.assert_close(vqvae.decode(level_codes, level), decoded[level], rtol=0, atol=1e-10)
+
+
+@each_config
+def test_a_block_is_decoded_as_in_the_whole_from_the_codes_around_it(name: str) -> None:
+    vqvae, audio = vqvae_of(name), noise(1003)
+    for level, codes in enumerate(vqvae.encode(audio)):
+        whole, hop, length = vqvae.decode(codes, level), vqvae.config.hop_lengths[level], codes.shape[1]
+        context = vqvae.decoder_context(level)
+        for start, end in ((0, 1), (length // 3, length // 2 + 1), (length - 1, length)):
+            others = torch.zeros_like(codes)
+            near = slice(max(start - context, 0), end + context)
+            others[:, near] = codes[:, near]
+            block = vqvae.decode_block(others, start, end, level)
+            torch.testing.assert_close(block, whole[:, start * hop : end * hop], rtol=0, atol=1e-10)
 
 
 def test_memory_is_bounded_by_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:

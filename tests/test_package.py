@@ -10,6 +10,7 @@ import hf_jukebox
 
 PUBLIC = {
     "DEMO_MODEL",
+    "AudioBlock",
     "JukeboxEmbeddings",
     "JukeboxPipeline",
     "JukeboxPipelineOutput",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .runs.folder import JukeboxRun
     from .runs.song_requests import SongRequest, read_songs
     from .sampler import SamplingProgress
+    from .sampling.decode import AudioBlock
     from .sampling.lyric_alignment import LyricAlignment, align_lyrics
     from .sampling.options import SamplingSettings
     from .sampling.processes import device_of_process
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DEMO_MODEL",
+    "AudioBlock",
     "JukeboxEmbeddings",
     "JukeboxPipeline",
     "JukeboxPipelineOutput",
@@ -62,6 +64,7 @@ DEMO_MODEL = str(Path(__file__).parent / "demo" / "model")
 """Folder of the demo model that is shipped with the package, for `JukeboxPipeline.from_pretrained`."""
 
 _MODULES = {
+    "AudioBlock": "sampling.decode",
     "JukeboxEmbeddings": "study.embedding",
     "JukeboxPipeline": "pipeline_jukebox",
     "JukeboxPipelineOutput": "pipeline_output",

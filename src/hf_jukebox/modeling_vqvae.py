@@ -20,8 +20,10 @@ from .layers.quantizer import VectorQuantizer, are_codes
 from .layers.resnet import ResidualShape
 from .loading.strict_model import StrictPreTrainedModel
 
-# Long audio is encoded and decoded in chunks of about this many samples, so that memory does not grow with length.
+# Long audio is encoded in chunks of about this many samples, and decoded in blocks of at least so many seconds, so that
+# memory does not grow with length. Blocks are short, because a block is heard only when it is complete.
 _CHUNK_SAMPLES = 2**18
+_BLOCK_IN_S = 0.5
 
 
 @dataclass
@@ -192,20 +194,46 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         Raises:
             ValueError: there is no such level, or a code lies outside the codebook.
         """
-        if not 0 <= level < self.config.num_levels:
-            raise ValueError(f"There is no level {level}; this VQ-VAE has levels 0 to {self.config.num_levels - 1}.")
-        if not are_codes(codes, self.config.codebook_size):
-            raise ValueError(f"Codes must lie between 0 and {self.config.codebook_size - 1}.")
-        hop = self.config.hop_lengths[level]
-        decoder, quantizer = self.decoders[level], self.quantizers[level]
-        step, context = max(_CHUNK_SAMPLES // hop, 1), self._decoder_context(level)
-        for start in range(0, codes.shape[1], step):
-            end = min(start + step, codes.shape[1])
-            first, last = max(start - context, 0), min(end + context, codes.shape[1])
-            audio = decoder(quantizer.decode(codes[:, first:last]).transpose(1, 2))[:, 0]
-            yield audio[:, (start - first) * hop : (end - first) * hop]
+        for start, end in self.decoding_blocks(codes.shape[1], level):
+            yield self.decode_block(codes, start, end, level)
             if end < codes.shape[1] and codes.device.type == "cpu":
                 return_freed_memory()
+
+    @torch.no_grad()
+    def decode_block(self, codes: torch.Tensor, start: int, end: int, level: int = 0) -> torch.Tensor:
+        """Decode the codes `start` to `end` of `codes` `[B, T_level]`, as they sound between the others.
+
+        They depend on the `decoder_context(level)` codes on either side alone.
+
+        Raises:
+            ValueError: there is no such level, or a code lies outside the codebook.
+        """
+        self._check_level(level)
+        hop, context = self.config.hop_lengths[level], self.decoder_context(level)
+        first, last = max(start - context, 0), min(end + context, codes.shape[1])
+        read = codes[:, first:last]
+        if not are_codes(read, self.config.codebook_size):
+            raise ValueError(f"Codes must lie between 0 and {self.config.codebook_size - 1}.")
+        audio = self.decoders[level](self.quantizers[level].decode(read).transpose(1, 2))[:, 0]
+        return audio[:, (start - first) * hop : (end - first) * hop]
+
+    def decoding_blocks(self, length: int, level: int = 0) -> list[tuple[int, int]]:
+        """Return the blocks, first code and end, in which `length` codes of a level are decoded.
+
+        Only the last one depends on `length`, and none is shorter than its context, which is decoded with it.
+
+        Raises:
+            ValueError: there is no such level.
+        """
+        self._check_level(level)
+        config = self.config
+        shortest = round(_BLOCK_IN_S * config.sampling_rate / config.hop_lengths[level])
+        step = max(shortest, 2 * self.decoder_context(level))
+        return [(start, min(start + step, length)) for start in range(0, length, step)]
+
+    def _check_level(self, level: int) -> None:
+        if not 0 <= level < self.config.num_levels:
+            raise ValueError(f"There is no level {level}; this VQ-VAE has levels 0 to {self.config.num_levels - 1}.")
 
     def encoder_context(self, level: int) -> int:
         """Return the codes on either side whose samples a code of this level may depend on."""
@@ -217,12 +245,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
                 reach = (reach + around + 2) * config.strides_t[stage]
         return -(-reach // config.hop_lengths[level])
 
-    def _encode_level(self, audio: torch.Tensor, level: int) -> torch.Tensor:
-        pieces = list(self.iter_encode([audio], level))
-        empty = torch.zeros(audio.shape[0], 0, dtype=torch.long, device=audio.device)
-        return torch.cat(pieces, dim=1) if pieces else empty
-
-    def _decoder_context(self, level: int) -> int:
+    def decoder_context(self, level: int) -> int:
         """Return the codes on either side that a sample decoded from this level may depend on."""
         config, reach = self.config, 1  # out
         around = sum(_residual_shape(config, level).dilations())
@@ -231,6 +254,11 @@ class JukeboxVQVAE(StrictPreTrainedModel):
                 reach = -(-reach // config.strides_t[stage]) + 1 + around
             reach += 1  # proj_in
         return reach
+
+    def _encode_level(self, audio: torch.Tensor, level: int) -> torch.Tensor:
+        pieces = list(self.iter_encode([audio], level))
+        empty = torch.zeros(audio.shape[0], 0, dtype=torch.long, device=audio.device)
+        return torch.cat(pieces, dim=1) if pieces else empty
 
     def _reconstruction_loss(self, audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         config = self.config

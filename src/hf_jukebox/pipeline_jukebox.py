@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Unpack, overload
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Unpack, overload
 
 import torch
 
 from .audio.prompts import Audio
 from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
-from .pipeline_parts import sampling
+from .pipeline_parts import sampling, sampling_in_steps
 from .pipeline_runs import JukeboxRuns
-from .pipeline_sampling import OutputType, check_call, free_folder
+from .pipeline_sampling import AudioCallback, OutputType, check_call, free_folder
 from .pipeline_study import JukeboxStudy
 from .sampler import ProgressCallback, SamplingProgress
 from .sampling.arguments import SongArguments
+from .sampling.decode import AudioBlock
 from .sampling.known import as_codes
 from .sampling.options import SamplingOptions
 from .sampling.processes import on_main_process
@@ -26,8 +28,8 @@ from .sampling.values import PerSong
 __all__ = ["JukeboxPipeline", "JukeboxPipelineOutput", "SamplingProgress"]
 
 
-class CallOptions(SamplingOptions, SongArguments, total=False):
-    """Keyword arguments of `JukeboxPipeline.__call__`, for type checkers."""
+class StreamOptions(SamplingOptions, SongArguments, total=False):
+    """Keyword arguments of `JukeboxPipeline.stream`, for type checkers."""
 
     sampling_rate: int | None
     audio_length_in_s: float | None
@@ -35,9 +37,15 @@ class CallOptions(SamplingOptions, SongArguments, total=False):
     num_waveforms_per_prompt: int
     codes: Sequence[torch.Tensor | None] | None
     generator: Seeds
-    output_type: OutputType
     output_dir: PathLike | None
     callback: ProgressCallback | None
+
+
+class CallOptions(StreamOptions, total=False):
+    """Keyword arguments of `JukeboxPipeline.__call__`, for type checkers."""
+
+    output_type: OutputType
+    on_audio: AudioCallback | None
 
 
 class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
@@ -82,6 +90,7 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
         output_type: OutputType = "np",
         output_dir: PathLike | None = None,
         callback: ProgressCallback | None = None,
+        on_audio: AudioCallback | None = None,
         return_dict: bool = True,
         **options: Unpack[SamplingOptions],
     ) -> JukeboxPipelineOutput | tuple[Waveforms | list[torch.Tensor]]:
@@ -112,6 +121,7 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
                 page, `index.html`; if it is interrupted, continue it with `resume_run`. The folder must not hold a run.
             callback: Called after every code with a [`SamplingProgress`]. The run stops when it returns False, and
                 the codes sampled so far are returned.
+            on_audio: Called with every [`AudioBlock`] as soon as it is final; see `stream`.
             return_dict: Return a [`JukeboxPipelineOutput`], else a tuple of the audios; with `"latent"`, of the codes.
             temperature, top_k, top_p: See [`~sampling.options.SamplingSettings`]; one for all levels, or one per level,
                 finest first. `temperature=1, top_k=1` is greedy.
@@ -129,6 +139,79 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
         # 1. Check the arguments and convert them: seconds to codes, one value per song and per level.
         # 2. Encode the prompts.
         check_call(audio, codes, output_type, options)
+        folder, state = self._begin(
+            audio,
+            sampling_rate=sampling_rate,
+            artist=artist,
+            genre=genre,
+            lyrics=lyrics,
+            audio_length_in_s=audio_length_in_s,
+            prompt_length_in_s=prompt_length_in_s,
+            total_length_in_s=total_length_in_s,
+            offset_in_s=offset_in_s,
+            num_waveforms_per_prompt=num_waveforms_per_prompt,
+            codes=codes,
+            generator=generator,
+            output_dir=output_dir,
+            options=options,
+        )
+        with self.new_run(folder, state) as run:
+            # 3. Sample the codes of each level, the top level first. 4. Decode them to audio.
+            output = self.sample_levels(state, run, callback, output_type, on_audio)
+        if return_dict:
+            return output
+        return (output.codes if output.audios is None else output.audios,)
+
+    @sampling
+    def stream(self, audio: Audio | None = None, **options: Unpack[StreamOptions]) -> Iterator[AudioBlock]:
+        """Sample as `__call__` does, and yield the audio of each level in blocks, as soon as they are final.
+
+        The blocks of the top level come first, then those of each finer level for the same seconds. Joined, the blocks
+        of a song at a level are equal, bit for bit, to its `level_audios` and, as 16 bits, to its wav. With several
+        songs they come as they get final, so those of different songs alternate.
+
+        Sampling goes on when the next block is asked for. Closing the iterator, as `contextlib.closing` does, ends it;
+        with `output_dir`, nothing is lost then, and `stream_run` continues it.
+
+        Args:
+            audio, options: See `__call__`.
+
+        Raises:
+            ValueError, OSError: the input is wrong; the message says what to change.
+        """
+        call: dict[str, Any] = dict(options)
+        check_call(audio, call.get("codes"), "latent", call, StreamOptions)
+        callback = call.pop("callback", None)
+        settings: Any = {name: call.pop(name) for name in [*call] if name in SamplingOptions.__annotations__}
+        folder, state = self._begin(audio, options=settings, **call)
+        return self._stream(folder, state, callback)
+
+    @sampling_in_steps
+    def _stream(
+        self, folder: Path | None, state: SamplingState, callback: ProgressCallback | None
+    ) -> Iterator[AudioBlock]:
+        with self.new_run(folder, state) as run:
+            yield from self.iter_levels(state, run, callback)
+
+    def _begin(
+        self,
+        audio: Audio | None,
+        *,
+        options: SamplingOptions,
+        sampling_rate: int | None = None,
+        artist: PerSong[str | None] = None,
+        genre: PerSong[str | None] = None,
+        lyrics: PerSong[str | None] = None,
+        audio_length_in_s: float | None = None,
+        prompt_length_in_s: float | None = None,
+        total_length_in_s: PerSong[float | None] = None,
+        offset_in_s: PerSong[float] = 0.0,
+        num_waveforms_per_prompt: int = 1,
+        codes: Sequence[torch.Tensor | None] | None = None,
+        generator: Seeds = None,
+        output_dir: PathLike | None = None,
+    ) -> tuple[Path | None, SamplingState]:
+        """Check the arguments of a call and encode its prompts; return the folder for the run, and its state."""
         folder = free_folder(output_dir)
         songs: SongArguments = {
             "artist": artist,
@@ -143,10 +226,4 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
             candidates = num_waveforms_per_prompt
             return self.prepare(audio_length_in_s, songs, options, generator, candidates, prompts, as_codes(codes))
 
-        state = on_main_process(prepare)
-        with self.new_run(folder, state) as run:
-            # 3. Sample the codes of each level, the top level first. 4. Decode them to audio.
-            output = self.sample_levels(state, run, callback, output_type)
-        if return_dict:
-            return output
-        return (output.codes if output.audios is None else output.audios,)
+        return folder, on_main_process(prepare)

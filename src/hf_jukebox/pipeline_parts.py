@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 import torch
+from accelerate.hooks import CpuOffload
 from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
@@ -42,11 +44,39 @@ def sampling(method: Method) -> Method:
 
     @wraps(method)
     def run(self: JukeboxParts, *args: Any, **kwargs: Any) -> Any:
-        device_type = self.execution_device.type
-        with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
+        with _without_gradients_and_autocast(self.execution_device.type):
             return method(self, *args, **kwargs)
 
     return cast(Method, run)
+
+
+def sampling_in_steps(method: Method) -> Method:
+    """Run a method of a pipeline that is a generator as `sampling` does; between its steps the caller's settings hold.
+
+    Closing the generator ends the method, which saves its state.
+    """
+
+    @wraps(method)
+    def run(self: JukeboxParts, *args: Any, **kwargs: Any) -> Any:
+        steps = method(self, *args, **kwargs)
+        try:
+            while True:
+                with _without_gradients_and_autocast(self.execution_device.type):
+                    try:
+                        step = next(steps)
+                    except StopIteration:
+                        return
+                yield step
+        finally:
+            steps.close()
+
+    return cast(Method, run)
+
+
+@contextmanager
+def _without_gradients_and_autocast(device_type: str) -> Iterator[None]:
+    with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
+        yield
 
 
 class JukeboxParts(DiffusionPipeline):
@@ -255,6 +285,11 @@ class JukeboxParts(DiffusionPipeline):
         hook = getattr(model, "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(model)
+
+    def load_beside(self, model: torch.nn.Module) -> None:
+        """Load an offloaded part to the device, and leave the one in use there."""
+        if isinstance(getattr(model, "_hf_hook", None), CpuOffload):
+            model.to(self.execution_device)
 
     def unload_parts(self) -> None:
         """Offload the parts that `load_part` loaded."""

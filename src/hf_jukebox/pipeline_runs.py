@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Unpack
 
 from .audio.prompts import NO_PROMPT
 from .files.text import user_path
 from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput
-from .pipeline_parts import sampling
-from .pipeline_sampling import JukeboxSampling, OutputType, check_call, free_folder
+from .pipeline_parts import sampling, sampling_in_steps
+from .pipeline_sampling import AudioCallback, JukeboxSampling, OutputType, check_call, free_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
 from .runs.record import ModelRecord, RunStep, SongFolder, check_model
 from .runs.song_requests import SongRequest
 from .sampler import ProgressCallback
 from .sampling.arguments import SongArguments
+from .sampling.decode import AudioBlock
 from .sampling.known import cut_prompts
 from .sampling.options import SamplingOptions
 from .sampling.processes import on_main_process
@@ -37,6 +39,7 @@ class JukeboxRuns(JukeboxSampling):
         max_batch_size: int | None = None,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
+        on_audio: AudioCallback | None = None,
     ) -> JukeboxPipelineOutput:
         """Continue a run from where it stopped, however it stopped.
 
@@ -51,6 +54,25 @@ class JukeboxRuns(JukeboxSampling):
             ValueError, OSError: the folder holds no run, or one of another model, or it is damaged or in use.
         """
         check_call(None, None, output_type, {})
+        with self._resumed(run_dir, max_batch_size) as (run, state):
+            return self.sample_levels(state, run, callback, output_type, on_audio)
+
+    @sampling_in_steps
+    def stream_run(
+        self, run_dir: PathLike, *, max_batch_size: int | None = None, callback: ProgressCallback | None = None
+    ) -> Iterator[AudioBlock]:
+        """Continue a run as `resume_run` does, and yield the audio of its current step in blocks, as `stream` does.
+
+        They begin with the first block of the first level of the step, also if it was yielded before an interruption.
+        """
+        with self._resumed(run_dir, max_batch_size) as (run, state):
+            yield from self.iter_levels(state, run, callback)
+
+    @contextmanager
+    def _resumed(
+        self, run_dir: PathLike, max_batch_size: int | None
+    ) -> Iterator[tuple[JukeboxRun | None, SamplingState]]:
+        """Open a run and load its state, for all processes."""
         folder = user_path(run_dir)
         with JukeboxRun.open_shared(lambda: JukeboxRun.open_for_writing(folder)) as run:
 
@@ -63,7 +85,7 @@ class JukeboxRuns(JukeboxSampling):
                     state.max_batch_size = at_least_one("max_batch_size", max_batch_size)
                 return state
 
-            return self.sample_levels(on_main_process(load_state), run, callback, output_type)
+            yield run, on_main_process(load_state)
 
     @sampling
     def continue_run(
@@ -75,6 +97,7 @@ class JukeboxRuns(JukeboxSampling):
         num_waveforms_per_prompt: int = 1,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
+        on_audio: AudioCallback | None = None,
         **overrides: Unpack[StepOverrides],
     ) -> JukeboxPipelineOutput:
         """Extend a finished run, in its own folder; if it is interrupted, continue it with `resume_run`.
@@ -96,7 +119,7 @@ class JukeboxRuns(JukeboxSampling):
             model, candidates = self._model_for(run), num_waveforms_per_prompt
             return continued(run, self.hierarchy, model, audio_length_in_s, levels, candidates, overrides)
 
-        return self._next_step(run_dir, step, overrides, callback, output_type)
+        return self._next_step(run_dir, step, overrides, callback, output_type, on_audio)
 
     @sampling
     def upsample_run(
@@ -105,6 +128,7 @@ class JukeboxRuns(JukeboxSampling):
         *,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
+        on_audio: AudioCallback | None = None,
         **overrides: Unpack[StepOverrides],
     ) -> JukeboxPipelineOutput:
         """Sample the levels below those of a finished run, in its own folder; see `continue_run` for the arguments.
@@ -117,7 +141,7 @@ class JukeboxRuns(JukeboxSampling):
         def step(run: JukeboxRun) -> RunStep:
             return upsampled(run, self.hierarchy, self._model_for(run), overrides)
 
-        return self._next_step(run_dir, step, overrides, callback, output_type)
+        return self._next_step(run_dir, step, overrides, callback, output_type, on_audio)
 
     @staticmethod
     def pick_candidate(run_dir: str | os.PathLike[str], number: int) -> None:
@@ -133,6 +157,7 @@ class JukeboxRuns(JukeboxSampling):
         num_waveforms_per_prompt: int = 1,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
+        on_audio: AudioCallback | None = None,
         **options: Unpack[SamplingOptions],
     ) -> JukeboxPipelineOutput:
         """Sample several songs, each with its own labels, prompt, seed and lengths, as one batch.
@@ -178,7 +203,7 @@ class JukeboxRuns(JukeboxSampling):
 
         state = on_main_process(prepare)
         with self.new_run(folder, state, song_folders) as run:
-            return self.sample_levels(state, run, callback, output_type)
+            return self.sample_levels(state, run, callback, output_type, on_audio)
 
     def _next_step(
         self,
@@ -187,6 +212,7 @@ class JukeboxRuns(JukeboxSampling):
         overrides: StepOverrides,
         callback: ProgressCallback | None,
         output_type: OutputType,
+        on_audio: AudioCallback | None,
     ) -> JukeboxPipelineOutput:
         folder = user_path(run_dir)
         with JukeboxRun.open_shared(lambda: JukeboxRun.open_for_writing(folder)) as run:
@@ -200,7 +226,7 @@ class JukeboxRuns(JukeboxSampling):
             steps, state = on_main_process(start)
             if run is not None:
                 run.set_steps(steps)
-            return self.sample_levels(state, run, callback, output_type)
+            return self.sample_levels(state, run, callback, output_type, on_audio)
 
     def _model_for(self, run: JukeboxRun) -> ModelRecord:
         """Return the record of this model for the next step of a run; its priors may be others, its VQ-VAE may not."""

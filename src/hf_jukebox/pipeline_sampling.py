@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 
 from .audio.prompts import Audio, Prompt, read_prompts
@@ -21,7 +23,7 @@ from .runs.record import RunStep, SongFolder
 from .runs.run_page import update_page
 from .sampler import CodeSampler, ProgressCallback
 from .sampling.arguments import SongArguments, label_remark, make_request
-from .sampling.decode import iter_decode_song
+from .sampling.decode import AudioBlock, SongDecoder
 from .sampling.known import KnownCodes, check_codes, cut_prompts, encode_prompts
 from .sampling.options import SamplingOptions
 from .sampling.processes import on_main_process
@@ -30,6 +32,10 @@ from .sampling.state import SamplingState
 from .sampling.step_runner import StepRunner
 
 OutputType = Literal["np", "pt", "latent"]
+AudioCallback = Callable[[AudioBlock], object]
+"""Called with each block of audio, as soon as it is final."""
+
+_INTERVAL_IN_S = 0.05  # of music, between two looks for audio that is final
 
 
 class JukeboxSampling(JukeboxParts):
@@ -120,16 +126,46 @@ class JukeboxSampling(JukeboxParts):
             yield run
 
     def sample_levels(
-        self, state: SamplingState, run: JukeboxRun | None, callback: ProgressCallback | None, output_type: OutputType
+        self,
+        state: SamplingState,
+        run: JukeboxRun | None,
+        callback: ProgressCallback | None,
+        output_type: OutputType,
+        on_audio: AudioCallback | None = None,
     ) -> JukeboxPipelineOutput:
-        """Sample the missing codes of each level, from the top down, and decode each level once."""
+        """Sample the missing codes of each level, from the top down, and decode each level."""
+        with closing(self.iter_levels(state, run, callback, output_type, is_streamed=on_audio is not None)) as blocks:
+            while True:
+                try:
+                    block = next(blocks)
+                except StopIteration as end:
+                    return end.value
+                if on_audio is not None:
+                    on_audio(block)
+
+    def iter_levels(
+        self,
+        state: SamplingState,
+        run: JukeboxRun | None,
+        callback: ProgressCallback | None,
+        output_type: OutputType = "latent",
+        is_streamed: bool = True,
+    ) -> Generator[AudioBlock, None, JukeboxPipelineOutput]:
+        """Sample the missing codes of each level, from the top down, yielding the audio of the level as it gets final.
+
+        Each level is also decoded at its end: to the files of the run, and to the output that the generator returns.
+        """
         sampler = CodeSampler(self, self._steps or StepRunner())
         audios: list[Waveforms | None] = [None] * len(state.levels)
         for level in state.request.levels:
+            decoders = self._song_decoders(state, level, run) if is_streamed else []
             if not state.levels[level].is_finished:
-                sampler.sample_level(state, level, run, callback)
+                yield from self._sample_level(sampler, state, level, run, callback, decoders)
             if run is not None and state.levels[level].is_finished:
                 run.forget_snapshots(level)
+            if decoders:
+                self.load_part(self.vqvae)
+                yield from chain.from_iterable(decoders)
             audio = self._decode_level(state, level, run, output_type != "latent")
             if audio is not None:
                 audios[level] = audio.numpy() if output_type == "np" else audio
@@ -141,6 +177,39 @@ class JukeboxSampling(JukeboxParts):
         finest = next((audio for audio in audios if audio is not None), None)
         codes = [level_codes.common_prefix for level_codes in state.levels]
         return JukeboxPipelineOutput(finest, self.sampling_rate, codes, audios)
+
+    def _sample_level(
+        self,
+        sampler: CodeSampler,
+        state: SamplingState,
+        level: int,
+        run: JukeboxRun | None,
+        callback: ProgressCallback | None,
+        decoders: Sequence[SongDecoder],
+    ) -> Iterator[AudioBlock]:
+        """Sample the missing codes of a level, and yield the audio that gets final."""
+        hop = self.vqvae.config.hop_lengths[level]
+        interval = max(round(_INTERVAL_IN_S * self.sampling_rate / hop), 1)
+        for count, scheduler in enumerate(sampler.iter_level(state, level, run, callback)):
+            if count % interval:
+                continue
+            due = [decoder for decoder in decoders if decoder.is_due(scheduler.num_filled_in(decoder.song))]
+            if due:
+                self.load_beside(self.vqvae)
+                scheduler.sync_to_state()
+                yield from chain.from_iterable(due)
+
+    def _song_decoders(self, state: SamplingState, level: int, run: JukeboxRun | None) -> list[SongDecoder]:
+        """Return one decoder per song, each for the length that the song has when it is finished."""
+        level_codes = state.levels[level]
+        lengths = [
+            level_codes.length if run is None else run.song_length(song, level)
+            for song in range(len(state.request.songs))
+        ]
+        device = self.execution_device
+        return [
+            SongDecoder(self.vqvae, level_codes, level, song, length, device) for song, length in enumerate(lengths)
+        ]
 
     def warn_of_labels(self, levels: Sequence[int], labels: Mapping[str, Any]) -> None:
         """Warn of labels that the levels to sample cannot use."""
@@ -165,11 +234,12 @@ class JukeboxSampling(JukeboxParts):
         for song in range(num_songs) if is_returned else sorted(missing):
             if run is not None:
                 length = min(level_codes.common_prefix.shape[1], run.song_length(song, level))
-            blocks = iter_decode_song(self.vqvae, level_codes, level, song, length, self.execution_device)
+            decoder = SongDecoder(self.vqvae, level_codes, level, song, length, self.execution_device)
+            blocks: Iterator[np.ndarray] = (block.samples for block in decoder)
             if audio is not None:
-                blocks = _copied(blocks, audio[song])
+                blocks = _copied(blocks, audio[song].numpy())
             if writer is not None and song in missing:
-                writer.write_audio(level, song, (block.numpy() for block in blocks))
+                writer.write_audio(level, song, blocks)
             else:
                 deque(blocks, maxlen=0)
         if writer is not None:
@@ -208,7 +278,7 @@ def free_folder(output_dir: PathLike | None) -> Path | None:
     return folder
 
 
-def _copied(blocks: Iterator[torch.Tensor], target: torch.Tensor) -> Iterator[torch.Tensor]:
+def _copied(blocks: Iterator[np.ndarray], target: np.ndarray) -> Iterator[np.ndarray]:
     """Yield blocks `[t]`, and copy them into `target` `[T]` one after the other."""
     done = 0
     for block in blocks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .allocator import is_out_of_memory
@@ -71,10 +71,13 @@ class CodeSampler:
     steps: StepRunner = field(default_factory=StepRunner)
     num_sampled: int = 0
 
-    def sample_level(
+    def iter_level(
         self, state: SamplingState, level: int, run: JukeboxRun | None = None, callback: ProgressCallback | None = None
-    ) -> None:
-        """Sample the missing codes of a level; the level is left unfinished when the callback returns False.
+    ) -> Iterator[LevelScheduler]:
+        """Sample the missing codes of a level, yielding the scheduler after each of them.
+
+        The level is left unfinished when the callback returns False. The state is up to date at the end, and after
+        `sync_to_state` of the scheduler.
 
         Raises:
             MemoryError: one song does not fit into memory, or its window could not be saved; the run can be resumed.
@@ -111,6 +114,7 @@ class CodeSampler:
                     )
                     if callback is not None and callback(progress) is False:
                         break
+                    yield scheduler
             finally:
                 self._save(scheduler, run)
                 self.steps.release()  # the next level needs its memory, and weights may change between two calls

@@ -9,7 +9,7 @@ from helpers.tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, SamplingProgress
 from hf_jukebox.files.tensors import read_tensors, write_tensors
-from hf_jukebox.sampling.parallel import WARM_UP, Seam, fade_seams, plan_segments
+from hf_jukebox.sampling.parallel import WARM_UP, Seam, fade_seam, plan_segments
 
 TOP_CODES = 24  # 96 codes of level 1, one window and a half; 384 of level 0, six
 
@@ -139,9 +139,14 @@ def test_an_unknown_upsampling_is_rejected(pipe):
         sample(pipe, upsampling="both")
 
 
-def test_a_fade_goes_from_one_decoding_to_the_other():
-    codes, seam = torch.zeros(40), Seam(20, torch.ones(8))
-    audio = torch.zeros(80)
-    fade_seams(audio, codes, [seam], lambda of: of.repeat_interleave(2), hop=2, fade=4)
-    assert audio[:32].eq(0).all() and audio[40:].eq(0).all()
+def test_a_fade_goes_from_one_decoding_to_the_other_whatever_the_blocks():
+    seam, own = Seam(20, torch.ones(8)), torch.ones(48)
+    audio = fade_seam(torch.zeros(80), 0, seam, own, length=40, hop=2, fade=4)
+    assert audio[:32].eq(0).all() and audio[40:56].eq(1).all() and audio[56:].eq(0).all()
     assert audio[32] == 0 and audio[39] == 1 and audio[32:40].diff().gt(0).all()
+    for size in (3, 7, 19):
+        parts = [
+            fade_seam(torch.zeros(min(size, 40 - start) * 2), start, seam, own, length=40, hop=2, fade=4)
+            for start in range(0, 40, size)
+        ]
+        torch.testing.assert_close(torch.cat(parts), audio)

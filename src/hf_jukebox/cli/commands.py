@@ -34,11 +34,13 @@ from .checks import (
     repeat_prompts,
 )
 from .environment import env
+from .listening import check_listening
 from .models import load_pipeline
 from .options import (
     Compile,
     LabelOptions,
     Levels,
+    ListenOptions,
     MaxBatchSize,
     ModelOptions,
     OutputOptions,
@@ -137,6 +139,7 @@ def sample(
     compile_step: Compile = False,
     seed: Seed = None,
     shown: OutputOptions,
+    listen: ListenOptions,
     **level_options: Any,
 ) -> None:
     """Continue recordings, or make up songs, and write DIR/level_L/item_N.wav for every level.
@@ -148,6 +151,7 @@ def sample(
         lengths = {"seconds": seconds, "prompt_seconds": prompt_seconds, "offset_seconds": offset_seconds}
         check_numbers(**lengths, num_samples=num_samples, max_batch_size=max_batch_size, seed=seed)  # type: ignore[arg-type]
         check_choices(model.device, model.dtype, upsampling)
+        check_listening(listen, shown.progress)
         options = read_level_options(level_options)
         options |= {"levels": read_levels(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
         song_labels = read_labels(labels)
@@ -164,9 +168,9 @@ def sample(
         pipeline = load_pipeline(model, compile_step=compile_step, quiet=shown.quiet)
         candidates = 1 if audio or num_samples is None else num_samples
         options |= {"num_waveforms_per_prompt": candidates, "output_type": "latent"}
-        with sampling_to(output, shown) as callback:
+        with sampling_to(output, shown, listen) as callbacks:
             if songs is not None:
-                pipeline.sample_songs(songs, output, callback=callback, **options)
+                pipeline.sample_songs(songs, output, **callbacks, **options)
                 return
             pipeline(
                 audio,
@@ -174,7 +178,7 @@ def sample(
                 prompt_length_in_s=prompt_seconds,
                 offset_in_s=offset_seconds,
                 output_dir=output,
-                callback=callback,
+                **callbacks,
                 **song_labels,
                 **options,
                 **run_commands.generator(seed),

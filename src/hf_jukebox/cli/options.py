@@ -91,6 +91,20 @@ class OutputOptions:
     )
 
 
+@dataclass(frozen=True)
+class ListenOptions:
+    """Options for hearing a run while it is sampled."""
+
+    play: Annotated[bool, typer.Option("--play", help="Play the first song while it is sampled.")] = False
+    stream: Annotated[
+        str | None, typer.Option(metavar="-", help="Write the first song to stdout while it is sampled.")
+    ] = None
+    stream_format: Annotated[str, typer.Option(help="Format on stdout: wav, or pcm, 16-bit samples alone.")] = "wav"
+    play_level: Annotated[
+        int | None, typer.Option(help="Level to play or stream; the one that is sampled first by default.")
+    ] = None
+
+
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Expand the parameters of a command that stand for several options.
 

@@ -24,10 +24,12 @@ from .checks import (
     read_level_options,
     read_levels,
 )
+from .listening import check_listening
 from .models import load_pipeline, load_run_pipeline
 from .options import (
     LabelOptions,
     Levels,
+    ListenOptions,
     MaxBatchSize,
     ModelOptions,
     OutputOptions,
@@ -43,15 +45,21 @@ from .terminal import command_errors, sampling_to
 
 @with_options
 def resume(
-    run_dir: RunFolder, max_batch_size: MaxBatchSize = None, *, model: RunModelOptions, shown: OutputOptions
+    run_dir: RunFolder,
+    max_batch_size: MaxBatchSize = None,
+    *,
+    model: RunModelOptions,
+    shown: OutputOptions,
+    listen: ListenOptions,
 ) -> None:
     """Resume a run where it stopped, with the same codes as if it had never stopped."""
     with command_errors(run_dir, shown.quiet):
         check_numbers(max_batch_size=max_batch_size)
+        check_listening(listen, shown.progress)
         model = model.on_device(check_run_and_model(run_dir, model))
         pipeline = load_run_pipeline(run_dir, model, quiet=shown.quiet)
-        with sampling_to(run_dir, shown) as callback:
-            pipeline.resume_run(run_dir, max_batch_size=max_batch_size, output_type="latent", callback=callback)
+        with sampling_to(run_dir, shown, listen) as callbacks:
+            pipeline.resume_run(run_dir, max_batch_size=max_batch_size, output_type="latent", **callbacks)
 
 
 @with_options
@@ -66,6 +74,7 @@ def continue_(
     seed: Seed = None,
     model: RunModelOptions,
     shown: OutputOptions,
+    listen: ListenOptions,
     **level_options: Any,
 ) -> None:
     """Extend a finished run.
@@ -74,12 +83,13 @@ def continue_(
     """
     with command_errors(run_dir, shown.quiet):
         check_numbers(seconds=seconds, num_samples=num_samples)
+        check_listening(listen, shown.progress)
         overrides = _read_overrides(labels, max_batch_size, seed, level_options) | {"levels": read_levels(levels)}
         model = model.on_device(check_run_and_model(run_dir, model))
         pipeline = load_run_pipeline(run_dir, model, quiet=shown.quiet)
         overrides |= generator(seed) | {"num_waveforms_per_prompt": num_samples, "output_type": "latent"}
-        with sampling_to(run_dir, shown) as callback:
-            pipeline.continue_run(run_dir, seconds, callback=callback, **overrides)
+        with sampling_to(run_dir, shown, listen) as callbacks:
+            pipeline.continue_run(run_dir, seconds, **callbacks, **overrides)
 
 
 @with_options
@@ -92,22 +102,24 @@ def upsample(
     seed: Seed = None,
     model: RunModelOptions,
     shown: OutputOptions,
+    listen: ListenOptions,
     **level_options: Any,
 ) -> None:
     """Sample the levels below those of a finished run, or below the codes of a data.pth.tar."""
     with command_errors(source if output is None else output, shown.quiet):
         overrides = _read_overrides(labels, max_batch_size, seed, level_options)
+        check_listening(listen, shown.progress)
         if output is not None:
             check_files([source])
-            _upsample_file(source, output, overrides, seed, model, shown)
+            _upsample_file(source, output, overrides, seed, model, shown, listen)
             return
         if source.is_file():
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
         model = model.on_device(check_run_and_model(source, model))
         pipeline = load_run_pipeline(source, model, quiet=shown.quiet)
         overrides |= generator(seed)
-        with sampling_to(source, shown) as callback:
-            pipeline.upsample_run(source, output_type="latent", callback=callback, **overrides)
+        with sampling_to(source, shown, listen) as callbacks:
+            pipeline.upsample_run(source, output_type="latent", **callbacks, **overrides)
 
 
 def pick(
@@ -141,7 +153,13 @@ def _read_overrides(
 
 
 def _upsample_file(
-    source: Path, output: Path, overrides: dict[str, Any], seed: int | None, model: ModelOptions, shown: OutputOptions
+    source: Path,
+    output: Path,
+    overrides: dict[str, Any],
+    seed: int | None,
+    model: ModelOptions,
+    shown: OutputOptions,
+    listen: ListenOptions,
 ) -> None:
     """Sample the levels below the codes of a file of the published code, as a new run."""
     check_model(model.model, model.revision)
@@ -160,5 +178,5 @@ def _upsample_file(
             stacklevel=1,
         )
     overrides |= generator(seed)
-    with sampling_to(output, shown) as callback:
-        pipeline(codes=codes, levels=levels, output_dir=output, output_type="latent", callback=callback, **overrides)
+    with sampling_to(output, shown, listen) as callbacks:
+        pipeline(codes=codes, levels=levels, output_dir=output, output_type="latent", **callbacks, **overrides)

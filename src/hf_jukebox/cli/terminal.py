@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, TypedDict
 
 from rich.console import Console
 from rich.text import Text
@@ -20,11 +21,21 @@ from ..console.signals import work_to_keep
 from ..runs.names import REQUEST
 from ..sampling.options import SamplingOptions
 from .checks import PROGRAM, option_name
-from .options import OutputOptions
+from .listening import listening
+from .options import ListenOptions, OutputOptions
 from .progress import ProgressStyle, show_progress
 
 if TYPE_CHECKING:
     from ..sampler import SamplingProgress
+    from ..sampling.decode import AudioBlock
+
+
+class Callbacks(TypedDict):
+    """Arguments of the pipeline's methods that follow a run."""
+
+    callback: Callable[[SamplingProgress], None]
+    on_audio: Callable[[AudioBlock], None] | None
+
 
 LOW_MEMORY = "sample fewer songs at a time with --max-batch-size, or try --dtype float16 or --low-memory"
 
@@ -134,18 +145,26 @@ def error_console() -> Console:
 
 
 @contextmanager
-def sampling_to(run_dir: Path, options: OutputOptions) -> Iterator[Callable[[SamplingProgress], None]]:
-    """Yield a callback that shows progress, and print the files of the run at the end; on the first process only."""
+def sampling_to(run_dir: Path, options: OutputOptions, listen: ListenOptions) -> Iterator[Callbacks]:
+    """Yield callbacks that show the progress and let the run be heard, and print its files at the end.
+
+    Only the first process does so.
+    """
     is_shown = is_first_process() and not options.quiet
     started, style = time.monotonic(), options.progress if is_shown else ProgressStyle.NONE
     with work_to_keep():
-        with show_progress(style, error_console()) as show:
-            yield show
+        try:
+            with listening(listen) as hear, show_progress(style, error_console()) as show:
+                yield {"callback": show, "on_audio": hear}
+        except BrokenPipeError:
+            if listen.stream:
+                write_error(f"{PROGRAM}: stopped, since nobody reads on; continue with: {command('resume', run_dir)}")
+            raise
         if style is not ProgressStyle.NONE:
-            print_result(run_dir, style, started)
+            print_result(run_dir, style, started, sys.stderr if listen.stream else sys.stdout)
 
 
-def print_result(run_dir: Path, style: ProgressStyle, started: float) -> None:
+def print_result(run_dir: Path, style: ProgressStyle, started: float, results: TextIO) -> None:
     """Print the audio files of a run."""
     from ..runs.folder import JukeboxRun
 
@@ -158,6 +177,6 @@ def print_result(run_dir: Path, style: ProgressStyle, started: float) -> None:
         took, seconds_per_code = time.monotonic() - started, run.step.model.hop_lengths[-1] / run.sampling_rate
         lengths = sorted(run.song_length(song) * seconds_per_code for song in range(len(run.request.songs)))
         length = f"{lengths[0]:.2f} s" if lengths[0] == lengths[-1] else f"{lengths[0]:.2f} to {lengths[-1]:.2f} s"
-        write_line(f"{run_dir}: {len(lengths)} x {length}, after {took:.1f} s of work:")
+        write_line(f"{run_dir}: {len(lengths)} x {length}, after {took:.1f} s of work:", results)
         for path in [path for level_paths in audio.values() for path in level_paths]:
-            write_line(f"  {path}")
+            write_line(f"  {path}", results)

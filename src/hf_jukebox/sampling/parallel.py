@@ -8,7 +8,7 @@ seam.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,34 +36,46 @@ def plan_segments(total: int, n_ctx: int, upsampling_ratio: int, num_known: Sequ
     ]
 
 
-def fade_seams(
-    audio: torch.Tensor,
-    codes: torch.Tensor,
-    seams: Sequence[Seam],
-    decode: Callable[[torch.Tensor], torch.Tensor],
-    hop: int,
-    fade: int,
-) -> None:
-    """Cross-fade `audio` `[T]`, decoded from `codes`, into each segment's own decoding, in place.
+def fade_seam(
+    block: torch.Tensor, start: int, seam: Seam, own: torch.Tensor, length: int, hop: int, fade: int
+) -> torch.Tensor:
+    """Return a block of a song `[t * hop]`, cross-faded into a segment's own decoding around the seam before it.
 
     Around a seam, a segment is decoded after its own warm-up codes instead of its neighbour's codes; the last `fade`
-    codes before the seam are cross-faded.
+    codes before the seam are cross-faded. A block that does not reach the seam is returned unchanged.
 
     Args:
-        audio: Decoded codes, changed in place.
-        codes: Codes of a song, `[T_level]`.
-        seams: Seams of the song.
-        decode: Decodes codes `[t]` to audio `[t * hop]`.
+        block: Audio of the song from code `start` on.
+        own: Audio of the warm-up codes and of the `own_codes` after them.
+        length: Codes of the song.
         hop: Raw samples per code.
         fade: Length of the cross-fade in codes, limited to the warm-up.
     """
-    for seam in seams:
-        warm_up, position = len(seam.warm_up), seam.position
-        own = decode(torch.cat([seam.warm_up, codes[position : position + 2 * warm_up]]))
-        length = min(fade, warm_up)
-        first, at = (position - length) * hop, position * hop
-        ramp = torch.linspace(0, 1, length * hop)
-        audio[first:at] = audio[first:at].lerp(own[(warm_up - length) * hop : warm_up * hop], ramp)
-        # Beyond the decoder's receptive field both are equal; the last codes have no right context.
-        end = position + warm_up if position + 2 * warm_up < len(codes) else len(codes)
-        audio[at : end * hop] = own[warm_up * hop : (warm_up + end - position) * hop]
+    warm_up, position = len(seam.warm_up), seam.position
+    fade = min(fade, warm_up)
+    begin, at, end = position - fade, position, _end_of_own(seam, length)
+    first, last = max(start, begin), min(start + len(block) // hop, end)
+    if first >= last:
+        return block
+    ramp = torch.cat([torch.linspace(0, 1, fade * hop), torch.ones((end - at) * hop)])
+    here = slice((first - start) * hop, (last - start) * hop)
+    offset = position - warm_up
+    faded = block.clone()
+    faded[here] = block[here].lerp(
+        own[(first - offset) * hop : (last - offset) * hop], ramp[(first - begin) * hop : (last - begin) * hop]
+    )
+    return faded
+
+
+def own_codes(codes: torch.Tensor, seam: Seam) -> torch.Tensor:
+    """Return the codes `[t]` that a segment is decoded from around its seam: its warm-up, and as many of the song."""
+    return torch.cat([seam.warm_up, codes[seam.position : seam.position + 2 * len(seam.warm_up)]])
+
+
+def _end_of_own(seam: Seam, length: int) -> int:
+    """Return the code up to which a segment's own decoding is used.
+
+    Beyond the decoder's receptive field both are equal; the last codes of a song have no right context.
+    """
+    warm_up, position = len(seam.warm_up), seam.position
+    return position + warm_up if position + 2 * warm_up < length else length

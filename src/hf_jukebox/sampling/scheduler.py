@@ -133,6 +133,15 @@ class LevelScheduler:
         num_missing = length - sum(num_given) / len(num_given)  # per song, before anything is sampled
         return length - round(num_left / self._num_total * num_missing)
 
+    def num_filled_in(self, song: int) -> int:
+        """Return the codes that a song has from its start, those included that `sync_to_state` has yet to copy."""
+        filled = self.level_codes.num_filled[song]
+        if self._sampler is not None and self._batch is not None:
+            for row in self._batch.rows:
+                if row.song == song and row.begin <= filled and not row.warms_up:
+                    filled = max(filled, row.window.start + self._sampler.filled)
+        return filled
+
     def sync_to_state(self) -> None:
         """Copy the codes sampled so far from the device to the state."""
         if self._sampler is not None and self._batch is not None:
