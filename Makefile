@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install format lint types test test-more test-slow docs-test package api matrix fuzz
+.PHONY: install format lint types test test-more test-slow docs-test package api matrix fuzz gpu-first-hour
 
 install:  ## an editable install with everything that training, the tests, the site and a release need
 	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test,docs,release]"
@@ -41,3 +41,6 @@ SECONDS ?= 3600
 
 fuzz:  ## enter the doors with random files for SECONDS; what fails is kept in the folder fuzz-findings
 	$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS)
+
+gpu-first-hour:  ## 45 minutes on one CUDA GPU: what the GPU path promises, as one table
+	$(PYTHON) benchmarks/gpu_first_hour.py

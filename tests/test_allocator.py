@@ -74,6 +74,8 @@ def test_freed_memory_goes_back_to_the_system() -> None:
         RuntimeError("MPS backend out of memory (MPS allocated: 5.05 GB, max allowed: 6.80 GB)."),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA driver error: out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
         RuntimeError(
             "[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to "
             "allocate 80000000 bytes. Error code 12 (Cannot allocate memory)"
@@ -110,3 +112,13 @@ def test_what_torch_says_of_too_large_a_tensor_is_a_lack_of_memory() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.zeros(2**60, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)
+
+
+@pytest.mark.parametrize(("cause", "is_memory"), [("CUDA out of memory.", True), ("a kernel that waits", False)])
+def test_what_fails_in_a_capture_is_judged_by_its_cause(cause: str, is_memory: bool) -> None:
+    with pytest.raises(RuntimeError) as raised:  # noqa: PT012
+        try:
+            raise RuntimeError(cause)
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    assert is_out_of_memory(raised.value) is is_memory

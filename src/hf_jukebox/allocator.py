@@ -15,6 +15,8 @@ _OUT_OF_MEMORY = re.compile(
     re.IGNORECASE,
 )
 
+_CAPTURE_FAILED = "operation failed due to a previous error during capture"
+
 # Parameters of mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -29,6 +31,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     # safetensors has an error class of its own, which derives from Exception.
     if not isinstance(error, RuntimeError) and type(error).__name__ != "SafetensorError":
         return False
+    if _CAPTURE_FAILED in str(error):  # the CUDA graph says so of any error while it was captured, such as this one
+        return error.__context__ is not None and is_out_of_memory(error.__context__)
     return _OUT_OF_MEMORY.search(str(error)) is not None
 
 

@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_jukebox import JukeboxPriorConfig
 from .layers.attention import AttentionShape, LyricsAttention, StepPosition
-from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner
+from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner, check_timing
 from .layers.fast_paths import Linear, step_linear
 from .layers.initialization import pytorch_default_
 from .layers.lyrics_encoder import LyricsEncoder
@@ -410,8 +410,9 @@ class JukeboxPrior(StrictPreTrainedModel):
                 f"The prior of level {config.level} needs label rows of {config.label_length} numbers, but got "
                 f"{given}; make them with JukeboxTokenizer."
             )
-        if self.timing_embedding is not None:
-            self.timing_embedding.check(labels)
+        # Training checks labels before they are moved to a GPU, since to read them there would wait for the last step.
+        if self.timing_embedding is not None and not (self.training and labels.device.type != "cpu"):
+            check_timing(labels, self.timing_embedding.min_length, self.timing_embedding.max_length)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Initialise weights as published.

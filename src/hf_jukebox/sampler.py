@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .allocator import is_out_of_memory
-from .memory.batch_size import fitting_batch_size
+from .memory.batch_size import fitting_batch_size, window_bytes
 from .modeling_prior import JukeboxPrior
 from .pipeline_parts import JukeboxParts
 from .runs.checkpoint_timer import CheckpointTimer
@@ -89,7 +89,8 @@ class CodeSampler:
         scheduler = self._scheduler(prior, state, level, {} if run is None else run.snapshots(level))
         left_below = self._num_left_below(state, level)
         level_codes, rate = state.levels[level], prior.config.sampling_rate / prior.config.hop_length
-        timer, before = CheckpointTimer(), self.num_sampled
+        timer = CheckpointTimer(scheduler.batch_size * window_bytes(prior))
+        before = self.num_sampled
         with self.parts.progress_bar(total=scheduler.num_to_sample) as bar:
             bar.set_description(f"level {level}")
             bar.unit = " codes"

@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 import torch._inductor.config
-from helpers.tiny import tiny_prior
+from helpers.tiny import tiny_pipeline, tiny_prior
 
+from hf_jukebox.layers import transformer
 from hf_jukebox.sampling.compiled import check_can_compile
 from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.single_prior import sample_codes
@@ -28,6 +29,23 @@ def test_compiled_codes_are_the_eager_ones_whatever_the_batch_and_the_length(cap
     assert "Compiling the decode step of level 0 for 1 song" in caplog.text and " s." in caplog.text
     assert torch.equal(sampled(step, 2, 80), sampled(None, 2, 80))
     assert torch.equal(sampled(step, 2, 72), sampled(None, 2, 72))
+
+
+@pytest.mark.compiler
+def test_blocks_that_are_compiled_once_sample_the_eager_codes(monkeypatch):
+    """As for CUDA, on a CPU: the blocks of each kind share one compiled region."""
+    expected = sampled(None, 1, 80)
+    monkeypatch.setattr(transformer, "_step_block", transformer._step_compiled_block)
+    assert torch.equal(sampled(StepRunner(compiled=True), 1, 80), expected)
+
+
+def test_compiling_for_cuda_without_triton_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr("hf_jukebox.sampling.compiled.has_triton", lambda: False)
+    with pytest.raises(OSError, match="needs Triton"):
+        check_can_compile(torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    with pytest.raises(OSError, match="needs Triton"):
+        tiny_pipeline().compile()
 
 
 def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monkeypatch, tmp_path):

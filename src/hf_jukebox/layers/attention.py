@@ -105,6 +105,11 @@ class StepPosition:
         column = position - row * shape.columns
         return cls(position, row, column, index[:, : shape.columns] <= column, index[:, : shape.rows] <= row, index)
 
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All fields, in their order."""
+        return self.position, self.row, self.column, self.row_mask, self.column_mask, self.index
+
 
 class Attention(nn.Module):
     """Projections around a pattern, by default the dense one: a position sees all up to itself.

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .autoencoder import UpsamplingStage
+from .float32 import full_float32
 from .resnet import ResidualShape
 from .transformer import LayerNorm
 
@@ -52,7 +53,8 @@ class UpperCodesConditioner(nn.Module):
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         hidden = self.embedding(codes).transpose(1, 2)  # [B, width, T]
-        return self.norm(self.upsampler(hidden).transpose(1, 2))
+        with full_float32():
+            return self.norm(self.upsampler(hidden).transpose(1, 2))
 
 
 class LabelEmbedding(nn.Module):
@@ -96,21 +98,30 @@ class TimingEmbedding(nn.Module):
             + self.relative_position(self._bin(start + (end - start) * share, 0.0, 1.0))
         )
 
-    def check(self, labels: torch.Tensor) -> None:
-        """Raise a ValueError for the first row whose song or window lies outside the tables."""
-        for total, offset, window in labels[:, LabelColumns.timing].tolist():
-            if not self.min_length <= total < self.max_length:
-                raise ValueError(
-                    f"The song's total length of {total} samples is outside the range of the model, from "
-                    f"{self.min_length:.0f} to less than {self.max_length:.0f}; set total_length_in_s accordingly."
-                )
-            if not 0 <= offset < total:
-                raise ValueError(f"The offset of {offset} samples must lie inside the song of {total} samples.")
-            if offset + window > self.max_length:
-                raise ValueError(
-                    f"A window of {window} samples at offset {offset} ends after {self.max_length:.0f} samples, "
-                    "the longest song of the model; choose a shorter piece or a smaller offset."
-                )
-
     def _bin(self, value: torch.Tensor, low: float, high: float) -> torch.Tensor:
         return (self.bins * (value - low) / (high - low)).floor().long().clamp(0, self.bins - 1)
+
+
+def check_timing(labels: torch.Tensor, min_length: float, max_length: float) -> None:
+    """Check that songs and windows lie within the tables of a [`TimingEmbedding`]; waits for the labels' device.
+
+    Args:
+        labels: Rows `[B, label_length]`.
+        min_length, max_length: Shortest and longest song, in samples.
+
+    Raises:
+        ValueError: one does not; the message has the first of them.
+    """
+    for total, offset, window in labels[:, LabelColumns.timing].tolist():
+        if not min_length <= total < max_length:
+            raise ValueError(
+                f"The song's total length of {total} samples is outside the range of the model, from "
+                f"{min_length:.0f} to less than {max_length:.0f}; set total_length_in_s accordingly."
+            )
+        if not 0 <= offset < total:
+            raise ValueError(f"The offset of {offset} samples must lie inside the song of {total} samples.")
+        if offset + window > max_length:
+            raise ValueError(
+                f"A window of {window} samples at offset {offset} ends after {max_length:.0f} samples, the longest "
+                "song of the model; choose a shorter piece or a smaller offset."
+            )

@@ -3,9 +3,9 @@
 - `Linear` and `quick_gelu` speed up training on a CPU: oneDNN's products, and an activation whose gradient is one
   operator.
 - `step_linear` and `step_attention` speed up a compiled decode step. A step has one row per song. Library kernels are
-  made for many rows: on a CPU they reach a fraction of the memory bandwidth, and each call keeps the compiler from
-  fusing its surroundings. Written as products and sums, the same formulas become plain loops that read the weights
-  once, as they are stored (float32, half precision or int8).
+  made for many rows: they reach a fraction of the memory bandwidth, and each call keeps the compiler from fusing its
+  surroundings. Written as products and sums, the same formulas become plain loops, or Triton kernels, that read the
+  weights once, as they are stored (float32, half precision or int8).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def quick_gelu(z: torch.Tensor) -> torch.Tensor:
 
 def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Return `layer(x)` for the one position of a step, `[B, ..., in] -> [B, ..., out]`."""
-    one_row = x.shape[0] == 1 and x.device.type == "cpu" and x.dtype != torch.float64
+    one_row = x.shape[0] == 1 and x.device.type in ("cpu", "cuda") and x.dtype != torch.float64
     if not (torch.compiler.is_compiling() and one_row and isinstance(layer, nn.Linear) and _has_rows(layer.weight)):
         return layer(x)
     row = x.reshape(-1).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -48,6 +49,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         self.decay = decay
         self.restart_threshold = restart_threshold
+        self._is_prepared = False
         self.register_buffer("codebook", torch.zeros(codebook_size, dim))
         self.register_buffer("running_count", torch.zeros(codebook_size))
         self.register_buffer("running_sum", torch.zeros(codebook_size, dim))
@@ -78,6 +80,10 @@ class VectorQuantizer(nn.Module):
         """Return the codebook rows `[B, T, dim]` of `codes` `[B, T]`."""
         return F.embedding(codes, self.codebook)
 
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._is_prepared = False
+
     @torch.no_grad()
     def restore_running_sums(self, num_tokens: float) -> None:
         """Estimate the sums that a checkpoint lacks: `num_tokens` assignments, spread evenly over the rows."""
@@ -97,6 +103,9 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _prepare(self, rows: torch.Tensor, codes_per_item: int) -> None:
         """At the first training batch, initialise the codebook from it, or restore the sums of a loaded one."""
+        if self._is_prepared:  # known without reading a buffer, which would wait for the device
+            return
+        self._is_prepared = True
         if not self.initialized:
             self.codebook.copy_(self._random_rows(rows))
             self.restore_running_sums(self.codebook.shape[0])
@@ -107,7 +116,7 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _update(self, rows: torch.Tensor, codes: torch.Tensor) -> dict[str, torch.Tensor]:
         size = self.codebook.shape[0]
-        count = torch.bincount(codes, minlength=size).to(rows.dtype)
+        count = rows.new_zeros(size).index_add_(0, codes, rows.new_ones(len(codes)))  # bincount waits for the device
         total = torch.zeros_like(self.codebook).index_add_(0, codes, rows)
         fresh = self._random_rows(rows)
         if _world_size() > 1:

@@ -153,8 +153,9 @@ class Transformer(nn.Module):
         """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""
         dtype = x.dtype
         x = x.to(self.dtype)
+        step = _step_compiled_block if torch.compiler.is_compiling() and x.device.type == "cuda" else _step_block
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.step(x, at, cache)
+            x = step(block, x, cache, *at.tensors)
         return x.to(dtype)
 
     def prefill_lyrics(self, lyrics: torch.Tensor, caches: Sequence[torch.Tensor]) -> None:
@@ -166,6 +167,17 @@ class Transformer(nn.Module):
     def init_caches(self, batch_size: int, device: torch.device) -> list[torch.Tensor]:
         """Return an empty cache per block, shaped by its attention pattern."""
         return [block.attn.new_cache(batch_size, self.dtype, device) for block in self.blocks]
+
+
+def _step_block(block: TransformerBlock, x: torch.Tensor, cache: torch.Tensor, *at: torch.Tensor) -> torch.Tensor:
+    return block.step(x, StepPosition(*at), cache)
+
+
+# Blocks that are alike are compiled once for CUDA, where generating the code of 72 blocks takes minutes. Elsewhere they
+# are compiled as one: then a CPU has fewer barriers, and weights can be packed (`freezing`, which fails with regions).
+# The compiler does not see that a region writes to its inputs, so its own CUDA graphs would lose the caches: the step
+# as a whole is captured instead (`sampling/step_graph.py`).
+_step_compiled_block = torch.compiler.nested_compile_region(_step_block)
 
 
 @dataclass

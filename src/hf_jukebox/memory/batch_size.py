@@ -36,6 +36,17 @@ def weight_bytes(model: nn.Module, device: torch.device | None = None) -> int:
     return sum(t.numel() * t.element_size() for t in tensors if device is None or t.device.type != device.type)
 
 
+def window_bytes(prior: JukeboxPrior) -> int:
+    """Return the bytes of one song's window in progress, as a checkpoint holds it."""
+    return sum(tensor.nbytes for tensor in prior.init_state(1, torch.device("meta")).tensors().values())
+
+
+def memory_advice(prior: JukeboxPrior) -> str:
+    """Return what to try when a prior does not fit into memory."""
+    offload = "keep the other parts in main memory with enable_model_cpu_offload()"
+    return f"try dtype='float16', or {offload}" if prior.transformer.dtype == torch.float32 else offload
+
+
 def song_bytes(prior: JukeboxPrior, total: int) -> int:
     """Return the bytes that a prior needs to sample one song of `total` codes, on top of its weights."""
     config, transformer = prior.config, prior.transformer
@@ -56,9 +67,10 @@ def fitting_batch_size(prior: JukeboxPrior, total: int, device: torch.device) ->
     songs = int(left // song_bytes(prior, total))
     if songs < 1:
         logger.warning(
-            "Free memory on %s may be too small for level %d; try dtype='float16' or enable_model_cpu_offload().",
+            "Free memory on %s may be too small for level %d; %s.",
             device,
             prior.config.level,
+            memory_advice(prior),
         )
     return max(1, songs)
 

@@ -8,13 +8,18 @@ from contextlib import contextmanager
 
 INTERVAL_IN_S = 5.0
 INTERVAL_PER_WRITE = 20  # the interval is at least this many times as long as writing takes
+_BYTES_PER_S = 1e9  # to copy from a device and write, until it has been measured
 
 
 class CheckpointTimer:
-    """Due every few seconds of work, less often where writing is slow, as with the caches of a large batch."""
+    """Due every few seconds of work, less often where writing is slow, as with the caches of a large batch.
 
-    def __init__(self) -> None:
-        self._interval = INTERVAL_IN_S
+    Args:
+        num_bytes: Size of a checkpoint, from which the time to the first one follows.
+    """
+
+    def __init__(self, num_bytes: int = 0) -> None:
+        self._interval = max(INTERVAL_IN_S, INTERVAL_PER_WRITE * num_bytes / _BYTES_PER_S)
         self._last = time.monotonic()
 
     @property

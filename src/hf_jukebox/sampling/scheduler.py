@@ -18,6 +18,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache
 
 from ..allocator import is_out_of_memory
+from ..memory.batch_size import memory_advice
 from ..modeling_prior import JukeboxPrior
 from .batch import BatchSampler, BatchTask, Snapshot
 from .logits import uniform_noise
@@ -117,8 +118,8 @@ class LevelScheduler:
                     raise
                 if len(batch.rows) == 1:
                     raise MemoryError(
-                        f"There is not enough memory to sample one {self.kind[:-1]} at level {self.level}; use a lower "
-                        "precision such as dtype='float16', or enable_model_cpu_offload()."
+                        f"There is not enough memory to sample one {self.kind[:-1]} at level {self.level}; "
+                        f"{memory_advice(self.prior)}."
                     ) from error
             # Outside the except block nothing references the failed step's tensors.
             self._halve()

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import GradScalerKwargs
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from transformers import PreTrainedModel
 
 from .arguments import LoopArguments
@@ -24,13 +24,30 @@ logger = logging.getLogger(__name__)
 def make_accelerator(arguments: LoopArguments) -> Accelerator:
     """Set up processes, devices and precision as `accelerate launch` and the arguments say."""
     AcceleratorState._reset_state()  # a process may train several models in different precisions
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=arguments.mixed_precision,
         gradient_accumulation_steps=arguments.gradient_accumulation_steps,
         log_with=None if arguments.report_to == "none" else arguments.report_to.split(","),
         project_dir=arguments.output_dir,
         # As published: 2^16 at first, halved by an overflow, at most 2^24.
         kwargs_handlers=[GradScalerKwargs(init_scale=2.0**16, growth_interval=1000)],
+    )
+    if accelerator.is_fsdp2 and (policy := sharded_precision(accelerator.mixed_precision)) is not None:
+        accelerator.state.fsdp_plugin.mixed_precision_policy = policy
+    return accelerator
+
+
+def sharded_precision(mixed_precision: str) -> MixedPrecisionPolicy | None:
+    """Return the precision of a sharded model: weights are gathered in half precision, everything else is in float32.
+
+    Accelerate's own policy casts the outputs of every block and sums gradients in half precision, and then the loss is
+    a bfloat16, of three digits.
+    """
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    if mixed_precision not in dtypes:
+        return None
+    return MixedPrecisionPolicy(
+        param_dtype=dtypes[mixed_precision], reduce_dtype=torch.float32, output_dtype=None, cast_forward_inputs=False
     )
 
 

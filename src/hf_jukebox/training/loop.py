@@ -267,8 +267,9 @@ class Trainer:
 
     def _limit_loss_scale(self) -> None:
         scaler = self.accelerator.scaler
-        if scaler is not None and scaler.get_scale() > _LARGEST_LOSS_SCALE:
-            scaler.update(_LARGEST_LOSS_SCALE)
+        if scaler is not None and scaler.is_enabled():
+            scale = scaler.scale(torch.ones((), device=self.accelerator.device))  # get_scale() waits for the device
+            scaler.update(scale.clamp_max(_LARGEST_LOSS_SCALE))
 
     def _log(self, metrics: dict[str, torch.Tensor]) -> dict[str, float]:
         names = list(metrics)

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..hierarchy import Hierarchy
 from ..labels.vocabulary import UNKNOWN_ID
-from ..layers.conditioning import LabelColumns
+from ..layers.conditioning import LabelColumns, check_timing
 from ..modeling_prior import JukeboxPrior, JukeboxPriorOutput
 from ..modeling_vqvae import JukeboxVQVAE
 from ..presets import PRIOR_PRESETS
@@ -174,13 +174,18 @@ class PriorTask:
         return self.config.sampling_rate
 
     def prepare_inputs(self, batch: dict[str, Any], training: bool) -> dict[str, Any]:
+        if "labels" in batch:
+            batch = batch | {"labels": self._checked_labels(batch["labels"], self.label_dropout if training else 0.0)}
         if "audio" in batch:
-            inputs = self._encode(batch)
-        else:
-            inputs = {name: each.to(self.vqvae.device, non_blocking=True) for name, each in batch.items()}
-        if training and self.label_dropout and "labels" in inputs:
-            inputs["labels"] = drop_labels(inputs["labels"], self.label_dropout, self.config.label_columns)
-        return inputs
+            return self._encode(batch)
+        return {name: each.to(self.vqvae.device, non_blocking=True) for name, each in batch.items()}
+
+    def _checked_labels(self, labels: torch.Tensor, dropout: float) -> torch.Tensor:
+        """Check label rows, and drop some artists and genres, while they are on the CPU."""
+        config = self.config
+        if config.has_timing:
+            check_timing(labels, config.min_duration * config.sampling_rate, config.max_duration * config.sampling_rate)
+        return drop_labels(labels, dropout, config.label_columns) if dropout else labels
 
     def metrics(self, output: JukeboxPriorOutput) -> dict[str, torch.Tensor]:
         """Return bits per code and, with lyrics, bits per character."""
@@ -227,8 +232,7 @@ class PriorTask:
 def drop_labels(labels: torch.Tensor, probability: float, columns: LabelColumns) -> torch.Tensor:
     """Copy rows `[B, label_length]`, making some artists and, independently, some genres unknown."""
     labels = labels.clone()
-    dropped = torch.rand(2, labels.shape[0]) < probability  # on the CPU, whose RNG state checkpoints restore
-    artist, genre = dropped.to(labels.device)
+    artist, genre = torch.rand(2, labels.shape[0]) < probability
     labels[artist, columns.artist] = UNKNOWN_ID
     labels[genre, columns.genres] = labels.new_tensor([UNKNOWN_ID] + [NO_GENRE] * (columns.genre_words - 1))
     return labels

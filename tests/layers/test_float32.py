@@ -1,0 +1,50 @@
+"""Codes and conditioning are computed in float32 whatever the process allows."""
+
+from typing import Any
+
+import torch
+from helpers.random_priors import random_inputs, random_prior
+from helpers.tiny import TOP_HOP, noise_audio, tiny_vqvae
+from torch.overrides import TorchFunctionMode
+
+from hf_jukebox.layers.float32 import full_float32
+
+
+class Precisions(TorchFunctionMode):
+    """Records whether convolutions and products could be rounded."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, set[tuple[bool, str]]] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("conv1d", "conv_transpose1d", "matmul", "__matmul__"):
+            allowed = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+            self.seen.setdefault(name, set()).add(allowed)
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_operand_of_encoder_decoder_and_conditioner_is_rounded() -> None:
+    vqvae, audio = tiny_vqvae(), noise_audio(0.1)[None]
+    prior = random_prior("upsampler")
+    inputs = random_inputs(prior.config)
+    assert torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with Precisions() as precisions:
+            codes = vqvae.encode(audio[:, : audio.shape[1] // TOP_HOP * TOP_HOP])
+            vqvae.decode(codes[0])
+            prior.prefill(prior.init_state(2), inputs.codes[:, :0], inputs.upper_codes)
+        assert set(precisions.seen) == {"conv1d", "conv_transpose1d", "matmul"}
+        assert all(allowed == {(False, "highest")} for allowed in precisions.seen.values())
+        assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_settings_are_restored_after_an_error() -> None:
+    try:
+        with full_float32():
+            raise KeyError
+    except KeyError:
+        assert torch.backends.cudnn.allow_tf32
