@@ -7,9 +7,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-from _site import llms, reference, structure  # noqa: E402
+from _site import llms, reference, structure
 
-from hf_jukebox import __version__  # noqa: E402
+from hf_jukebox import __version__
 
 project = "hf_jukebox"
 author = "the hf_jukebox authors"
@@ -59,18 +59,18 @@ nitpick_ignore_regex = [("py:.*", r"(?!hf_jukebox\b).*")]
 nitpick_ignore = [("py:class", "hf_jukebox.audio.mp3_frames.Mp3Index")]  # a detail of AudioInfo
 
 
-def read_source(app, docname, source):  # noqa: ANN001
-    """Add the table of contents of a section's page, and lead links to the sources of the repository to GitHub's text."""
+def read_source(app, docname, source):
+    """Add the table of contents of a section's page, and show links to the sources of the repository as code."""
     source[0] = structure.with_toctree(docname, source[0])
     source[0] = structure.with_own_links(docname, source[0])
 
 
-def read_docstring(app, what, name, obj, options, lines):  # noqa: ANN001
+def read_docstring(app, what, name, obj, options, lines):
     """Show references of the form [`name`] as code, and leave them to readers of the source as links."""
     lines[:] = [re.sub(r"\[`~?([\w.]+)`\]", r"`\1`", line) for line in lines]
 
 
-def setup(app):  # noqa: ANN001
+def setup(app):
     reference.write(HERE / "generated")
     app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", read_docstring)

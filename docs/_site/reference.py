@@ -193,10 +193,9 @@ def _training_page() -> Iterator[str]:
 def _api_page() -> Iterator[str]:
     yield "# Python\n"
     yield (
-        "The public names, with shapes, units and errors. Everything that a page of this site imports from `hf_jukebox` "
-        "is here. Level 0 is the finest, the last level is the top, and lists are finest first. Methods that the models "
-        "and the pipeline inherit, such as `from_pretrained`, `save_pretrained` and `to`, are those of transformers and "
-        "diffusers.\n"
+        "The public names, with shapes, units and errors. Everything that these pages import from `hf_jukebox` is here. "
+        "Level 0 is the finest, the last level is the top, and lists are finest first. Methods that models and pipeline "
+        "inherit, such as `from_pretrained`, `save_pretrained` and `to`, are those of transformers and diffusers.\n"
     )
     for title, module, names in API:
         yield f"## {title}\n"
