@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install format lint types test test-more test-slow docs notebooks docs-test package api matrix fuzz
+.PHONY: install format lint types test test-more test-slow docs docs-test package api matrix fuzz
 
 install:  ## an editable install with everything that training, the tests, the site and a release need
 	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test,docs,release]"
@@ -25,13 +25,8 @@ test-more:  ## what needs Chromium or a C++ compiler
 test-slow:
 	$(PYTHON) -m pytest -n 2 -m slow
 
-docs: notebooks  ## the documentation site, into docs/_build/html, with warnings as errors, and its links checked
-	$(PYTHON) docs/_site/drawings.py
-	$(PYTHON) -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
-	$(PYTHON) docs/_site/check.py docs/_build/html
-
-notebooks:  ## docs/notebooks as executed notebooks, into docs/generated/notebooks
-	$(PYTHON) docs/_site/notebooks.py
+docs:  ## the documentation site, into docs/_build/html, with its notebooks executed and its links checked
+	PYTHON=$(PYTHON) .ci/docs
 
 docs-test:  ## the code blocks of README.md and docs/
 	$(PYTHON) -m pytest -n 2 -m docs

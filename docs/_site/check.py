@@ -1,6 +1,7 @@
 """Check the built site without the network: `python docs/_site/check.py docs/_build/html`.
 
-Every link and anchor leads somewhere, pages load nothing from elsewhere, and the search knows the words of common questions.
+Every link and anchor leads somewhere, pages load nothing from elsewhere, and the search knows the words of common
+questions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Drawings of the attention patterns, from the masks of the model: `python docs/_site/drawings.py` writes docs/images."""
+"""Drawings of the attention patterns, from the model's masks: `python docs/_site/drawings.py` writes docs/images."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Notebooks of the site: `python docs/_site/notebooks.py` executes docs/notebooks/*.md into docs/generated/notebooks.
 
-The sources are Markdown, which is read and compared as text; jupytext makes notebooks of them, and nbclient executes them
-with the demo model. One that is newer than its source and than the package is left alone.
+The sources are Markdown, which is read and compared as text; jupytext makes notebooks of them, and nbclient executes
+them with the demo model. One that is newer than its source and than the package is left alone.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ API = [
     ("Pipeline", "hf_jukebox", ["JukeboxPipeline", "JukeboxPipelineOutput", "SamplingProgress", "SamplingSettings"]),
     ("Models", "hf_jukebox", ["JukeboxVQVAE", "JukeboxVQVAEConfig", "JukeboxPrior", "JukeboxPriorConfig"]),
     ("Labels and lyrics", "hf_jukebox", ["JukeboxTokenizer", "WindowLabels", "LyricAlignment", "align_lyrics"]),
+    ("Representations", "hf_jukebox", ["JukeboxEmbeddings"]),
     ("Runs", "hf_jukebox", ["JukeboxRun", "SongRequest", "pick_candidate", "read_published_codes", "read_songs"]),
     ("A single prior", "hf_jukebox", ["sample_codes", "score_codes"]),
     ("Adapters", "hf_jukebox", ["load_adapter", "set_adapters", "merge_adapters", "unload_adapter"]),
@@ -32,8 +33,6 @@ API = [
     ("Audio files", "hf_jukebox.audio", None),
     ("Training data", "hf_jukebox.training.data", None),
 ]
-# Methods that our classes override or add; those of transformers and diffusers are in their documentation.
-INHERITED = {"JukeboxPipeline": ["JukeboxRuns", "JukeboxSampling", "JukeboxParts"]}
 
 
 def write(folder: Path) -> None:
@@ -193,11 +192,14 @@ def _training_page() -> Iterator[str]:
 def _api_page() -> Iterator[str]:
     yield "# Python\n"
     yield (
-        "The public names, with shapes, units and errors. Everything that these pages import from `hf_jukebox` is here. "
-        "Level 0 is the finest, the last level is the top, and lists are finest first. Methods that models and pipeline "
-        "inherit, such as `from_pretrained`, `save_pretrained` and `to`, are those of transformers and diffusers.\n"
+        "The public names, with shapes, units and errors. All that these pages import from `hf_jukebox` is here. "
+        "Level 0 is the finest, the last level is the top, and lists are finest first. Methods that models and "
+        "pipelines inherit, such as `from_pretrained`, `save_pretrained` and `to`, are those of transformers and "
+        "diffusers.\n"
     )
-    for title, module, names in API:
+    listed = {name for _, module, names in API for name in names or [] if module == "hf_jukebox"}
+    others = [name for name in hf_jukebox.__all__ if name not in listed and name != "DEMO_MODEL"]
+    for title, module, names in [*API, ("More", "hf_jukebox", others)] if others else API:
         yield f"## {title}\n"
         if module != "hf_jukebox":
             yield f"From `{module}`.\n"
