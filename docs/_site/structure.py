@@ -76,6 +76,7 @@ def with_own_links(page: str, text: str) -> str:
     up = re.escape("../" * (page.count("/") + 1))
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         text = re.sub(rf"\]\({up}{name}", f"](/generated/{name.lower()}", text)
-    text = re.sub(r"\]\(notebooks/(\w+)\.md", r"](/generated/notebooks/\1.ipynb", text)
+    notebook = r"[\1](/generated/notebooks/\2.ipynb) ({download}`.ipynb </generated/notebooks/\2.ipynb>`)"
+    text = re.sub(r"\[([^\]]+)\]\(notebooks/(\w+)\.md\)", notebook, text)
     text = re.sub(rf"\]\({up}README\.md", "](/index.md", text)
     return re.sub(rf"\[(`?)([^\]]+?)`?\]\({up}(?!\w[\w-]*\.md)[^)]*\)", r"`\2`", text)
