@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: install format lint types test test-more test-slow docs-test package api matrix fuzz gpu-first-hour
+.PHONY: install format lint types test test-more test-slow docs docs-test package api matrix fuzz gpu-first-hour
 
 install:  ## an editable install with everything that training, the tests, the site and a release need
 	$(PYTHON) -m pip install --constraint constraints.txt --editable ".[test,docs,release]"
@@ -24,6 +24,9 @@ test-more:  ## what needs Chromium or a C++ compiler
 
 test-slow:
 	$(PYTHON) -m pytest -n 2 -m slow
+
+docs:  ## the documentation site, into docs/_build/html, with its notebooks executed and its links checked
+	PYTHON=$(PYTHON) .ci/docs
 
 docs-test:  ## the code blocks of README.md and docs/
 	$(PYTHON) -m pytest -n 2 -m docs

@@ -59,5 +59,9 @@ def test_links_between_the_pages_lead_to_files():
         (page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
     ]
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
-    linked = {(page.parent / link).resolve() for page, link in links if page.name == "README.md"}
-    assert set((ROOT / "docs").glob("*.md")) <= linked
+    leads_to = {page: {(page.parent / link).resolve() for other, link in links if other == page} for page in pages}
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        new = set().union(*(leads_to.get(page, set()) for page in new)) - reached
+    assert set((ROOT / "docs").glob("*.md")) <= reached

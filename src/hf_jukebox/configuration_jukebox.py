@@ -194,8 +194,8 @@ class JukeboxPriorConfig(_JukeboxConfig):
         init_scale: Factor on the standard deviations of the initial weights.
         merged_decoder: Untied output matrix and no conditioning after the last layer, as in the 5B models.
         upsampling_strides: Strides from the level above to this one; empty makes this a top prior.
-        conditioner_width, conditioner_depth, conditioner_dilation_growth_rate, conditioner_dilation_cycle,
-            conditioner_res_scale: The convolutions over the codes of the level above.
+        conditioner_width, conditioner_depth: Size of the convolutions over the codes of the level above.
+        conditioner_dilation_growth_rate, conditioner_dilation_cycle, conditioner_res_scale: Their dilations and scale.
         label_rules: `"v2"` or `"v3"`, the spelling of names in `artists` and `genres`.
         num_artists, num_genres: Rows of the label tables; 0 artists makes a prior without labels.
         genre_words: Slots for genre ids in a label row.
@@ -206,8 +206,8 @@ class JukeboxPriorConfig(_JukeboxConfig):
         alphabet: Characters of the lyrics, ids from 1.
         n_lyrics: Characters per window.
         lyrics_loss_fraction: Weight of the lyrics' loss.
-        lyrics_hidden_size, lyrics_num_hidden_layers, lyrics_num_attention_heads, lyrics_attention_order,
-            lyrics_attention_blocks, lyrics_init_scale: The transformer of a separate encoder.
+        lyrics_hidden_size, lyrics_num_hidden_layers, lyrics_num_attention_heads: Size of a separate encoder.
+        lyrics_attention_order, lyrics_attention_blocks, lyrics_init_scale: Its patterns, rows and initial weights.
         alignment_layer, alignment_head: Layer and head whose attention follows the lyrics.
     """
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-NEEDS = re.compile(r"# needs (?:the network|a GPU|files of your own)\b")
+NEEDS = re.compile(r"# needs (?:the network|a GPU|a C\+\+ compiler|a clone|files of your own)\b")
 RUN_BY_CI = [line.strip() for line in (ROOT / ".ci/run").read_text("utf-8").splitlines()]
 PROGRAM = f'#!/bin/sh\nexec "{sys.executable}" -m hf_jukebox "$@"\n'  # this checkout's, whatever is installed
 SONGS = ["examples/demo/synthesize.py", "--songs", "10", "--seconds", "12.5", "--format", "wav", "--output"]
