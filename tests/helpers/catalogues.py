@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_jukebox import JukeboxPipeline
+from hf_jukebox import JukeboxPipeline, JukeboxVQVAE
 from hf_jukebox.catalogue.folder import Catalogue, CatalogueSong, CodeFormat, write_catalogue
 from hf_jukebox.training.data.encoding import encoder_fingerprint
 
@@ -15,26 +15,31 @@ TOP = 2
 def catalogue_of(
     folder: Path,
     songs: Sequence[Sequence[np.ndarray]],
-    pipe: JukeboxPipeline | None = None,
+    model: JukeboxPipeline | JukeboxVQVAE | None = None,
     levels: Sequence[int] = (TOP,),
 ) -> Catalogue:
     """Write a catalogue of songs, each given by its codes per level, finest first.
 
     Args:
-        pipe: Pipeline whose VQ-VAE is said to have made the codes; a made-up one of the tiny shape by default.
+        model: VQ-VAE that is said to have made the codes, or its pipeline; a made-up one of the tiny shape by default.
     """
-    fingerprint = "made up" if pipe is None else encoder_fingerprint(pipe.vqvae)
-    hops, size = ([8, 32, 128], 64) if pipe is None else (list(pipe.vqvae.config.hop_lengths), 64)
+    fingerprint, hops, size = "made up", [8, 32, 128], 64
+    if model is not None:
+        vqvae = model if isinstance(model, JukeboxVQVAE) else model.vqvae
+        fingerprint, size = encoder_fingerprint(vqvae), vqvae.config.codebook_size
+        hops = list(vqvae.config.hop_lengths)
     names = [CatalogueSong(f"song {number}", len(codes[-1])) for number, codes in enumerate(songs)]
     return write_catalogue(
         folder, CodeFormat(fingerprint, 22050, hops, size), levels, names, lambda song, level: songs[song][level]
     )
 
 
-def top_catalogue(folder: Path, songs: Sequence[np.ndarray], pipe: JukeboxPipeline | None = None) -> Catalogue:
+def top_catalogue(
+    folder: Path, songs: Sequence[np.ndarray], model: JukeboxPipeline | JukeboxVQVAE | None = None
+) -> Catalogue:
     """Write a catalogue of top-level codes."""
     nothing = np.zeros(0, np.uint16)
-    return catalogue_of(folder, [[nothing, nothing, codes] for codes in songs], pipe)
+    return catalogue_of(folder, [[nothing, nothing, codes] for codes in songs], model)
 
 
 def longest_common(piece: np.ndarray, song: np.ndarray, start: int = 0) -> int:

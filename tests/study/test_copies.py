@@ -13,12 +13,13 @@ from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_jukebox import JukeboxPipeline
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxVQVAE
 from hf_jukebox.audio import write_audio
 from hf_jukebox.catalogue.folder import Catalogue
 from hf_jukebox.catalogue.search import longest_agreements, longest_stretch
 from hf_jukebox.study.catalogues import build_catalogue
 from hf_jukebox.study.copies import check_pieces
+from hf_jukebox.study.nearest import nearest_passages
 from hf_jukebox.training.data import encode_songs
 from hf_jukebox.training.data.audio_folder import songs_of_folder
 
@@ -201,3 +202,20 @@ def test_codes_of_different_models_do_not_make_one_catalogue(workplace, tmp_path
     expected = pipe.vqvae.encode(torch.round(audio * 32767)[None] / 32767)
     assert (whole.codes(3, 1) == expected[1][0].numpy()).mean() > 0.9
     assert "levels 0 to 2" in refusal(lambda: build_catalogue(both[:1], tmp_path / "d", levels=[3]))
+
+
+def test_the_nearest_passage_by_embedding_is_found(tmp_path):
+    vqvae = JukeboxVQVAE.from_pretrained(Path(DEMO_MODEL) / "vqvae")
+    random = np.random.default_rng(0)
+    songs = [random.integers(0, 1024, 120).astype(np.uint16) for _ in range(4)]
+    catalogue = top_catalogue(tmp_path / "c", songs, vqvae)
+
+    def embed(audio: torch.Tensor) -> torch.Tensor:
+        return audio.unflatten(1, (-1, 256)).square().mean(2).sqrt()
+
+    seconds = 40 * 256 / 22050
+    (found,) = nearest_passages(vqvae, catalogue, [songs[3][20:80]], embed, seconds=seconds, excerpts=10)
+    assert found.song == 3 and found.song_start_in_s - found.start_in_s == pytest.approx(seconds / 2)
+    assert found.similarity > 0.97 and found.share_as_close == 1 / 11
+    refused = refusal(lambda: nearest_passages(vqvae, catalogue, [songs[3][:30]], embed, seconds=seconds))
+    assert "choose smaller seconds" in refused
