@@ -16,6 +16,7 @@ LAYERS = [
     ["audio", "loading"],
     ["labels", "tokenization_jukebox", "modeling_*"],
     ["hierarchy", "memory", "adapters"],
+    ["catalogue"],
     ["sampling"],
     ["report"],
     ["runs"],

@@ -132,6 +132,9 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
                 on codes of its own; much faster, but a segment does not see its neighbours. See docs/performance.md.
             max_batch_size: Songs to sample at a time, all by default; in parallel upsampling segments, by default as
                 many as fit into memory.
+            avoid: Folder of a catalogue of codes: no sampled code lies in a stretch of more than `longest_in_s` that
+                also occurs there. `out.avoided` has the price. See docs/clean-hands.md.
+            longest_in_s: Seconds that an agreement with the catalogue may last, 2 by default.
 
         Raises:
             ValueError, OSError: the input is wrong; the message says what to change.

@@ -26,12 +26,15 @@ class JukeboxPipelineOutput(BaseOutput):
         codes: Codes of every level, finest first, `[N, T_level]`; they begin with those of the prompt. Levels that
             were not sampled hold only the codes given.
         level_audios: Audio decoded from each level, finest first; None for levels that were not sampled.
+        avoided: Where a catalogue was avoided, the price in bits of each position at which codes were excluded, per
+            level (finest first) and song; None otherwise.
     """
 
     audios: Waveforms | None
     sampling_rate: int
     codes: list[torch.Tensor]
     level_audios: list[Waveforms | None]
+    avoided: list[list[dict[int, float]]] | None = None
 
     def save(self, folder: PathLike) -> list[Path]:
         """Write `folder/level_L/item_N.wav` for every level sampled; return the paths, finest level first."""

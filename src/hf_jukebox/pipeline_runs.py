@@ -23,7 +23,7 @@ from .sampling.decode import AudioBlock
 from .sampling.known import cut_prompts
 from .sampling.options import SamplingOptions
 from .sampling.processes import on_main_process
-from .sampling.request import levels_to_sample, top_codes
+from .sampling.request import levels_to_sample, moved_avoidance, top_codes
 from .sampling.state import SamplingState
 from .sampling.values import at_least_one
 
@@ -37,6 +37,7 @@ class JukeboxRuns(JukeboxSampling):
         run_dir: PathLike,
         *,
         max_batch_size: int | None = None,
+        avoid: PathLike | None = None,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
         on_audio: AudioCallback | None = None,
@@ -49,28 +50,34 @@ class JukeboxRuns(JukeboxSampling):
         Args:
             run_dir: The `output_dir` of the run.
             max_batch_size: Songs or segments to sample at a time from here on; as before by default.
+            avoid: Place of the catalogue that the run avoids, if it has moved.
 
         Raises:
             ValueError, OSError: the folder holds no run, or one of another model, or it is damaged or in use.
         """
         check_call(None, None, output_type, {})
-        with self._resumed(run_dir, max_batch_size) as (run, state):
+        with self._resumed(run_dir, max_batch_size, avoid) as (run, state):
             return self.sample_levels(state, run, callback, output_type, on_audio)
 
     @sampling_in_steps
     def stream_run(
-        self, run_dir: PathLike, *, max_batch_size: int | None = None, callback: ProgressCallback | None = None
+        self,
+        run_dir: PathLike,
+        *,
+        max_batch_size: int | None = None,
+        avoid: PathLike | None = None,
+        callback: ProgressCallback | None = None,
     ) -> Iterator[AudioBlock]:
         """Continue a run as `resume_run` does, and yield the audio of its current step in blocks, as `stream` does.
 
         They begin with the first block of the first level of the step, also if it was yielded before an interruption.
         """
-        with self._resumed(run_dir, max_batch_size) as (run, state):
+        with self._resumed(run_dir, max_batch_size, avoid) as (run, state):
             yield from self.iter_levels(state, run, callback)
 
     @contextmanager
     def _resumed(
-        self, run_dir: PathLike, max_batch_size: int | None
+        self, run_dir: PathLike, max_batch_size: int | None, avoid: PathLike | None
     ) -> Iterator[tuple[JukeboxRun | None, SamplingState]]:
         """Open a run and load its state, for all processes."""
         folder = user_path(run_dir)
@@ -83,6 +90,7 @@ class JukeboxRuns(JukeboxSampling):
                 state = run.load_state(self.hierarchy)
                 if max_batch_size is not None:
                     state.max_batch_size = at_least_one("max_batch_size", max_batch_size)
+                state.request = moved_avoidance(state.request, avoid, folder)
                 return state
 
             yield run, on_main_process(load_state)

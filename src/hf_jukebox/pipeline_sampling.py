@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from .audio.prompts import Audio, Prompt, read_prompts
+from .catalogue.folder import AnyCatalogue, open_catalogue
 from .files.text import user_path
 from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
@@ -23,6 +24,7 @@ from .runs.record import RunStep, SongFolder
 from .runs.run_page import update_page
 from .sampler import CodeSampler, ProgressCallback
 from .sampling.arguments import SongArguments, label_remark, make_request
+from .sampling.avoiding import Avoidance
 from .sampling.decode import AudioBlock, SongDecoder
 from .sampling.known import KnownCodes, check_codes, cut_prompts, encode_prompts
 from .sampling.options import SamplingOptions
@@ -30,6 +32,7 @@ from .sampling.processes import on_main_process
 from .sampling.request import Seeds, top_codes
 from .sampling.state import SamplingState
 from .sampling.step_runner import StepRunner
+from .training.data.encoding import encoder_fingerprint
 
 OutputType = Literal["np", "pt", "latent"]
 AudioCallback = Callable[[AudioBlock], object]
@@ -81,6 +84,7 @@ class JukeboxSampling(JukeboxParts):
     ) -> SamplingState:
         """Resolve the arguments to a request and encode the prompts."""
         hierarchy = self.hierarchy
+        catalogue = self.open_avoided(options.get("avoid"))
         known_top = 0 if not codes or codes[-1] is None else codes[-1].shape[-1]
         length = top_codes(hierarchy, audio_length_in_s, known_top)
         known: list[KnownCodes] | None = None
@@ -98,6 +102,7 @@ class JukeboxSampling(JukeboxParts):
             prompts=prompts,
             known=known,
             kept_lengths=kept_lengths,
+            catalogue=catalogue,
         )
         self.warn_of_labels(request.levels, songs)
         if prompts is not None:
@@ -155,7 +160,8 @@ class JukeboxSampling(JukeboxParts):
 
         Each level is also decoded at its end: to the files of the run, and to the output that the generator returns.
         """
-        sampler = CodeSampler(self, self._steps or StepRunner())
+        catalogue = None if state.request.avoid is None else self.open_recorded(state.request.avoid)
+        sampler = CodeSampler(self, self._steps or StepRunner(), catalogue=catalogue)
         audios: list[Waveforms | None] = [None] * len(state.levels)
         for level in state.request.levels:
             decoders = self._song_decoders(state, level, run) if is_streamed else []
@@ -176,7 +182,38 @@ class JukeboxSampling(JukeboxParts):
         self.unload_parts()
         finest = next((audio for audio in audios if audio is not None), None)
         codes = [level_codes.common_prefix for level_codes in state.levels]
-        return JukeboxPipelineOutput(finest, self.sampling_rate, codes, audios)
+        avoided = None if catalogue is None else [level_codes.avoided for level_codes in state.levels]
+        return JukeboxPipelineOutput(finest, self.sampling_rate, codes, audios, avoided)
+
+    def open_avoided(self, avoid: PathLike | None) -> AnyCatalogue | None:
+        """Open a catalogue of codes of this pipeline's VQ-VAE; None for None.
+
+        Raises:
+            OSError, ValueError: there is none, it is damaged, or another VQ-VAE made its codes.
+        """
+        if avoid is None:
+            return None
+        catalogue = open_catalogue(avoid)
+        catalogue.check_fingerprint(encoder_fingerprint(self.vqvae))
+        return catalogue
+
+    def open_recorded(self, avoid: Avoidance) -> AnyCatalogue:
+        """Open the catalogue that a run avoids.
+
+        Raises:
+            OSError, ValueError: it is no longer there, or has changed.
+        """
+        if not Path(avoid.catalogue).is_dir():
+            raise FileNotFoundError(
+                f"The run avoids the catalogue {avoid.catalogue}, which is not there; name its place with avoid."
+            )
+        catalogue = self.open_avoided(avoid.catalogue)
+        assert catalogue is not None
+        if catalogue.digest != avoid.digest:
+            raise ValueError(
+                f"{avoid.catalogue} is not the catalogue that the run avoids; name the place of that one with avoid."
+            )
+        return catalogue
 
     def _sample_level(
         self,

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .allocator import is_out_of_memory
+from .catalogue.folder import AnyCatalogue
 from .memory.batch_size import fitting_batch_size, window_bytes
 from .modeling_prior import JukeboxPrior
 from .pipeline_parts import JukeboxParts
 from .runs.checkpoint_timer import CheckpointTimer
 from .runs.folder import JukeboxRun
+from .sampling.avoiding import LevelAvoidance
 from .sampling.batch import Snapshot, is_snapshot_of
 from .sampling.processes import all_gather_objects, on_main_process, process_rank
 from .sampling.scheduler import LevelScheduler, Rows
@@ -65,11 +67,13 @@ class CodeSampler:
         parts: The pipeline whose priors are used.
         steps: Source of the decode steps.
         num_sampled: Codes sampled by this object, over all levels.
+        catalogue: Catalogue that the request avoids.
     """
 
     parts: JukeboxParts
     steps: StepRunner = field(default_factory=StepRunner)
     num_sampled: int = 0
+    catalogue: AnyCatalogue | None = None
 
     def iter_level(
         self, state: SamplingState, level: int, run: JukeboxRun | None = None, callback: ProgressCallback | None = None
@@ -151,7 +155,15 @@ class CodeSampler:
             snapshots,
             self.steps,
             share=(rank, num_processes),
+            avoidance=self._avoidance(state, level),
         )
+
+    def _avoidance(self, state: SamplingState, level: int) -> LevelAvoidance | None:
+        avoid = state.request.avoid
+        if avoid is None or not avoid.longest[level]:
+            return None
+        assert self.catalogue is not None
+        return LevelAvoidance(self.catalogue, level, avoid.longest[level])
 
     def _window_labels(self, prior: JukeboxPrior) -> WindowLabels | None:
         if not prior.config.has_labels:

@@ -255,6 +255,32 @@ def check_files(paths: Iterable[Path]) -> None:
             raise FileNotFoundError(f"There is no file {path}; check its name.")
 
 
+def check_catalogue(folder: Path, longest_in_s: float | None = None) -> None:
+    """Check that a folder holds a catalogue, and the length of agreements, before a model is loaded.
+
+    Raises:
+        OSError, ValueError: there is none, or no catalogue can limit agreements to that length.
+    """
+    if longest_in_s is not None and not 0 < longest_in_s < math.inf:
+        raise ValueError(f"--longest-in-s must be a number of seconds above 0, not {longest_in_s:g}.")
+    from ..catalogue.folder import open_catalogue
+
+    open_catalogue(folder)
+
+
+def check_codes(folders: Iterable[Path]) -> None:
+    """Check that folders hold codes of data sets, before anything is imported that reads them.
+
+    Raises:
+        FileNotFoundError: one does not; the message names it.
+    """
+    for folder in folders:
+        if not (folder / "index.json").is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no finished codes (index.json is missing); run examples/encode_dataset.py first."
+            )
+
+
 def check_prompts(prompts: Sequence[str | Path]) -> None:
     """Check that recordings can be read, before the model is loaded.
 

@@ -16,9 +16,10 @@ from ..console.errors import stop
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
-from . import convert_commands, run_commands, study_commands
+from . import catalogue_commands, convert_commands, run_commands, study_commands
 from .checks import (
     PROGRAM,
+    check_catalogue,
     check_choices,
     check_files,
     check_model,
@@ -37,6 +38,7 @@ from .environment import env
 from .listening import check_listening
 from .models import load_pipeline
 from .options import (
+    Avoid,
     Compile,
     LabelOptions,
     Levels,
@@ -89,6 +91,8 @@ app = typer.Typer(
 )
 convert_app = typer.Typer(help="Convert released checkpoints to a pipeline folder.", no_args_is_help=True)
 app.add_typer(convert_app, name="convert")
+catalogue_app = typer.Typer(help="Catalogues of codes: find copies in pieces, or avoid them.", no_args_is_help=True)
+app.add_typer(catalogue_app, name="catalogue")
 
 
 def main() -> None:
@@ -136,6 +140,13 @@ def sample(
     levels: Levels = None,
     upsampling: Upsampling = "sequential",
     max_batch_size: MaxBatchSize = None,
+    avoid: Avoid = None,
+    longest_in_s: Annotated[
+        float | None,
+        typer.Option(
+            "--longest-in-s", help="Seconds that an agreement with the catalogue may last.", show_default="2.0"
+        ),
+    ] = None,
     compile_step: Compile = False,
     seed: Seed = None,
     shown: OutputOptions,
@@ -154,6 +165,9 @@ def sample(
         check_listening(listen, shown.progress)
         options = read_level_options(level_options)
         options |= {"levels": read_levels(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
+        if avoid is not None:
+            check_catalogue(avoid, longest_in_s)
+        options |= {"avoid": avoid, "longest_in_s": longest_in_s}
         song_labels = read_labels(labels)
         audio = repeat_prompts(prompts, num_samples) if prompts else None
         songs = None
@@ -193,6 +207,9 @@ app.command()(study_commands.embed)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
 app.command("assemble")(convert_commands.assemble_command)
+catalogue_app.command("build")(catalogue_commands.build)
+catalogue_app.command("hash")(catalogue_commands.hash_)
+catalogue_app.command("check")(catalogue_commands.check)
 add_training_commands(app)
 app.command()(env)
 

@@ -37,6 +37,10 @@ Compile = Annotated[
 MaxBatchSize = Annotated[
     int | None, typer.Option(help="Songs to sample at a time; by default all that fit into memory.")
 ]
+Avoid = Annotated[
+    Path | None,
+    path_option(help="Catalogue of codes to avoid; see hf-jukebox catalogue.", metavar="CATALOGUE"),
+]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the same seed gives the same bits.")]
 
 

@@ -11,6 +11,7 @@ import typer
 from ..console.lines import write_line
 from ..console.signals import work_to_keep
 from .checks import (
+    check_catalogue,
     check_choices,
     check_files,
     check_model,
@@ -47,6 +48,10 @@ from .terminal import command_errors, sampling_to
 def resume(
     run_dir: RunFolder,
     max_batch_size: MaxBatchSize = None,
+    avoid: Annotated[
+        Path | None,
+        path_option(help="Place of the catalogue that the run avoids, if it has moved.", metavar="CATALOGUE"),
+    ] = None,
     *,
     model: RunModelOptions,
     shown: OutputOptions,
@@ -56,10 +61,12 @@ def resume(
     with command_errors(run_dir, shown.quiet):
         check_numbers(max_batch_size=max_batch_size)
         check_listening(listen, shown.progress)
+        if avoid is not None:
+            check_catalogue(avoid)
         model = model.on_device(check_run_and_model(run_dir, model))
         pipeline = load_run_pipeline(run_dir, model, quiet=shown.quiet)
         with sampling_to(run_dir, shown, listen) as callbacks:
-            pipeline.resume_run(run_dir, max_batch_size=max_batch_size, output_type="latent", **callbacks)
+            pipeline.resume_run(run_dir, max_batch_size=max_batch_size, avoid=avoid, output_type="latent", **callbacks)
 
 
 @with_options

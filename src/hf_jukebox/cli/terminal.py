@@ -65,6 +65,7 @@ _OPTIONS = {
 }
 # Arguments that are English words too are replaced only before a value.
 _WORDS = {
+    "avoid",
     "layers",
     "pool",
     "windows",
@@ -121,6 +122,7 @@ def in_options(message: str) -> str:
 
     message = _AT_START.sub(lambda match: _OPTIONS[match[1]], message).replace(" to levels", " to --levels")
     message = re.sub(r"(?<![\w/\\.\-'\"])low_memory(=True)?(?![\w/\\\-'\"]|\.\w)", "--low-memory", message)
+    message = re.sub(r"\b(with|leave) avoid\b", r"\1 --avoid", message)
     message = message.replace("enable_model_cpu_offload()", "--low-memory")
     return _ALONE.sub(lambda match: _OPTIONS[match[1]], _WITH_VALUE.sub(with_value, message))
 
@@ -172,7 +174,10 @@ def print_result(run_dir: Path, style: ProgressStyle, started: float, results: T
     audio = run.audio_paths()
     if style is ProgressStyle.JSON:
         paths = {str(level): [str(path) for path in level_paths] for level, level_paths in audio.items()}
-        write_line(json.dumps({"run": str(run_dir), "finished": run.is_finished, "audio": paths}))
+        result = {"run": str(run_dir), "finished": run.is_finished, "audio": paths}
+        if run.request.avoid is not None:
+            result["avoided"] = {str(level): run.avoided(level) for level in run.request.levels}
+        write_line(json.dumps(result))
     elif style is ProgressStyle.BAR:
         took, seconds_per_code = time.monotonic() - started, run.step.model.hop_lengths[-1] / run.sampling_rate
         lengths = sorted(run.song_length(song) * seconds_per_code for song in range(len(run.request.songs)))
@@ -180,3 +185,5 @@ def print_result(run_dir: Path, style: ProgressStyle, started: float, results: T
         write_line(f"{run_dir}: {len(lengths)} x {length}, after {took:.1f} s of work:", results)
         for path in [path for level_paths in audio.values() for path in level_paths]:
             write_line(f"  {path}", results)
+        if run.request.avoid is not None:
+            write_line(run.avoided_in_words(), results)

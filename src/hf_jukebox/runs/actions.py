@@ -159,6 +159,7 @@ def _next_step(
         settings=settings_per_level(overrides, hierarchy.num_levels, before.settings),
         max_batch_size=before.max_batch_size if limit is None else at_least_one("max_batch_size", limit),
         upsampling=before.upsampling,
+        avoid=before.avoid,
     )
     known = [[num_filled[row] for row in rows] for num_filled in run.num_filled]
     return RunStep.now(action, request, known, rows, model)

@@ -76,6 +76,21 @@ class RunReader:
         """Codes filled so far, per level (finest first) and song."""
         return [self._read_level(level).lengths for level in range(len(self.step.known))]
 
+    def avoided(self, level: int) -> list[dict[int, float]]:
+        """Return the price in bits of each position at which codes of a catalogue were excluded, per song."""
+        return self._read_level(level).avoided or [{} for _ in self.request.songs]
+
+    def avoided_in_words(self) -> str:
+        """Return a sentence on the catalogue that the run avoids, and the price of that; empty if it avoids none."""
+        avoid = self.request.avoid
+        if avoid is None:
+            return ""
+        prices = [bits for level in self.request.levels for song in self.avoided(level) for bits in song.values()]
+        return (
+            f"Agrees with {Path(avoid.catalogue).name} for {avoid.longest_in_s:g} s at most: codes were excluded at "
+            f"{len(prices)} positions, for {sum(prices):.1f} bits."
+        )
+
     @property
     def is_finished(self) -> bool:
         """True when every code of the current step is sampled; its audio may still be missing."""

@@ -266,6 +266,11 @@ def _song_part(state: SamplingState, part: SongFolder, hops: Sequence[int]) -> t
         num_given = [min(given, length) for given in level_codes.num_given[rows]]
         finished = level_codes.is_finished and level in state.request.levels
         num_filled = [length] * len(num_given) if finished else list(num_given)
-        levels.append(LevelCodes(level_codes.codes[rows, :length], num_given, num_filled, level_codes.seams[rows]))
+        avoided = [
+            {position: bits for position, bits in prices.items() if position < length}
+            for prices in level_codes.avoided[rows]
+        ]
+        seams = level_codes.seams[rows]
+        levels.append(LevelCodes(level_codes.codes[rows, :length], num_given, num_filled, seams, avoided))
     request = replace(state.request, songs=state.request.songs[rows], top_codes=part.top_codes)
     return request, levels

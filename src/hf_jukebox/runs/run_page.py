@@ -115,6 +115,7 @@ def _settings(run: RunReader) -> dict[str, str]:
         settings["Prompt"] = f"{prompt * step.model.hop_lengths[-1] / run.sampling_rate:.1f} s"
     for setting in fields(SamplingSettings):
         settings[setting.name.replace("_", " ").capitalize()] = _by_level(step, setting.name)
+    settings["Catalogue"] = run.avoided_in_words()
     settings["Made by"] = ", ".join(each.action for each in run.steps)
     settings["Begun"] = first.begun[:10]
     return {name: value for name, value in settings.items() if value}

@@ -106,6 +106,8 @@ def _relations(step: RunStep, before: RunStep | None) -> Iterator[tuple[str, boo
     ):
         yield field, len(values) == len(hops), f"it should have one entry per level, {len(hops)} in all"
     yield "request.levels", set(request.levels) <= set(levels), f"levels lie between 0 and {len(hops) - 1}"
+    if request.avoid is not None:
+        yield "request.avoid.longest", len(request.avoid.longest) == len(hops), "it should have one entry per level"
     descend = all(a > b for a, b in pairwise(request.levels))
     yield "request.levels", descend, "each level should be named once, the highest first"
     yield "request.hops", all(request.hops[level] > 0 for level in request.levels), "a sampled level has one above 0"

@@ -39,6 +39,10 @@ def write_codes(path: Path, level_codes: LevelCodes, step: int) -> None:
     if seams:
         tensors["seams"] = torch.tensor([(song, seam.position, len(seam.warm_up)) for song, seam in seams])
         tensors["warm_ups"] = torch.cat([seam.warm_up for _, seam in seams]).int()
+    prices = [(song, *price) for song, song_prices in enumerate(level_codes.avoided) for price in song_prices.items()]
+    if prices:
+        tensors["avoided"] = torch.tensor([(song, position) for song, position, _ in prices])
+        tensors["prices"] = torch.tensor([bits for _, _, bits in prices])
     write_tensors(path, tensors, {"step": step})
 
 
@@ -58,6 +62,10 @@ def read_codes(path: Path) -> tuple[KnownCodes, int]:
         warm_ups = tensors["warm_ups"].long().split([length for _, _, length in seams])
         for (song, position, _), warm_up in zip(seams, warm_ups, strict=True):
             codes.seams[song].append(Seam(position, warm_up))
+    if "avoided" in tensors:
+        codes.avoided = [{} for _ in tensors["filled"]]
+        for (song, position), bits in zip(tensors["avoided"].tolist(), tensors["prices"].tolist(), strict=True):
+            codes.avoided[song][position] = bits
     return codes, int(step)
 
 
@@ -127,7 +135,11 @@ def _parse_rows(text: str) -> Rows | None:
 
 def _are_level_codes(tensors: dict[str, torch.Tensor]) -> bool:
     """Return True for the tensors that `write_codes` writes."""
+    tensors = dict(tensors)
+    prices, avoided = tensors.pop("prices", None), tensors.pop("avoided", None)
     if not {_CODES, "filled"} <= set(tensors) <= {_CODES, "filled", "seams", "warm_ups"}:
+        return False
+    if not _are_prices(avoided, prices, tensors[_CODES]):
         return False
     codes, filled = tensors[_CODES], tensors["filled"]
     if not (_are_counts(codes, 2) and _are_counts(filled, 1) and len(codes) == len(filled) > 0):
@@ -145,6 +157,17 @@ def _are_level_codes(tensors: dict[str, torch.Tensor]) -> bool:
     total = int(length.clamp_max(2**40).sum())
     is_within = bool((song < len(codes)).all() and (position < codes.shape[1]).all() and (length <= position).all())
     return is_within and total == len(tensors["warm_ups"])
+
+
+def _are_prices(avoided: torch.Tensor | None, prices: torch.Tensor | None, codes: torch.Tensor) -> bool:
+    """Return True for the prices of codes that were excluded, by song and position."""
+    if avoided is None or prices is None:
+        return avoided is prices
+    if not (_are_counts(avoided, 2) and avoided.shape == (len(prices), 2) and codes.dim() == 2):
+        return False
+    are_numbers = prices.dtype == torch.float32 and prices.dim() == 1 and bool((prices >= 0).all())
+    is_within = bool((avoided < torch.tensor(codes.shape)).all())
+    return are_numbers and is_within and len(prices) > 0
 
 
 def _are_counts(tensor: torch.Tensor, dimensions: int) -> bool:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from ..audio.prompts import Prompt
+from ..catalogue.folder import AnyCatalogue
 from ..files.text import listed
 from ..hierarchy import Hierarchy
+from .avoiding import check_avoidance
 from .known import KnownCodes
 from .options import SamplingOptions, settings_per_level
 from .request import (
@@ -50,6 +52,7 @@ def make_request(
     prompts: Sequence[Prompt] | None = None,
     known: Sequence[KnownCodes] | None = None,
     kept_lengths: Sequence[int] | None = None,
+    catalogue: AnyCatalogue | None = None,
 ) -> SamplingRequest:
     """Check the arguments of a call and convert them: seconds to codes, one value per song and per level.
 
@@ -58,6 +61,7 @@ def make_request(
         prompts: Prompts, one per song.
         known: Codes of an earlier run, one entry per level.
         kept_lengths: Top-level codes to keep of each song, where a batch is sampled to the length of its longest.
+        catalogue: The catalogue that the option `avoid` names.
 
     Raises:
         ValueError: an argument is out of range, or their numbers of songs or levels do not agree.
@@ -92,6 +96,7 @@ def make_request(
         settings=settings_per_level(options, hierarchy.num_levels),
         max_batch_size=None if max_batch_size is None else at_least_one("max_batch_size", max_batch_size),
         upsampling=check_upsampling(options.get("upsampling", "sequential")),
+        avoid=check_avoidance(options, catalogue, hierarchy),
     )
 
 

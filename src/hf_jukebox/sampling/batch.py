@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from ..layers.quantizer import are_codes
 from ..modeling_prior import DecodeState, JukeboxPrior
+from .avoiding import Guard
 from .options import SamplingSettings
 from .step_runner import StepRunner
 from .windows import Window, plan_windows
@@ -26,6 +28,7 @@ class BatchTask:
         settings: Temperature and filters.
         upper_codes: `[B, ceil(length / upsampling_ratio)]` of the level above; None for a top prior.
         labels_at: Returns the label rows `[B, label_length]` of the window that starts at a code; None without labels.
+        guard: Guard that excludes codes of a catalogue; None for free sampling.
     """
 
     codes: torch.Tensor
@@ -35,6 +38,7 @@ class BatchTask:
     settings: SamplingSettings
     upper_codes: torch.Tensor | None = None
     labels_at: Callable[[int], torch.Tensor] | None = None
+    guard: Guard | None = None
 
     @property
     def length(self) -> int:
@@ -97,7 +101,12 @@ class BatchSampler:
         snapshot = Snapshot(task.codes[:, : min(task.num_given)]) if snapshot is None else snapshot
         self.filled = snapshot.filled
         task.codes[:, : self.filled] = snapshot.codes
-        self._step = (steps or StepRunner()).get(prior, task.codes.shape[0], task.settings)
+        self._step = (steps or StepRunner()).get(
+            prior, task.codes.shape[0], task.settings, is_guarded=task.guard is not None
+        )
+        if task.guard is not None:
+            assert self._step.buffers.exclusion is not None
+            task.guard.begin(snapshot.codes, self._step.buffers.exclusion)
         self.state: DecodeState = self._step.state
         self._num_given = torch.tensor(task.num_given, device=task.codes.device)[:, None]
         self._window: Window | None = None  # the one whose steps are in the buffers
@@ -133,9 +142,14 @@ class BatchSampler:
                 self._prefill(window)
             self._begin_steps(window)
         self._in_window = True
+        guard, num_given = self.task.guard, np.asarray(self.task.num_given)
         for filled in range(window.start + window.context + 1, window.end + 1):
             with torch.inference_mode():
+                if guard is not None:
+                    guard.exclude(num_given < filled)
                 self._step.run()
+                if guard is not None:
+                    guard.take(self._step.buffers.previous, filled - 1)
             self.filled = filled
             self._in_window = filled < window.end
             yield filled

@@ -24,17 +24,21 @@ class KnownCodes:
 
     Args:
         seams: Seams of parallel upsampling, per song; an empty list where no song has any.
+        avoided: Price in bits of each position at which codes were excluded, per song; an empty list where no song has
+            any. See [`~sampling.avoiding.Guard`].
     """
 
     codes: torch.Tensor
     lengths: list[int]
     seams: list[list[Seam]] = field(default_factory=list)
+    avoided: list[dict[int, float]] = field(default_factory=list)
 
     def select(self, rows: Sequence[int]) -> KnownCodes:
         """Return the codes of some songs; a song may be selected more than once."""
         lengths = [self.lengths[row] for row in rows]
         seams = [[seam for seam in self.seams[row] if seam.position < self.lengths[row]] for row in rows]
-        return KnownCodes(self.codes[rows, : max(lengths)], lengths, seams)
+        avoided = [dict(self.avoided[row]) for row in rows] if self.avoided else []
+        return KnownCodes(self.codes[rows, : max(lengths)], lengths, seams, avoided)
 
     def repeat_for(self, num_songs: int) -> KnownCodes:
         """Repeat each row, so that there are `num_songs`, with the candidates of a prompt side by side."""

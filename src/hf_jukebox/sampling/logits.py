@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -15,8 +17,25 @@ _Seed = Annotated[int, Field(ge=0, lt=2**64)]
 SongKey = tuple[_Seed, _Seed]  # (seed, index of the song under that seed)
 
 
+@dataclass
+class Exclusion:
+    """Codes excluded at the next position.
+
+    Attributes:
+        mask: bool `[B, codebook_size]`, True for an excluded code.
+        bits: float32 `[B]`, the price: `-log2` of the probability that the other codes have together.
+    """
+
+    mask: torch.Tensor
+    bits: torch.Tensor
+
+
 def sample_from_logits(
-    logits: torch.Tensor, noise: torch.Tensor, settings: SamplingSettings, temperature: torch.Tensor | None = None
+    logits: torch.Tensor,
+    noise: torch.Tensor,
+    settings: SamplingSettings,
+    temperature: torch.Tensor | None = None,
+    exclusion: Exclusion | None = None,
 ) -> torch.Tensor:
     """Sample codes `[B]` from `logits` `[B, codebook_size]` and `noise` `[B]`, uniform in [0, 1).
 
@@ -25,8 +44,13 @@ def sample_from_logits(
     Args:
         temperature: float32 `()`, used instead of that of `settings`; a compiled step reads it, so that another
             temperature needs no other step.
+        exclusion: Codes that get no probability, before the filters; their price is written to it.
     """
     logits = logits.float() / (settings.temperature if temperature is None else temperature)
+    if exclusion is not None:
+        allowed = logits.masked_fill(exclusion.mask, float("-inf"))
+        exclusion.bits.copy_((logits.logsumexp(-1) - allowed.logsumexp(-1)) / math.log(2))
+        logits = allowed
     if settings.top_k:
         smallest = logits.topk(min(settings.top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < smallest, float("-inf"))

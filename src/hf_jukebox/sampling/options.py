@@ -7,6 +7,7 @@ To add one that changes how a code is sampled, add a field to `SamplingSettings`
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypedDict
@@ -78,6 +79,8 @@ class SamplingOptions(LevelOptions, total=False):
     levels: int | Sequence[int] | None
     upsampling: Literal["sequential", "parallel"]
     max_batch_size: int | None
+    avoid: str | os.PathLike[str] | None
+    longest_in_s: float | None
 
 
 def check_hop_fraction(value: float | None) -> None:

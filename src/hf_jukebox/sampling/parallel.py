@@ -28,12 +28,17 @@ class Seam:
 
 def plan_segments(total: int, n_ctx: int, upsampling_ratio: int, num_known: Sequence[int]) -> list[Span]:
     """Plan the segments that sample `total` codes per song, of which the first `num_known[song]` exist, in order."""
-    hop = round_hop(n_ctx, 1 - WARM_UP, upsampling_ratio)
+    hop = segment_hop(n_ctx, upsampling_ratio)
     return [
         Span(song, window, warms_up=window.start + window.context > song_known)
         for song, song_known in enumerate(num_known)
         for window in plan_windows(total, n_ctx, hop, song_known)
     ]
+
+
+def segment_hop(n_ctx: int, upsampling_ratio: int) -> int:
+    """Return the codes that are kept of a whole segment, which is the distance from one to the next."""
+    return round_hop(n_ctx, 1 - WARM_UP, upsampling_ratio)
 
 
 def fade_seam(

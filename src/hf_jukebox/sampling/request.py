@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from ..configuration_jukebox import JukeboxPriorConfig
+from ..files.text import user_path
 from ..hierarchy import Hierarchy
+from .avoiding import Avoidance
 from .logits import SongKey
 from .options import SamplingSettings, check_hop_fraction
 from .values import PerLevel, is_list, per_level, per_song, whole_number
@@ -50,6 +53,7 @@ class SamplingRequest:
         max_batch_size: Songs, or in parallel upsampling segments, to sample at a time; None for as many as fit into
             memory.
         upsampling: `"sequential"` or `"parallel"` sampling of the levels below the top.
+        avoid: Catalogue to avoid; None for free sampling.
     """
 
     songs: Annotated[list[SongConditioning], Field(min_length=1, max_length=MOST_SONGS)]
@@ -59,6 +63,7 @@ class SamplingRequest:
     settings: list[SamplingSettings]
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
     upsampling: Annotated[str, Field(pattern="^(sequential|parallel)$")] = "sequential"
+    avoid: Avoidance | None = None
 
 
 def check_size(hierarchy: Hierarchy, num_songs: int, top_codes: int) -> None:
@@ -81,6 +86,21 @@ def check_upsampling(value: str) -> str:
     if value not in ("sequential", "parallel"):
         raise ValueError(f"upsampling must be 'sequential' or 'parallel', not {value!r}.")
     return value
+
+
+def moved_avoidance(
+    request: SamplingRequest, avoid: str | os.PathLike[str] | None, run_dir: os.PathLike[str]
+) -> SamplingRequest:
+    """Return the request with its catalogue at another place, where one is given.
+
+    Raises:
+        ValueError: the request avoids no catalogue.
+    """
+    if avoid is None:
+        return request
+    if request.avoid is None:
+        raise ValueError(f"{run_dir} was begun without a catalogue to avoid; leave avoid out.")
+    return replace(request, avoid=replace(request.avoid, catalogue=os.path.abspath(user_path(avoid))))
 
 
 def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:

@@ -20,6 +20,7 @@ from accelerate.utils.memory import clear_device_cache
 from ..allocator import is_out_of_memory
 from ..memory.batch_size import memory_advice
 from ..modeling_prior import JukeboxPrior
+from .avoiding import Guard, LevelAvoidance, segment_longest
 from .batch import BatchSampler, BatchTask, Snapshot
 from .logits import uniform_noise
 from .state import SamplingState
@@ -53,6 +54,7 @@ class LevelScheduler:
         started: Batches that an earlier run left unfinished; a snapshot without tensors resumes at its window's start.
         steps: Source of the steps; may compile them.
         share: `(rank, number of processes)`; each process samples its share of the batches.
+        avoidance: Catalogue to avoid; None for free sampling.
 
     Attributes:
         kind: `"songs"` or `"segments"`, the meaning of a row.
@@ -72,10 +74,11 @@ class LevelScheduler:
         started: Mapping[Rows, Snapshot] | None = None,
         steps: StepRunner | None = None,
         share: tuple[int, int] = (0, 1),
+        avoidance: LevelAvoidance | None = None,
     ) -> None:
         self.prior, self.state, self.level, self.device = prior, state, level, device
         self.batch_size, self.labels, self.share = batch_size, labels, share
-        self.steps = steps or StepRunner()
+        self.steps, self.avoidance = steps or StepRunner(), avoidance
         self.level_codes = state.levels[level]
         self.spans = state.spans(level, prior.config)
         whole = all(row.length == self.level_codes.length for row in self.spans)
@@ -147,6 +150,9 @@ class LevelScheduler:
         """Copy the codes sampled so far from the device to the state."""
         if self._sampler is not None and self._batch is not None:
             self._write(self._batch.rows, self._sampler.codes().cpu())
+            if self._sampler.task.guard is not None:
+                for row, prices in zip(self._batch.rows, self._sampler.task.guard.prices, strict=True):
+                    self.level_codes.note_prices(row, prices)
 
     def finished_codes(self) -> dict[Span, torch.Tensor]:
         """Return the codes `[n]` that each span has, from its start, for `merge` in other processes."""
@@ -255,7 +261,20 @@ class LevelScheduler:
             settings=request.settings[level],
             upper_codes=None if upper is None else upper.to(self.device),
             labels_at=None if labels is None else labels_at,
+            guard=self._guard(rows),
         )
+
+    def _guard(self, rows: Rows) -> Guard | None:
+        """Return the guard of a batch; None for free sampling."""
+        if self.avoidance is None:
+            return None
+        longest, config, level_codes = self.avoidance.longest, self.prior.config, self.level_codes
+        if self.state.request.upsampling == "parallel" and config.is_upsampler:
+            longest = segment_longest(longest, config.n_ctx, config.upsampling_ratio)
+        # A segment may continue a prompt that begins before it; segments do not see what others sample.
+        ends = [row.window.start if level_codes.num_given[row.song] >= row.window.start else 0 for row in rows]
+        earlier = [level_codes.codes[row.song, :end].numpy() for row, end in zip(rows, ends, strict=True)]
+        return self.avoidance.guard(longest, earlier)
 
     def _write(self, rows: Rows, codes: torch.Tensor) -> None:
         level_codes = self.level_codes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,12 +24,14 @@ class LevelCodes:
         num_given: Codes given, per song.
         num_filled: Codes filled contiguously from the start, given or sampled, per song.
         seams: Seams of finished segments, per song.
+        avoided: Price in bits of each position at which codes were excluded, per song.
     """
 
     codes: torch.Tensor
     num_given: list[int]
     num_filled: list[int]
     seams: list[list[Seam]]
+    avoided: list[dict[int, float]]
 
     @property
     def length(self) -> int:
@@ -56,6 +58,12 @@ class LevelCodes:
         """Return whether all of a span is sampled."""
         is_segment = span.warms_up and self.seam_at(span) is not None
         return is_segment or self.num_filled[span.song] >= span.end
+
+    def note_prices(self, span: Span, prices: Mapping[int, float]) -> None:
+        """Store the prices of excluded codes by their position in a span; those of a warm-up do not count."""
+        context = span.window.context if span.warms_up else 0
+        kept = {span.window.start + position: bits for position, bits in prices.items() if position >= context}
+        self.avoided[span.song].update(kept)
 
     def write(self, span: Span, codes: torch.Tensor) -> None:
         """Store the codes `[n]` that a span has so far; a segment with a warm-up is stored when it is finished."""
@@ -95,7 +103,8 @@ class SamplingState:
             codes = torch.zeros(len(request.songs), length, dtype=torch.long)
             codes[:, : given.codes.shape[1]] = given.codes
             seams = [list(song_seams) for song_seams in given.seams] or [[] for _ in request.songs]
-            levels.append(LevelCodes(codes, list(given.lengths), list(given.lengths), seams))
+            avoided = [dict(song_avoided) for song_avoided in given.avoided] or [{} for _ in request.songs]
+            levels.append(LevelCodes(codes, list(given.lengths), list(given.lengths), seams, avoided))
         for level in request.levels:
             above = level + 1
             if above == len(levels) or above in request.levels:

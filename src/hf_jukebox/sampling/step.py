@@ -8,7 +8,7 @@ from typing import Self
 import torch
 
 from ..modeling_prior import DecodeState, JukeboxPrior
-from .logits import sample_from_logits
+from .logits import Exclusion, sample_from_logits
 from .options import SamplingSettings
 
 
@@ -25,11 +25,16 @@ class StepBuffers:
     noise: torch.Tensor  # [n_ctx, B] uniform in [0, 1)
     given: torch.Tensor  # [n_ctx, B] codes of prompts, -1 where a code is sampled
     codes: torch.Tensor  # [n_ctx, B] the result
+    exclusion: Exclusion | None = None  # at the next position, in guarded sampling
 
     @classmethod
-    def allocate(cls, prior: JukeboxPrior, batch_size: int) -> Self:
+    def allocate(cls, prior: JukeboxPrior, batch_size: int, is_guarded: bool = False) -> Self:
         """Allocate the buffers of windows of `batch_size` rows, on the model's device."""
         device, shape = prior.position_embedding.device, (prior.config.n_ctx, batch_size)
+        exclusion = None
+        if is_guarded:
+            mask = torch.zeros(batch_size, prior.config.codebook_size, dtype=torch.bool, device=device)
+            exclusion = Exclusion(mask, torch.zeros(batch_size, device=device))
         return cls(
             position=torch.zeros(1, dtype=torch.long, device=device),
             previous=torch.zeros(batch_size, dtype=torch.long, device=device),
@@ -37,6 +42,7 @@ class StepBuffers:
             noise=torch.zeros(shape, dtype=torch.float32, device=device),
             given=torch.full(shape, -1, dtype=torch.long, device=device),
             codes=torch.zeros(shape, dtype=torch.long, device=device),
+            exclusion=exclusion,
         )
 
     def begin(
@@ -64,7 +70,7 @@ def sample_code(prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, s
     position = buffers.position
     noise, given = (rows.index_select(0, position)[0] for rows in (buffers.noise, buffers.given))
     logits = prior.step(state, buffers.previous, position)
-    code = sample_from_logits(logits, noise, settings, buffers.temperature)
+    code = sample_from_logits(logits, noise, settings, buffers.temperature, buffers.exclusion)
     code = torch.where(given >= 0, given, code)
     buffers.codes.index_copy_(0, position, code[None])
     buffers.previous.copy_(code)

@@ -58,18 +58,23 @@ class StepRunner:
         if self.compiled:
             check_can_compile(torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))
 
-    def get(self, prior: JukeboxPrior, batch_size: int, settings: SamplingSettings) -> ReadyStep:
+    def get(
+        self, prior: JukeboxPrior, batch_size: int, settings: SamplingSettings, is_guarded: bool = False
+    ) -> ReadyStep:
         """Return the step of a prior for `batch_size` rows; its tensors may hold those of an earlier window.
+
+        Args:
+            is_guarded: Make a step that excludes codes.
 
         Raises:
             OSError: the step is to be compiled, and the compiler that the device needs is missing.
         """
         filters = replace(settings, temperature=1.0)  # the temperature is one of the buffers
         device = prior.position_embedding.device
-        key = (prior, prior.transformer.dtype, device, batch_size, filters)
+        key = (prior, prior.transformer.dtype, device, batch_size, filters, is_guarded)
         if key not in self._ready:
             self.release()
-            self._ready[key] = self._prepare(prior, batch_size, filters, key)
+            self._ready[key] = self._prepare(prior, batch_size, filters, is_guarded, key)
         return self._ready[key]
 
     def release(self) -> None:
@@ -81,9 +86,14 @@ class StepRunner:
         return {"compiled": self.compiled, "_compiled_steps": {}, "_ready": {}}
 
     def _prepare(
-        self, prior: JukeboxPrior, batch_size: int, filters: SamplingSettings, key: tuple[Any, ...]
+        self,
+        prior: JukeboxPrior,
+        batch_size: int,
+        filters: SamplingSettings,
+        is_guarded: bool,
+        key: tuple[Any, ...],
     ) -> ReadyStep:
-        state, buffers = prior.init_state(batch_size), StepBuffers.allocate(prior, batch_size)
+        state, buffers = prior.init_state(batch_size), StepBuffers.allocate(prior, batch_size, is_guarded)
         step = self._compile(prior, state, buffers, filters, key) if self.compiled else sample_code
 
         def run() -> None:
