@@ -118,7 +118,7 @@ def test_shards_are_read(tmp_path: Path, name: str, save: Callable[[dict[str, to
 def test_a_hub_repository_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+    def snapshot_download(name: str, allow_patterns: list[str], revision: str | None) -> str:
         asked.append(allow_patterns)
         (tmp_path / "hub").mkdir(exist_ok=True)
         for pattern in allow_patterns:
