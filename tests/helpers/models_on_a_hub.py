@@ -11,10 +11,7 @@ from helpers.loopback_hub import LoopbackHub
 
 hub = LoopbackHub()
 for line in json.loads(sys.argv[1]):
-    folder = Path(line["folder"])
-    hub.repositories[line["name"]] = {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    hub.add(line["name"], Path(line["folder"]))
 threading.Thread(target=hub.serve_forever, daemon=True).start()
 os.environ.update(hub.environment(Path(sys.argv[2])))
 

@@ -144,9 +144,7 @@ def check_tensors(models: Sequence[ModelFolder], found: Mapping[str, Sequence[in
         ValueError: it does not; the message lists all differences by the names in the checkpoint.
     """
     wanted = {name: shape for model in models for name, shape in model.shapes.items()}
-    missing = [
-        name for model in models for name in model.shapes if name not in found and not model.may_lack(name)
-    ]
+    missing = [name for model in models for name in model.shapes if name not in found and not model.may_lack(name)]
     wrong = [
         f"{name} is {list(shape)} instead of {wanted[name]}"
         for name, shape in found.items()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..configuration_jukebox import JukeboxPriorConfig
+from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..files.text import read_json_object
 from ..hierarchy import Hierarchy
 from ..loading.weight_files import shard_paths
@@ -57,6 +57,21 @@ def download_transformers(source: PathLike, options: Mapping[str, Any]) -> Path:
     return folder if any(folder.glob("*.safetensors")) else from_hub(source, ["*.json", "pytorch_model*.bin"], options)
 
 
+def read_configs(local: Path) -> tuple[JukeboxVQVAEConfig, list[JukeboxPriorConfig]]:
+    """Read the configurations of the models in a folder, those of the priors finest level first.
+
+    Raises:
+        OSError: there is no config.json.
+        ValueError: it does not describe models that can be converted.
+    """
+    settings = read_json_object(local / "config.json")
+    with errors_in_settings(local / "config.json"):
+        vqvae = vqvae_config(settings)
+        priors = prior_settings(settings)
+        check_one_per_level(vqvae, len(priors))
+        return vqvae, [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
+
+
 def convert_models(local: Path, folder: Path, name: str) -> None:
     """Convert the models in a local folder, one after the other; those that `folder` has already are kept.
 
@@ -64,18 +79,13 @@ def convert_models(local: Path, folder: Path, name: str) -> None:
 
     Args:
         local: Folder of the checkpoint.
-        folder: Folder of the pipeline, which exists.
+        folder: Folder of the pipeline, created if it does not exist.
         name: Name of the checkpoint for the model card.
 
     Raises:
         OSError, ValueError: see `convert_transformers`.
     """
-    settings = read_json_object(local / "config.json")
-    with errors_in_settings(local / "config.json"):
-        vqvae = vqvae_config(settings)
-        priors = prior_settings(settings)
-        check_one_per_level(vqvae, len(priors))
-        configs = [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
+    vqvae, configs = read_configs(local)
     _add_tables(local, configs)
     models = [ModelFolder(folder / "vqvae", vqvae, "transformers", "vqvae.")]
     for number, config in enumerate(reversed(configs)):  # theirs start with the top
@@ -83,6 +93,7 @@ def convert_models(local: Path, folder: Path, name: str) -> None:
     paths = _weight_files(local)
     files, source = [TensorFile(path) for path in paths], paths[0] if len(paths) == 1 else local
     check_tensors(models, {name: shape for file in files for name, shape in file.shapes.items()}, source)
+    folder.mkdir(exist_ok=True)
     for number, model in enumerate(models, 1):
         if not model.folder.is_dir():
             if isinstance(model.config, JukeboxPriorConfig):
