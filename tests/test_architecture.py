@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import parts of its own layer and of the layers before it in this list; add new modules here.
 LAYERS = [
-    ["presets", "allocator", "layers", "configuration_*", "files", "console"],
+    ["presets", "registration", "allocator", "layers", "configuration_*", "files", "console"],
     ["audio", "loading"],
     ["labels", "tokenization_jukebox", "modeling_*"],
     ["hierarchy", "memory", "adapters"],

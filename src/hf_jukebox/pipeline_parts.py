@@ -10,7 +10,6 @@ from typing import Any, Self, TypeVar, cast
 
 import torch
 from accelerate.hooks import CpuOffload
-from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from .convert.by_name import converted_pipeline
@@ -32,14 +31,6 @@ from .modeling_vqvae import JukeboxVQVAE
 from .runs.model_source import recorded_source
 from .runs.record import ModelRecord, weights_fingerprint
 from .tokenization_jukebox import JukeboxTokenizer
-
-# With these entries diffusers writes and reads our components under the package's public name; without them it would
-# record private modules, and a repository could not be loaded from the Hub.
-_LOADABLE = {
-    name: ["save_pretrained", "from_pretrained"] for name in ("JukeboxVQVAE", "JukeboxPrior", "JukeboxTokenizer")
-}
-pipeline_loading_utils.LOADABLE_CLASSES["hf_jukebox"] = _LOADABLE
-pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(_LOADABLE)
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
 _CLASSES = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer"} | dict.fromkeys(_PRIORS, "JukeboxPrior")

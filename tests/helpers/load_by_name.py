@@ -65,7 +65,12 @@ with torch.no_grad():
 result = {
     "lines": lines,
     "codes": all(torch.equal(each, measured[f"codes_{level}"].long()) for level, each in enumerate(codes)),
-    "difference": (logits - measured["prior2.preds"][:, pipe.prior_2.config.num_joint_lyrics :, pipe.prior_2._code_shift :]).abs().max().item(),
+    "difference": (
+        logits - measured["prior2.preds"][:, pipe.prior_2.config.num_joint_lyrics :, pipe.prior_2._code_shift :]
+    )
+    .abs()
+    .max()
+    .item(),
     "name": pipe.name_or_path,
     "files": sorted(str(path.relative_to(HF_ASSETS_CACHE)) for path in Path(HF_ASSETS_CACHE).rglob("*.safetensors")),
     "card": next(Path(HF_ASSETS_CACHE).rglob("README.md")).read_text(),

@@ -122,6 +122,7 @@ def in_options(message: str) -> str:
     message = _AT_START.sub(lambda match: _OPTIONS[match[1]], message).replace(" to levels", " to --levels")
     message = re.sub(r"(?<![\w/\\.\-'\"])low_memory(=True)?(?![\w/\\\-'\"]|\.\w)", "--low-memory", message)
     message = message.replace("enable_model_cpu_offload()", "--low-memory")
+    message = message.replace("allow_other_vqvae=True", "--allow-other-vqvae")
     return _ALONE.sub(lambda match: _OPTIONS[match[1]], _WITH_VALUE.sub(with_value, message))
 
 

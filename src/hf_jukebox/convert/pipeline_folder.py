@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import diffusers
+import torch
 from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
@@ -70,7 +71,7 @@ def stored_fingerprint(vqvae: Path) -> str:
         ValueError: the config is not that of a VQ-VAE.
     """
     config = JukeboxVQVAEConfig.from_dict(JukeboxVQVAEConfig._dict_from_json_file(vqvae / "config.json"))
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for path in [*vqvae.glob("model.safetensors"), *vqvae.glob("model-*.safetensors")]:
         try:
             with safe_open(path, framework="pt") as file:

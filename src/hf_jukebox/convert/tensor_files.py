@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, ZipFile, ZipInfo, is_zipfile
 
 import torch
@@ -83,14 +84,15 @@ def _read_record(archive: ZipFile, records: list[ZipInfo], tensor: torch.Tensor)
     Args:
         records: Records of the archive in their order.
     """
-    storage = tensor.untyped_storage()
+    storage: Any = tensor.untyped_storage()
     # The offset is that of the values, which follow the header of their record.
-    record = records[bisect_left(records, storage._checkpoint_offset, key=_start) - 1]  # type: ignore[attr-defined]
+    record = records[bisect_left(records, storage._checkpoint_offset, key=_start) - 1]
     if record.file_size != storage.nbytes():
         raise BadZipFile(f"a storage of {record.file_size} bytes should have {storage.nbytes()}")
     values = torch.empty(record.file_size, dtype=torch.uint8)
-    with archive.open(record) as file:
-        left = memoryview(values.numpy())
+    with archive.open(record) as stream:
+        file: Any = stream
+        left = memoryview(values.numpy().data)
         while left:
             count = file.readinto(left)
             if not count:

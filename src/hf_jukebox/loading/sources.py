@@ -23,6 +23,7 @@ from ..files.text import first_line, listed, read_json_object, user_path
 
 PathLike = str | os.PathLike[str]
 
+_PIPELINE = "JukeboxPipeline"
 TRANSFORMERS_4 = "jukebox"  # model_type of that layout
 _CLASSES = {"jukebox_prior": "JukeboxPrior", "jukebox_vqvae": "JukeboxVQVAE"}  # by model_type
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
@@ -36,12 +37,38 @@ class PipelineSource:
 
     Attributes:
         name: Folder, with a leading `~` expanded, or name of a repository.
+        parts: Names of the parts, such as `prior_0`, in order.
         transformers4: Folder of the config.json, if the models are in the layout of transformers 4 and have to be
             converted: the folder itself, or that of a commit in the cache of the Hub.
+        class_name: Class that the index names.
     """
 
     name: str
+    parts: tuple[str, ...] = ()
     transformers4: Path | None = None
+    class_name: Any = _PIPELINE
+
+
+def find_pipeline(source: PathLike, options: Mapping[str, Any]) -> PipelineSource | None:
+    """Return the place of a pipeline; None for a folder or Hub repository without one.
+
+    Args:
+        source: A folder, or the name of a repository.
+        options: Arguments of `from_pretrained`; see `check_pipeline_source`.
+
+    Raises:
+        OSError: there is no such folder or repository.
+    """
+    return _find_pipeline(_Source.resolve(source, options))
+
+
+def _find_pipeline(location: _Source) -> PipelineSource | None:
+    index = location.read("model_index.json")
+    if index is not None:
+        return PipelineSource(location.name, _parts(index), class_name=index.get("_class_name", _PIPELINE))
+    if (location.read("config.json") or {}).get("model_type") == TRANSFORMERS_4:
+        return PipelineSource(location.name, transformers4=location.path("config.json").parent)
+    return None
 
 
 def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> PipelineSource:
@@ -55,11 +82,9 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> Pipel
         OSError: there is no pipeline there; the message says what was found, and what to do.
     """
     location = _Source.resolve(source, options)
-    index = location.read("model_index.json")
-    if index is None:
+    found = _find_pipeline(location)
+    if found is None:
         model_type = (location.read("config.json") or {}).get("model_type")
-        if model_type == TRANSFORMERS_4:
-            return PipelineSource(location.name, location.path("config.json").parent)
         location.refuse_other_layouts(model_type)
         if isinstance(model_type, str) and model_type in _CLASSES:
             raise OSError(
@@ -67,11 +92,11 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> Pipel
                 "and priors together with: hf-jukebox assemble --vqvae VQVAE --prior PRIOR --output DIR"
             )
         raise OSError(f"{source} holds no model_index.json; give the folder or repository that save_pretrained wrote.")
-    if index.get("_class_name", "JukeboxPipeline") != "JukeboxPipeline":
-        raise OSError(f"{source} holds a {index['_class_name']}; give the folder or repository of a JukeboxPipeline.")
-    if location.folder is not None:
+    if found.class_name != _PIPELINE:
+        raise OSError(f"{source} holds a {found.class_name}; give the folder or repository of a {_PIPELINE}.")
+    if location.folder is not None and found.transformers4 is None:
         check_parts(location.folder, options)
-    return PipelineSource(location.name)
+    return found
 
 
 def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
@@ -81,10 +106,13 @@ def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
         OSError: parts are missing; the message names them.
     """
     index = _Source.resolve(folder, {}).read("model_index.json") or {}
-    parts = {name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]}
-    missing = sorted(name for name in parts - set(options) if not (folder / name).is_dir())
+    missing = [name for name in _parts(index) if name not in options and not (folder / name).is_dir()]
     if missing:
         raise OSError(f"{folder} is incomplete: {listed(missing)} missing; copy or download it again.")
+
+
+def _parts(index: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]))
 
 
 def check_model_source(source: PathLike, model_type: str, options: Mapping[str, Any]) -> str:
