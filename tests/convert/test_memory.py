@@ -111,3 +111,30 @@ def test_memory_of_converting_a_prior_in_two_shards(folder: Path):
         )
     )
     assert max(measured) <= 1.3 * max(path.stat().st_size for path in (folder / "bin").glob("*.bin"))
+
+
+def test_memory_of_converting_a_file_with_two_large_priors_is_that_of_one(folder: Path):
+    settings = json.loads((TRANSFORMERS / "config.json").read_text())
+    for number in (0, 1):
+        settings["prior_config_list"][number] |= {"hidden_size": WIDTH, "num_layers": LAYERS_OF_A_FILE}
+    vqvae = transformers4_settings.vqvae_config(settings)
+    large = {}
+    for number, level in ((0, 2), (1, 1)):
+        config = transformers4_settings.prior_config(
+            transformers4_settings.prior_settings(settings)[level], level, vqvae
+        )
+        large |= tensors_of(config, "transformers", f"priors.{number}.")
+    small: dict[str, torch.Tensor] = torch.load(TRANSFORMERS / "pytorch_model.bin", weights_only=True)
+    weights = {name: each for name, each in small.items() if not name.startswith(("priors.0.", "priors.1."))} | large
+    (folder / "old").mkdir()
+    (folder / "old" / "config.json").write_text(json.dumps(settings))
+    path = folder / "old" / "pytorch_model.bin"
+    torch.save(weights, path)
+    largest = sum(tensor.nbytes for name, tensor in large.items() if name.startswith("priors.0."))
+    assert path.stat().st_size > 1.9 * largest
+    call = f"""from hf_jukebox.convert.by_name import converted_pipeline
+converted_pipeline({str(path.parent)!r}, __import__("pathlib").Path({str(path.parent)!r}), {{"cache_dir": {str(folder)!r}}})"""
+    measured = peaks(call)
+    print(measured, largest)
+    print(measured, largest)
+    assert measured[0] <= 1.3 * largest
