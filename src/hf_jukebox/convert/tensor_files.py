@@ -6,15 +6,17 @@ from bisect import bisect_left
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile, ZipInfo, is_zipfile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo, is_zipfile
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ..files.text import first_line
 from .openai_files import read_torch_file, tensors_of
 
 _SMALL = 2**26  # bytes; smaller files are read whole, which is faster
+_ENCRYPTED = 1  # flag of a record
 _DAMAGED = (SafetensorError, BadZipFile, EOFError, NotImplementedError)
 
 Tensors = dict[str, torch.Tensor]
@@ -90,6 +92,8 @@ def _read_record(archive: ZipFile, records: list[ZipInfo], tensor: torch.Tensor)
     if record.file_size != storage.nbytes():
         raise BadZipFile(f"a storage of {record.file_size} bytes should have {storage.nbytes()}")
     values = torch.empty(record.file_size, dtype=torch.uint8)
+    if record.compress_type != ZIP_STORED or record.flag_bits & _ENCRYPTED:
+        raise BadZipFile("torch.save neither compresses nor encrypts")
     with archive.open(record) as stream:
         file: Any = stream
         left = memoryview(values.numpy().data)
@@ -99,7 +103,10 @@ def _read_record(archive: ZipFile, records: list[ZipInfo], tensor: torch.Tensor)
                 raise EOFError("a storage ends early")
             left = left[count:]
     empty = torch.empty(0, dtype=tensor.dtype)
-    return empty.set_(values.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+    try:
+        return empty.set_(values.untyped_storage(), tensor.storage_offset(), tensor.shape, tensor.stride())
+    except RuntimeError as error:  # a tensor beyond the end of its storage
+        raise BadZipFile(first_line(error)) from error
 
 
 def _start(record: ZipInfo) -> int:
