@@ -57,7 +57,7 @@ def test_a_name_is_enough_and_interruptions_and_the_network_cost_nothing(tmp_pat
         assert len(hub.requests) == requests
     folder = f"hf_jukebox/converted/models--openai--jukebox-1b-lyrics/{COMMIT}-v1"
     assert first["lines"][0].startswith(
-        f"{NAME} is in the layout of transformers 4; converting it once, level by level"
+        f"{NAME} is in the layout of transformers 4; downloading and converting it once"
     )
     assert [line.split(" of ")[0] for line in first["lines"][1:]] == [
         f"Converted {part}" for part in ("vqvae", "prior_2", "prior_1", "prior_0")

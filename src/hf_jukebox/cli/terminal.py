@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import sys
@@ -103,7 +104,12 @@ def command_errors(
         return f"{PROGRAM}: stopped, nothing was lost; continue with: {command('resume', run_dir)}"
 
     return errors_as_one_line(
-        PROGRAM, last_words=last_words, on_low_memory=on_low_memory, in_words=in_options, quiet=quiet
+        PROGRAM,
+        last_words=last_words,
+        on_low_memory=on_low_memory,
+        in_words=in_options,
+        quiet=quiet,
+        log_level=logging.INFO,  # the levels of a model that is converted
     )
 
 

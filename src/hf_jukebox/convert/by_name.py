@@ -45,10 +45,13 @@ def converted_pipeline(source: str, snapshot: Path, options: Mapping[str, Any]) 
     with locked(folder.parent, wait=True):
         if is_pipeline(folder):  # by the process that held the lock
             return folder
-        logger.warning(
-            "%s is in the layout of transformers 4; converting it once, level by level, to %s.", source, folder
-        )
         is_local = Path(source).is_dir()
+        logger.warning(
+            "%s is in the layout of transformers 4; %s once, level by level, to %s.",
+            source,
+            "converting it" if is_local else "downloading and converting it",
+            folder,
+        )
         given = {name: options[name] for name in _DOWNLOADS if options.get(name) is not None}
         local = download_transformers(source, {} if is_local else given | {"revision": snapshot.name})
         unfinished = folder.with_name(f"{folder.name}.incomplete")
