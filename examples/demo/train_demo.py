@@ -20,6 +20,7 @@ from synth.styles import STYLES
 from synthesize import write_songs
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig, JukeboxVQVAE
+from hf_jukebox.convert.pipeline_folder import stored_fingerprint
 from hf_jukebox.hierarchy import Hierarchy
 from hf_jukebox.training.accelerator import make_accelerator
 from hf_jukebox.training.arguments import LoopArguments
@@ -178,6 +179,11 @@ def write_half_precision(pipeline: JukeboxPipeline, folder: Path) -> None:
         weights = {name: each.half() if each.is_floating_point() else each for name, each in load_file(path).items()}
         save_file(weights, path, metadata={"format": "pt"})
         path.chmod(0o644)
+    fingerprint = stored_fingerprint(folder / "vqvae")  # rounding has changed it
+    for path in folder.glob("prior_*"):
+        config = JukeboxPriorConfig.from_pretrained(path)
+        config.vqvae_fingerprint = fingerprint
+        config.save_pretrained(path)
 
 
 def main(

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .registration import register
+
 if TYPE_CHECKING:
     from .adapters import load_adapter, merge_adapters, set_adapters, unload_adapter
     from .configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
@@ -91,6 +93,8 @@ _MODULES = {
     "set_adapters": "adapters",
     "unload_adapter": "adapters",
 }
+
+register()
 
 # Hidden from type checkers, for which a module-level __getattr__ means that every name exists.
 if not TYPE_CHECKING:

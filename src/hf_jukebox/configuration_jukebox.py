@@ -4,6 +4,7 @@
 
 import math
 import os
+import re
 from functools import wraps
 from typing import Any, Self, TypeVar
 
@@ -184,6 +185,8 @@ class JukeboxPriorConfig(_JukeboxConfig):
     Args:
         level: Level of the modelled codes, 0 the finest.
         sampling_rate, hop_length: Samples per second, and samples per code of this level, of the VQ-VAE.
+        vqvae_fingerprint: Fingerprint of the VQ-VAE whose codes the prior was trained on, by which another one is
+            refused; None if it is not known.
         codebook_size: Number of codes.
         n_ctx: Codes per window.
         hidden_size, num_hidden_layers, num_attention_heads: Width, depth and heads of the transformer.
@@ -259,6 +262,8 @@ class JukeboxPriorConfig(_JukeboxConfig):
     alignment_layer: int | None = None
     alignment_head: int | None = None
 
+    vqvae_fingerprint: str | None = None
+
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -325,6 +330,8 @@ class JukeboxPriorConfig(_JukeboxConfig):
         check_numbers(self, "init_scale", "min_duration", "max_duration", "lyrics_loss_fraction", "lyrics_init_scale")
         if self.level < 0:
             raise ValueError(f"level must be at least 0, not {self.level}.")
+        if self.vqvae_fingerprint is not None and not re.fullmatch("[0-9a-f]{64}", self.vqvae_fingerprint):
+            raise ValueError(f"vqvae_fingerprint must be 64 hexadecimal digits, not {self.vqvae_fingerprint!r}.")
         self._check_attention()
         self._check_labels()
         self._check_lyrics()

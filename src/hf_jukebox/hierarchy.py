@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+import torch
+
 from .configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from .tokenization_jukebox import JukeboxTokenizer, LevelVocabulary
+
+# Settings that the codes depend on. Losses and decoders may change without making codes stale.
+_CODE_SETTINGS = (
+    "sampling_rate",
+    "downs_t",
+    "strides_t",
+    "codebook_size",
+    "codebook_dim",
+    "width",
+    "depth",
+    "multipliers",
+    "hidden_multiplier",
+    "dilation_growth_rate",
+    "dilation_cycle",
+    "res_scale",
+)
 
 
 @dataclass(frozen=True)
@@ -90,6 +110,52 @@ class Hierarchy:
             for prior in self.priors
             if prior is not None and prior.has_labels and prior.artists is not None
         }
+
+
+def check_fingerprints(
+    priors: Iterable[JukeboxPriorConfig],
+    fingerprint: str,
+    to_insist: str = "set its config.vqvae_fingerprint to None first",
+) -> None:
+    """Check that priors were trained on the codes of this VQ-VAE; those that do not say so are accepted.
+
+    Args:
+        priors: Configs of the priors.
+        fingerprint: `code_fingerprint` of the VQ-VAE.
+        to_insist: How to use a prior anyway, for the message.
+
+    Raises:
+        ValueError: a prior was trained on other codes.
+    """
+    for prior in priors:
+        if prior.vqvae_fingerprint not in (None, fingerprint):
+            raise ValueError(
+                f"The prior of level {prior.level} was trained on the codes of another VQ-VAE, with other encoders or "
+                f"codebooks; use it with that VQ-VAE, or {to_insist} if you know that the codes mean the same."
+            )
+
+
+def code_fingerprint(vqvae: JukeboxVQVAEConfig, tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hash everything that the codes of a VQ-VAE depend on: encoders, codebooks and the settings that shape them.
+
+    Args:
+        vqvae: Config of the VQ-VAE.
+        tensors: Its state dict, of which decoders and training state are ignored.
+
+    Returns:
+        64 hexadecimal digits, the same for every precision in which the weights are exact.
+    """
+    settings = {name: getattr(vqvae, name) for name in _CODE_SETTINGS}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name in sorted(filter(shapes_codes, tensors)):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def shapes_codes(name: str) -> bool:
+    """Return True for the tensors of a VQ-VAE on which its codes depend."""
+    return name.startswith("encoders.") or name.endswith(".codebook")
 
 
 def check_tokenizer(tokenizer: JukeboxTokenizer, hierarchy: Hierarchy) -> None:

@@ -10,11 +10,18 @@ from typing import Any, Self, TypeVar, cast
 
 import torch
 from accelerate.hooks import CpuOffload
-from diffusers.pipelines import pipeline_loading_utils
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from .convert.by_name import converted_pipeline
 from .files.text import user_path
-from .hierarchy import Hierarchy, check_tokenizer, fitting_tokenizer
+from .hierarchy import (
+    Hierarchy,
+    check_fingerprints,
+    check_tokenizer,
+    code_fingerprint,
+    fitting_tokenizer,
+    shapes_codes,
+)
 from .loading.pipeline_index import check_index
 from .loading.precision import dtype_argument
 from .loading.sources import PathLike, check_parts, check_pipeline_source
@@ -24,14 +31,6 @@ from .modeling_vqvae import JukeboxVQVAE
 from .runs.model_source import recorded_source
 from .runs.record import ModelRecord, weights_fingerprint
 from .tokenization_jukebox import JukeboxTokenizer
-
-# With these entries diffusers writes and reads our components under the package's public name; without them it would
-# record private modules, and a repository could not be loaded from the Hub.
-_LOADABLE = {
-    name: ["save_pretrained", "from_pretrained"] for name in ("JukeboxVQVAE", "JukeboxPrior", "JukeboxTokenizer")
-}
-pipeline_loading_utils.LOADABLE_CLASSES["hf_jukebox"] = _LOADABLE
-pipeline_loading_utils.ALL_IMPORTABLE_CLASSES.update(_LOADABLE)
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
 _CLASSES = {"vqvae": "JukeboxVQVAE", "tokenizer": "JukeboxTokenizer"} | dict.fromkeys(_PRIORS, "JukeboxPrior")
@@ -92,6 +91,7 @@ class JukeboxParts(DiffusionPipeline):
     vqvae: JukeboxVQVAE
     tokenizer: JukeboxTokenizer | None
     _on_disk: DiskOffload | None = None
+    _is_registering = False
 
     def __init__(
         self,
@@ -117,11 +117,19 @@ class JukeboxParts(DiffusionPipeline):
             if name != f"prior_{config.level}":
                 raise ValueError(f"{name} was trained for level {config.level}; give it as prior_{config.level}.")
         hierarchy = Hierarchy.of(parts["vqvae"].config, priors.values())
+        if any(config.vqvae_fingerprint for config in priors.values()):
+            codes = {name: each for name, each in parts["vqvae"].state_dict().items() if shapes_codes(name)}
+            if not any(each.is_meta for each in codes.values()):  # as while it is offloaded
+                check_fingerprints(priors.values(), code_fingerprint(hierarchy.vqvae, codes))
         if kwargs.get("tokenizer") is not None:
             check_tokenizer(kwargs["tokenizer"], hierarchy)
         else:
             kwargs["tokenizer"] = fitting_tokenizer(parts["tokenizer"], hierarchy)
-        super().register_modules(**kwargs)
+        self._is_registering = True
+        try:
+            super().register_modules(**kwargs)
+        finally:
+            self._is_registering = False
 
     @property
     def priors(self) -> list[JukeboxPrior | None]:
@@ -154,29 +162,59 @@ class JukeboxParts(DiffusionPipeline):
             ValueError: the dtype or a weight file is not usable, or `low_memory` conflicts with another argument.
         """
         dtype = dtype_argument(kwargs)
-        source = pretrained_model_name_or_path
-        if kwargs.get("dduf_file") is None:
-            source = check_pipeline_source(source, kwargs)
-            check_index(cls, source, _CLASSES, kwargs)
-        if dtype is not None:
-            kwargs["dtype"] = dtype
-        if not low_memory:
-            return super().from_pretrained(source, **kwargs)
-        if kwargs.get("quantization_config") is not None:
+        name = source = pretrained_model_name_or_path
+        if low_memory and kwargs.get("quantization_config") is not None:
             raise ValueError(
                 "low_memory reads each prior as it was saved, so it cannot be combined with "
                 "quantization_config; leave one of the two out."
             )
-        folder = user_path(source)
-        if not folder.is_dir():
-            folder = Path(cls.download(source, **kwargs))
-        on_disk = DiskOffload(folder, {name: kwargs[name] for name in ("dtype", "variant") if name in kwargs})
-        names = [name for name in _PRIORS if (folder / name).is_dir() and kwargs.get(name, on_disk) is on_disk]
-        pipeline = super().from_pretrained(str(folder), **kwargs | dict.fromkeys(names))
-        pipeline._on_disk = on_disk
-        pipeline.register_to_config(_name_or_path=source)  # not the folder of the cache
-        pipeline.register_modules(**{name: on_disk.prior(name) for name in names})
+        if kwargs.get("dduf_file") is None:
+            found = check_pipeline_source(source, kwargs)
+            name = source = found.name
+            if found.transformers4 is not None:
+                source = str(converted_pipeline(found.name, found.transformers4, kwargs))
+            check_index(cls, source, _CLASSES, kwargs)
+        if dtype is not None:
+            kwargs["dtype"] = dtype
+        # Registered below, after the parts of the source: the tokenizer then takes on the names that they carry.
+        given = {name: kwargs[name] for name in _PRIORS if kwargs.get(name) is not None}
+        if low_memory:
+            folder = user_path(source)
+            if not folder.is_dir():
+                folder = Path(cls.download(source, **kwargs))
+            on_disk = DiskOffload(folder, {name: kwargs[name] for name in ("dtype", "variant") if name in kwargs})
+            names = [name for name in _PRIORS if (folder / name).is_dir() and name not in kwargs]
+            pipeline = super().from_pretrained(str(folder), **kwargs | dict.fromkeys([*names, *given]))
+            pipeline._on_disk = on_disk
+            given |= {name: on_disk.prior(name) for name in names}
+        else:
+            pipeline = super().from_pretrained(source, **kwargs | dict.fromkeys(given))
+        pipeline.register_to_config(_name_or_path=name)  # not a folder of the cache
+        if given:
+            pipeline.register_modules(**given, **({"tokenizer": kwargs["tokenizer"]} if "tokenizer" in kwargs else {}))
         return pipeline
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> Self:
+        """Make a pipeline of the parts of another one; see `DiffusionPipeline.from_pipe`.
+
+        Args:
+            kwargs: Parts that replace those of `pipeline`; the names of artists and genres of a prior come with it.
+
+        Raises:
+            ValueError: a part does not belong to the others.
+        """
+        given = {name: kwargs.pop(name) for name in _CLASSES if kwargs.get(name) is not None}
+        made: Self = super().from_pipe(pipeline, **kwargs)
+        made.register_modules(**given)
+        return made
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a part is checked against the others, and the tokenizer follows the names of a prior."""
+        if name in _CLASSES and name in self.__dict__ and not self._is_registering:
+            self.register_modules(**{name: value})
+        else:
+            super().__setattr__(name, value)
 
     @classmethod
     def download(cls, pretrained_model_name: PathLike, **kwargs: Any) -> str:
@@ -224,11 +262,12 @@ class JukeboxParts(DiffusionPipeline):
         """
         kwargs.setdefault("silence_dtype_warnings", True)  # of float16 on a CPU, which works here
         on_disk = {} if self._on_disk is None else self._on_disk.priors
+        on_disk = {name: prior for name, prior in on_disk.items() if getattr(self, name) is prior}
         for name in on_disk:  # they are read to the pipeline's device when they are needed
-            setattr(self, name, None)
+            super().__setattr__(name, None)
         super().to(*args, **kwargs)
         for name, prior in on_disk.items():
-            setattr(self, name, prior)
+            super().__setattr__(name, prior)
         return self
 
     def enable_model_cpu_offload(self, *args: Any, **kwargs: Any) -> None:

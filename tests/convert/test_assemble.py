@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.loopback_hub import loopback_hub
 from helpers.refusals import refusal_to_write
 from helpers.tiny import NAMES, tiny_prior, tiny_vqvae
+from huggingface_hub import hf_hub_download, snapshot_download
 
-from hf_jukebox import JukeboxPipeline
+from hf_jukebox import JukeboxPipeline, JukeboxPrior
 from hf_jukebox.convert import assemble, model_sources
+from hf_jukebox.convert.parts import TOP_PRIOR, find_part
+from hf_jukebox.loading import sources
 
 TWO_LEVELS: dict[str, Any] = {"downs_t": [3, 2], "strides_t": [2, 2], "multipliers": [1, 1]}
 TOP_OF_TWO: dict[str, Any] = {"level": 1, "hop_length": 32}
@@ -24,7 +29,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models = {
         "vqvae": tiny_vqvae(),
         "bottom": tiny_prior("tiny_upsampler"),
-        "middle": tiny_prior("tiny_upsampler", level=1, hop_length=32),
+        "middle": tiny_middle(),
         "top": tiny_prior("tiny_labelled_prior", **NAMES),
         "vqvae_of_two": tiny_vqvae(**TWO_LEVELS),
         "top_of_two": tiny_prior("tiny_prior", **TOP_OF_TWO),
@@ -34,6 +39,10 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "top" / "checkpoint-100").mkdir()
     (folder / "top" / "optimizer.bin").write_bytes(b"large")
     return folder
+
+
+def tiny_middle() -> JukeboxPrior:
+    return tiny_prior("tiny_upsampler", level=1, hop_length=32)
 
 
 def refusal(output: Path, vqvae: Path, priors: list[Path], error: type[Exception] = ValueError) -> str:
@@ -75,18 +84,28 @@ def test_parts_of_a_pipeline_and_sharded_models_are_assembled(parts: Path, tmp_p
     first = tmp_path / "first"
     assemble(first, [first, first, tmp_path / "other_top"], tmp_path / "out")
     pipe = JukeboxPipeline.from_pretrained(tmp_path / "out")
-    assert same_weights(pipe.prior_1, tiny_prior("tiny_upsampler", level=1, hop_length=32))
+    assert same_weights(pipe.prior_1, tiny_middle())
     assert same_weights(pipe.prior_2, other_top) and pipe.tokenizer is None
 
 
 def test_parts_of_the_hub_are_assembled(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
-        assert "config.json" in allow_patterns and "prior_2/model.safetensors" in allow_patterns
-        return str(parts / name.split("/")[1])
-
-    monkeypatch.setattr(model_sources, "snapshot_download", snapshot_download)
-    assemble(parts / "vqvae", [parts / "bottom", parts / "middle", Path("someone/top")], tmp_path / "out")
-    assert "level 2: someone/top" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assemble(parts / "vqvae", three(parts), tmp_path / "whole")
+    with loopback_hub() as hub:
+        place: dict[str, Any] = {"endpoint": hub.url, "cache_dir": tmp_path / "hub"}
+        monkeypatch.setattr(model_sources, "snapshot_download", partial(snapshot_download, **place))
+        monkeypatch.setattr(sources, "hf_hub_download", partial(hf_hub_download, **place))
+        hub.add("me/top", parts / "top")
+        hub.add("me/whole", tmp_path / "whole")
+        assemble("me/whole", ["me/whole", "me/whole/prior_1", "me/top"], tmp_path / "out")
+        assert not {path for path in hub.read if path.startswith(("prior_2", "optimizer", "checkpoint"))}
+        with pytest.raises(ValueError, match="has no prior_4; its parts are prior_0, prior_1, prior_2"):
+            find_part("me/whole", "prior_4")
+        assert find_part("me/whole", TOP_PRIOR) == ("me/whole", "prior_2") and find_part("me/top", "x") == (
+            "me/top",
+            "",
+        )
+    assert "level 2: me/top" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert same_weights(JukeboxPipeline.from_pretrained(tmp_path / "out").prior_1, tiny_middle())
 
 
 def test_the_number_and_order_of_priors_are_checked(parts: Path, tmp_path: Path):
@@ -124,7 +143,7 @@ def test_other_models_are_rejected(parts: Path, tmp_path: Path):
     assert "jukebox_vqvae is needed" in refusal(out, parts / "top", three(parts))
     assert "jukebox_prior is needed" in refusal(out, parts / "vqvae", three(parts, top=parts / "vqvae"))
     assert "config.json" in refusal(out, parts, three(parts), FileNotFoundError)
-    assert "neither a folder" in refusal(out, tmp_path / "nothing", three(parts), OSError)
+    assert "There is no folder" in refusal(out, tmp_path / "nothing", three(parts), OSError)
 
 
 def test_missing_or_truncated_weights_are_reported(parts: Path, tmp_path: Path):

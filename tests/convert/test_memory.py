@@ -27,7 +27,9 @@ TRANSFORMERS = ORIGINAL.parent / "transformers"
 # Runs conversions in their own process, and prints its peak memory above that of the imports.
 MEASURE = """
 import sys
+from pathlib import Path
 from hf_jukebox.convert import convert_openai, convert_transformers
+from hf_jukebox.convert.by_name import converted_pipeline
 from helpers.peak import peak_bytes
 
 imports = peak_bytes()
@@ -111,3 +113,21 @@ def test_memory_of_converting_a_prior_in_two_shards(folder: Path):
         )
     )
     assert max(measured) <= 1.3 * max(path.stat().st_size for path in (folder / "bin").glob("*.bin"))
+
+
+def test_memory_of_converting_a_file_with_two_large_priors_is_that_of_one(folder: Path):
+    settings = json.loads((TRANSFORMERS / "config.json").read_text())
+    for number in (0, 1):
+        settings["prior_config_list"][number] |= {"hidden_size": WIDTH, "num_layers": LAYERS_OF_A_FILE}
+    vqvae, priors = transformers4_settings.vqvae_config(settings), transformers4_settings.prior_settings(settings)
+    configs = {number: transformers4_settings.prior_config(priors[2 - number], 2 - number, vqvae) for number in (0, 1)}
+    tops = [tensors_of(config, "transformers", f"priors.{number}.") for number, config in configs.items()]
+    small: dict[str, torch.Tensor] = torch.load(TRANSFORMERS / "pytorch_model.bin", weights_only=True)
+    weights = {name: each for name, each in small.items() if not name.startswith(("priors.0.", "priors.1."))}
+    (folder / "old").mkdir()
+    (folder / "old" / "config.json").write_text(json.dumps(settings))
+    torch.save(weights | tops[0] | tops[1], folder / "old" / "pytorch_model.bin")
+    largest = sum(tensor.nbytes for tensor in tops[0].values())
+    old, cache = str(folder / "old"), str(folder / "cache")
+    measured = peaks(f"converted_pipeline({old!r}, Path({old!r}), {{'cache_dir': {cache!r}}})")
+    assert measured[0] <= 1.3 * largest

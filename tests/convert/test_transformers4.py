@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_jukebox import JukeboxPipeline, JukeboxPriorConfig, JukeboxVQVAEConfig
 from hf_jukebox.convert import convert_transformers, model_sources, transformers4_settings
+from hf_jukebox.training.data import encoder_fingerprint
 
 GOLDEN = ORIGINAL.parent / "transformers"
 MEASURED = load_file(GOLDEN / "expected.safetensors")
@@ -89,7 +90,9 @@ def save_old(weights: dict[str, torch.Tensor], path: Path) -> None:
 
 def test_the_golden_model_is_converted(tmp_path: Path):
     convert_transformers(GOLDEN, tmp_path / "out")
-    check_as_measured(JukeboxPipeline.from_pretrained(tmp_path / "out"))
+    pipe = JukeboxPipeline.from_pretrained(tmp_path / "out")
+    check_as_measured(pipe)
+    assert {prior.config.vqvae_fingerprint for prior in pipe.priors} == {encoder_fingerprint(pipe.vqvae)}
 
 
 def test_the_old_serialisation_is_read(tmp_path: Path):
@@ -118,7 +121,7 @@ def test_shards_are_read(tmp_path: Path, name: str, save: Callable[[dict[str, to
 def test_a_hub_repository_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
-    def snapshot_download(name: str, allow_patterns: list[str]) -> str:
+    def snapshot_download(name: str, allow_patterns: list[str], revision: str | None) -> str:
         asked.append(allow_patterns)
         (tmp_path / "hub").mkdir(exist_ok=True)
         for pattern in allow_patterns:

@@ -15,15 +15,22 @@ from pathlib import Path
 from typing import Any
 
 USER = "somebody"
+TOKEN = "hf_loopback"
 COMMIT = "0" * 40
 
 
 class LoopbackHub(ThreadingHTTPServer):
     """Model repositories: files by path, by name of the repository."""
 
+    daemon_threads = True
+
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.private: set[str] = set()  # names of repositories that need a token
+        self.break_after: dict[str, int] = {}  # bytes of a file after which its first download breaks off, by path
+        self.requests: list[str] = []  # method and path of each
+        self.sent = 0  # bytes of files
         self.read: list[str] = []  # paths of files that were sent
         self.revisions: set[str] = set()  # those that files or lists of files were asked for
 
@@ -31,9 +38,15 @@ class LoopbackHub(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def environment(self, home: Path) -> dict[str, str]:
+    def add(self, name: str, folder: Path) -> None:
+        """Put the files of a folder into a repository."""
+        self.repositories[name] = {
+            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
+
+    def environment(self, home: Path, token: str = TOKEN) -> dict[str, str]:
         """Return the environment of a process that uses this Hub only; `home` is its cache."""
-        own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": "hf_loopback", "HF_HUB_OFFLINE": "0"}
+        own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": token, "HF_HUB_OFFLINE": "0"}
         return os.environ | own | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -81,11 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         parts = self.path.split("?")[0].strip("/").split("/")
+        self.server.requests.append(f"{self.command} {self.path}")
         about, owner_and_name = parts[:2] == ["api", "models"], parts[2:4]
         repository = "/".join(owner_and_name if about else parts[:2])
         files = self.server.repositories.get(repository)
         self.server.revisions |= {after for word, after in pairwise(parts) if word in ("resolve", "revision", "tree")}
-        if files is None:
+        authorized = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        if files is None or (repository in self.server.private and not authorized):
             self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
         elif about and "tree" in parts:
             self._answer([{"type": "file", "path": path, "size": len(x), "oid": _oid(x)} for path, x in files.items()])
@@ -94,8 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts[3] not in ("main", COMMIT):  # OWNER/NAME/resolve/REVISION/PATH
             self._answer({"error": "Revision not found"}, 404, {"X-Error-Code": "RevisionNotFound"})
         elif (path := "/".join(parts[4:])) in files:
-            self.server.read.append(path)
-            self._send(files[path], 200, {"ETag": f'"{_oid(files[path])}"', "X-Repo-Commit": COMMIT})
+            self._send_file(path, files[path])
         else:
             headers = {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}
             self._answer({"error": "Entry not found"}, 404, headers)
@@ -104,6 +118,31 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self._send(json.dumps(value).encode(), status, {"Content-Type": "application/json"} | (headers or {}))
+
+    def _send_file(self, path: str, content: bytes) -> None:
+        """Send a file or the range of it that was asked for; the first download of some breaks off."""
+        headers = {"ETag": f'"{_oid(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        status, asked = 200, self.headers.get("Range")
+        if asked is not None:
+            first, last = asked.removeprefix("bytes=").split("-")
+            start, end = int(first), int(last) + 1 if last else len(content)
+            headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
+            status, content = 206, content[start:end]
+        if self.command == "HEAD":
+            self._send(content, status, headers)
+            return
+        self.server.read.append(path)
+        count = self.server.break_after.pop(path, None)
+        self.server.sent += len(content) if count is None else count
+        if count is None:
+            self._send(content, status, headers)
+            return
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(content))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[:count])
+        self.close_connection = True
 
     def _send(self, body: bytes, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -11,14 +11,15 @@ from helpers.loopback_hub import LoopbackHub
 
 hub = LoopbackHub()
 for line in json.loads(sys.argv[1]):
-    folder = Path(line["folder"])
-    hub.repositories[line["name"]] = {
-        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-    }
+    hub.add(line["name"], Path(line["folder"]))
+hub.private.add("me/secret")
 threading.Thread(target=hub.serve_forever, daemon=True).start()
 os.environ.update(hub.environment(Path(sys.argv[2])))
 
+import diffusers  # noqa: E402
+from diffusers import DiffusionPipeline  # noqa: E402
 from huggingface_hub import close_session  # noqa: E402
+from transformers import AutoConfig, AutoModel, AutoTokenizer  # noqa: E402
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE  # noqa: E402
 
@@ -31,10 +32,11 @@ def said(load: Callable[[], object]) -> str:
 
 
 messages = {
-    "old": said(lambda: JukeboxPipeline.from_pretrained("me/old")),
-    "old, low memory": said(lambda: JukeboxPipeline.from_pretrained("me/old", low_memory=True)),
     "old prior": said(lambda: JukeboxPrior.from_pretrained("me/old")),
     "old vqvae": said(lambda: JukeboxVQVAE.from_pretrained("me/old")),
+    "originals": said(lambda: JukeboxPipeline.from_pretrained("me/originals")),
+    "originals as prior": said(lambda: JukeboxPrior.from_pretrained("me/originals")),
+    "secret, no token": said(lambda: JukeboxPipeline.from_pretrained("me/secret", token=False)),
     "single": said(lambda: JukeboxPipeline.from_pretrained("me/single")),
     "whole as prior": said(lambda: JukeboxPrior.from_pretrained("me/whole")),
     "other revision": said(lambda: JukeboxPipeline.from_pretrained("me/whole", revision="v9")),
@@ -44,9 +46,19 @@ messages = {
     "not cached": said(lambda: JukeboxPipeline.from_pretrained("me/whole", local_files_only=True)),
 }
 read = sorted(set(hub.read))
+messages["secret"] = said(lambda: JukeboxPipeline.from_pretrained("me/secret"))
 messages["whole"] = said(lambda: JukeboxPipeline.from_pretrained("me/whole"))
 messages["low memory"] = JukeboxPipeline.from_pretrained("me/whole", low_memory=True).name_or_path
 messages["part"] = said(lambda: JukeboxPrior.from_pretrained("me/whole", subfolder="prior_2"))
+generic = {
+    "pipeline": lambda: DiffusionPipeline.from_pretrained("me/whole"),
+    "model": lambda: AutoModel.from_pretrained("me/single"),
+    "part": lambda: AutoModel.from_pretrained("me/whole", subfolder="vqvae"),
+    "tokenizer": lambda: AutoTokenizer.from_pretrained("me/labelled", subfolder="tokenizer"),
+    "config": lambda: AutoConfig.from_pretrained("me/whole", subfolder="prior_1"),
+    "diffusers' model": lambda: diffusers.AutoModel.from_pretrained("me/whole", subfolder="prior_2"),
+}
+messages["generic"] = {name: said(load) for name, load in generic.items()}  # type: ignore[assignment]
 hub.shutdown()
 hub.server_close()
 close_session()  # its connections would be answered still

@@ -11,7 +11,7 @@ import pytest
 from helpers import refusals
 from helpers.tiny import tiny_pipeline
 
-from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
 
 OLD = Path(__file__).parents[1] / "fixtures/golden/transformers"
 CHECKPOINT = Path(__file__).parents[1] / "fixtures/golden/openai/vqvae.pth.tar"
@@ -35,7 +35,8 @@ LOADERS: list[Load] = [JukeboxPipeline.from_pretrained, JukeboxPrior.from_pretra
 @pytest.mark.parametrize("load", LOADERS)
 def test_errors_for_other_layouts_name_the_command_to_convert_them(load: Load, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((OLD / "config.json").read_text())  # without weights: they are not looked at
-    assert f"hf-jukebox convert transformers {tmp_path} --output DIR" in refusal(load, tmp_path)
+    if load != JukeboxPipeline.from_pretrained:  # which converts it
+        assert f"hf-jukebox convert transformers {tmp_path} --output DIR" in refusal(load, tmp_path)
     assert "hf-jukebox convert openai --vqvae" in refusal(load, CHECKPOINT)
     (tmp_path / "originals").mkdir()
     (tmp_path / "originals" / "vqvae.pth.tar").touch()
@@ -87,7 +88,10 @@ def test_another_pipeline_is_named(tmp_path: Path) -> None:
 
 
 def test_models_on_the_hub(whole: Path, tmp_path: Path) -> None:
+    (tmp_path / "originals").mkdir()
+    (tmp_path / "originals" / "vqvae.pth.tar").touch()
     repositories = {"me/whole": whole, "me/single": whole / "prior_0", "me/old": OLD}
+    repositories |= {"me/originals": tmp_path / "originals", "me/secret": whole, "me/labelled": Path(DEMO_MODEL)}
     lines = json.dumps([{"name": name, "folder": str(folder)} for name, folder in repositories.items()])
     script = Path(__file__).parents[1] / "helpers" / "models_on_a_hub.py"
     command = [sys.executable, str(script), lines, str(tmp_path)]
@@ -96,10 +100,14 @@ def test_models_on_the_hub(whole: Path, tmp_path: Path) -> None:
     content = json.loads(result.stdout.splitlines()[-1])
     messages = content["messages"]
     assert set(content["read"]) <= {"config.json", "model_index.json"}  # no weights, nor anything else
-    for name in ("old", "old, low memory", "old prior", "old vqvae"):
+    for name in ("old prior", "old vqvae"):
         assert "convert it once with: hf-jukebox convert transformers me/old --output DIR" in messages[name]
     assert "load it with JukeboxPrior.from_pretrained, or" in messages["single"]
     assert "subfolder='prior_2'" in messages["whole as prior"]
+    for name in ("originals", "originals as prior"):
+        assert "download them with: hf download me/originals, and convert them: hf-jukebox convert" in messages[name]
+    assert "or it is private; check the name, or log in with: hf auth login" in messages["secret, no token"]
+    assert messages["secret"] == "loaded a JukeboxPipeline"
     for name in ("other revision", "prior of other revision"):
         assert "has no revision 'v9'" in messages[name]
     for name in ("no such", "no such prior"):
@@ -109,5 +117,13 @@ def test_models_on_the_hub(whole: Path, tmp_path: Path) -> None:
         assert "the Hub cannot be reached" in messages[name]
     assert messages["whole"] == messages["cached"] == "loaded a JukeboxPipeline"
     assert messages["low memory"] == "me/whole"
+    assert messages.pop("generic") == {
+        "pipeline": "loaded a JukeboxPipeline",
+        "model": "loaded a JukeboxPrior",
+        "part": "loaded a JukeboxVQVAE",
+        "tokenizer": "loaded a JukeboxTokenizer",
+        "config": "loaded a JukeboxPriorConfig",
+        "diffusers' model": "loaded a JukeboxPrior",
+    }
     assert messages["part"] == messages["cached part"] == "loaded a JukeboxPrior"
     assert not [message for message in messages.values() if "\n" in message]

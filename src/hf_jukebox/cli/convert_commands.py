@@ -16,7 +16,8 @@ from .checks import check_files
 from .options import path_option
 from .terminal import command, command_errors, status
 
-_HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)  # one word, or two around a slash
+# One word, or two around a slash, and perhaps a part.
+_HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95}(/(vqvae|prior_[0-2]))?)?", re.ASCII)
 
 Output = Annotated[Path, path_option("--output", "-o", help="Folder for the result.", show_default=False)]
 
@@ -43,6 +44,7 @@ def convert_openai_command(
 def convert_transformers_command(
     source: Annotated[str, typer.Argument(help="Folder or Hub repository in the layout of transformers 4.")],
     output: Output,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the Hub repository.")] = None,
 ) -> None:
     """Convert a model in the layout of transformers 4 (the released weights are for non-commercial use)."""
     with command_errors():
@@ -50,7 +52,7 @@ def convert_transformers_command(
             from ..convert import convert_transformers
 
             hush_libraries()
-            convert_transformers(_local_path(source), output)
+            convert_transformers(_local_path(source), output, revision=revision)
         _print_usage(output)
 
 
@@ -58,6 +60,9 @@ def assemble_command(
     vqvae: Annotated[str, typer.Option(help="The VQ-VAE: a folder or Hub repository.", show_default=False)],
     prior: Annotated[list[str], typer.Option(help="A prior's folder or repository; once per level, finest first.")],
     output: Output,
+    allow_other_vqvae: Annotated[
+        bool, typer.Option("--allow-other-vqvae", help="Accept priors that were trained with another VQ-VAE.")
+    ] = False,
 ) -> None:
     """Assemble separately trained models into a pipeline of two or three levels."""
     with command_errors():
@@ -65,7 +70,8 @@ def assemble_command(
             from ..convert import assemble
 
             hush_libraries()
-            assemble(_local_path(vqvae), [_local_path(source) for source in prior], output)
+            sources = [_local_path(source) for source in prior]
+            assemble(_local_path(vqvae), sources, output, allow_other_vqvae=allow_other_vqvae)
         _print_usage(output)
 
 

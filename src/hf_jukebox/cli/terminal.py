@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shlex
 import sys
@@ -104,7 +105,12 @@ def command_errors(
         return f"{PROGRAM}: stopped, nothing was lost; continue with: {command('resume', run_dir)}"
 
     return errors_as_one_line(
-        PROGRAM, last_words=last_words, on_low_memory=on_low_memory, in_words=in_options, quiet=quiet
+        PROGRAM,
+        last_words=last_words,
+        on_low_memory=on_low_memory,
+        in_words=in_options,
+        quiet=quiet,
+        log_level=logging.INFO,  # the levels of a model that is converted
     )
 
 
@@ -124,6 +130,7 @@ def in_options(message: str) -> str:
     message = re.sub(r"(?<![\w/\\.\-'\"])low_memory(=True)?(?![\w/\\\-'\"]|\.\w)", "--low-memory", message)
     message = re.sub(r"\b(with|leave) avoid\b", r"\1 --avoid", message)
     message = message.replace("enable_model_cpu_offload()", "--low-memory")
+    message = message.replace("allow_other_vqvae=True", "--allow-other-vqvae")
     return _ALONE.sub(lambda match: _OPTIONS[match[1]], _WITH_VALUE.sub(with_value, message))
 
 

@@ -11,10 +11,11 @@ from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..files.text import read_json_object
-from ..hierarchy import Hierarchy
+from ..hierarchy import Hierarchy, check_fingerprints
 from .cards import assembled_card
 from .model_sources import from_hub, public_name
-from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
+from .parts import find_part
+from .pipeline_folder import PathLike, check_one_per_level, new_folder, stored_fingerprint, write_pipeline
 
 # Files of a model; training leaves more in its folder.
 _FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
@@ -22,13 +23,15 @@ _FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "m
 Config = TypeVar("Config", JukeboxVQVAEConfig, JukeboxPriorConfig)
 
 
-def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike) -> None:
+def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike, *, allow_other_vqvae: bool = False) -> None:
     """Assemble a VQ-VAE and one prior per level into a pipeline folder, copying files without loading models.
 
     Args:
         vqvae: Folder or Hub repository written by `JukeboxVQVAE.save_pretrained`, or a pipeline, to use its VQ-VAE.
-        priors: The same for the priors, finest level first; a pipeline provides its prior of that level.
+        priors: The same for the priors, finest level first; a pipeline provides its prior of that level. Parts can
+            also be named, such as `me/my-jukebox/prior_1`.
         output: Folder to write; it must not exist, or be empty.
+        allow_other_vqvae: Accept priors that were trained on the codes of another VQ-VAE.
 
     Raises:
         OSError: a part cannot be read, or the folder cannot be written.
@@ -43,17 +46,24 @@ def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike) -> N
         for level, (source, config) in enumerate(zip(priors, configs, strict=True)):
             _check_place(source, config, level)
         hierarchy = Hierarchy.of(vqvae_config, configs)
+        fingerprint = stored_fingerprint(parts[0])
+        if not allow_other_vqvae:
+            check_fingerprints(configs, fingerprint, "pass allow_other_vqvae=True")
         for part, name in zip(parts, names, strict=True):
             _copy(part, folder / name)
+        for config, name in zip(configs, names[1:], strict=True):
+            if config.vqvae_fingerprint not in (None, fingerprint):
+                config.vqvae_fingerprint = None
+                config.save_pretrained(folder / name)
         write_pipeline(folder, hierarchy, assembled_card([public_name(source) for source in (vqvae, *priors)]))
 
 
 def _part(source: PathLike, name: str) -> Path:
     """Return the folder of a model, given as such, as that of a pipeline, or as a Hub repository of either."""
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = from_hub(source, ["model_index.json", *_FILES, *(f"{name}/{file}" for file in _FILES)])
-    return folder / name if (folder / "model_index.json").is_file() else folder
+    place, subfolder = find_part(source, name)
+    if not Path(place).is_dir():
+        place = str(from_hub(place, [f"{subfolder}/{file}" if subfolder else file for file in _FILES]))
+    return Path(place, subfolder)
 
 
 def _config(folder: Path, config_class: type[Config]) -> Config:

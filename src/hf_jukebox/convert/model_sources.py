@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 
@@ -10,14 +12,17 @@ from ..files.text import first_line
 from .pipeline_folder import PathLike
 
 
-def from_hub(repository: PathLike, patterns: list[str]) -> Path:
+def from_hub(repository: PathLike, patterns: list[str], options: Mapping[str, Any] | None = None) -> Path:
     """Download the files of a repository that match the patterns, and return their local folder.
+
+    Args:
+        options: Arguments of `snapshot_download`, such as `revision`.
 
     Raises:
         OSError: there is no such repository, or it cannot be reached.
     """
     try:
-        return Path(snapshot_download(str(repository), allow_patterns=patterns))
+        return Path(snapshot_download(str(repository), allow_patterns=patterns, **options or {}))
     except (OSError, ValueError) as error:  # no such name, no such repository, no network
         raise OSError(
             f"{repository} is neither a folder nor a readable Hub repository ({first_line(error)})."

@@ -10,10 +10,10 @@ from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..hierarchy import Hierarchy
 from ..labels.vocabulary import read_ids
 from .cards import converted_card
-from .model_folder import ModelFolder
+from .model_folder import ModelFolder, check_tensors
 from .openai_files import read_torch_file, tensors_of
 from .openai_settings import SettingsSource
-from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_folder, stored_fingerprint, write_pipeline
 from .settings import check_ids
 
 
@@ -51,8 +51,9 @@ def convert_openai(
     with new_folder(output) as folder:
         vqvae_config = convert_vqvae(paths[0], folder / "vqvae", settings)
         check_one_per_level(vqvae_config, len(priors))
+        fingerprint = stored_fingerprint(folder / "vqvae")
         configs = [
-            convert_prior(path, folder / f"prior_{level}", level, vqvae_config, settings, ids)
+            convert_prior(path, folder / f"prior_{level}", level, vqvae_config, settings, ids, fingerprint)
             for level, path in enumerate(paths[1:])
         ]
         write_pipeline(folder, Hierarchy.of(vqvae_config, configs), converted_card([path.name for path in paths]))
@@ -73,14 +74,17 @@ def convert_prior(
     vqvae: JukeboxVQVAEConfig,
     settings: SettingsSource,
     ids: PathLike | None = None,
+    vqvae_fingerprint: str | None = None,
 ) -> JukeboxPriorConfig:
     """Convert the checkpoint of the prior of a level to a model's folder, and return its configuration.
 
     Args:
         ids: Folder of the artist and genre tables.
+        vqvae_fingerprint: Fingerprint of the VQ-VAE, to store with the prior.
     """
     content = _read(path)
     config = settings.prior(path, content, level, vqvae)
+    config.vqvae_fingerprint = vqvae_fingerprint
     if config.has_labels:
         if ids is None:
             raise ValueError(
@@ -105,10 +109,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _write(path: Path, content: dict[str, Any], folder: Path, config: JukeboxVQVAEConfig | JukeboxPriorConfig) -> None:
     model = ModelFolder(folder, config, "openai")
     tensors = content["model"]
+    check_tensors([model], {name: tensor.shape for name, tensor in tensors.items()}, path)
     model.take(tensors)
-    model.finish()
-    model.mismatch.unexpected += tensors
-    model.mismatch.check(path)
+    model.finish(path)
 
 
 def _table(path: Path, rows: int) -> dict[str, int]:

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import diffusers
+import torch
+from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
-from ..hierarchy import Hierarchy, fitting_tokenizer
+from ..hierarchy import Hierarchy, code_fingerprint, fitting_tokenizer, shapes_codes
 
 PathLike = str | os.PathLike[str]
 
@@ -59,6 +61,24 @@ def check_one_per_level(vqvae: JukeboxVQVAEConfig, num_priors: int) -> None:
             f"The VQ-VAE has {vqvae.num_levels} levels, but the number of priors is {num_priors}; give one per level, "
             "finest first."
         )
+
+
+def stored_fingerprint(vqvae: Path) -> str:
+    """Return the fingerprint of the codes of a VQ-VAE from its folder, without loading the model.
+
+    Raises:
+        OSError: a file is missing, damaged or cannot be read.
+        ValueError: the config is not that of a VQ-VAE.
+    """
+    config = JukeboxVQVAEConfig.from_dict(JukeboxVQVAEConfig._dict_from_json_file(vqvae / "config.json"))
+    tensors: dict[str, torch.Tensor] = {}
+    for path in [*vqvae.glob("model.safetensors"), *vqvae.glob("model-*.safetensors")]:
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors |= {name: file.get_tensor(name) for name in filter(shapes_codes, file.keys())}
+        except SafetensorError as error:
+            raise OSError(f"{path} is damaged or cut short ({error}); copy or download it again.") from error
+    return code_fingerprint(config, tensors)
 
 
 def write_pipeline(folder: Path, hierarchy: Hierarchy, card: str) -> None:

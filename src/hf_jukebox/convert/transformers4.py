@@ -2,82 +2,107 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..files.text import read_json_object
 from ..hierarchy import Hierarchy
 from ..loading.weight_files import shard_paths
 from .cards import converted_card
-from .model_folder import Mismatch, ModelFolder
+from .model_folder import ModelFolder, check_tensors
 from .model_sources import from_hub, public_name
-from .openai_files import read_torch_file, tensors_of
-from .pipeline_folder import PathLike, check_one_per_level, new_folder, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_folder, stored_fingerprint, write_pipeline
 from .settings import check_ids, errors_in_settings
+from .tensor_files import TensorFile
 from .transformers4_settings import prior_config, prior_settings, vqvae_config
+
+logger = logging.getLogger(__name__)
 
 _V2_SUFFIX = ".v2"  # marks names of the v2 vocabulary in their tables
 
 
-def convert_transformers(source: PathLike, output: PathLike) -> None:
-    """Convert a model of transformers 4 to a pipeline folder, one file of weights at a time.
+def convert_transformers(source: PathLike, output: PathLike, *, revision: str | None = None) -> None:
+    """Convert a model of transformers 4 to a pipeline folder, one model and one file of weights at a time.
 
     Args:
         source: Folder or Hub repository with config.json and pytorch_model.bin or model.safetensors, or their
             shards; artists.json and genres.json give the names.
         output: Folder to write; it must not exist, or be empty.
+        revision: Branch, tag or commit of a repository.
 
     Raises:
         OSError: a file cannot be read, or the folder cannot be written.
         ValueError: the weights are damaged, or do not fit the configuration.
     """
     with new_folder(output) as folder:
-        local = _local_folder(source)
-        settings = read_json_object(local / "config.json")
-        with errors_in_settings(local / "config.json"):
-            vqvae = vqvae_config(settings)
-            priors = prior_settings(settings)
-            check_one_per_level(vqvae, len(priors))
-            configs = [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
-        _add_tables(local, configs)
-        _convert_weights(_weight_files(local), folder, vqvae, configs)
-        write_pipeline(folder, Hierarchy.of(vqvae, configs), converted_card([public_name(source)]))
+        convert_models(download_transformers(source, {"revision": revision}), folder, public_name(source))
 
 
-def _convert_weights(
-    files: Sequence[Path], folder: Path, vqvae: JukeboxVQVAEConfig, priors: Sequence[JukeboxPriorConfig]
-) -> None:
-    models = [ModelFolder(folder / "vqvae", vqvae, "transformers", "vqvae.")]
-    for number, prior in enumerate(reversed(priors)):  # theirs start with the top
-        models.append(ModelFolder(folder / f"prior_{prior.level}", prior, "transformers", f"priors.{number}."))
-    unexpected: list[str] = []
-    for path in files:
-        tensors = _read_tensors(path)
-        for model in models:
-            model.take(tensors)
-        unexpected += tensors
-    for model in models:
-        model.finish()
-    Mismatch(
-        missing=[name for model in models for name in model.mismatch.missing],
-        unexpected=unexpected,
-        wrong=[name for model in models for name in model.mismatch.wrong],
-    ).check(files[0] if len(files) == 1 else files[0].parent)
+def download_transformers(source: PathLike, options: Mapping[str, Any]) -> Path:
+    """Return the folder itself, or a local copy of the needed files of a repository.
 
+    Args:
+        options: Arguments of `snapshot_download`, such as `revision`.
 
-def _local_folder(source: PathLike) -> Path:
-    """Return the folder itself, or a local copy of the needed files of a repository."""
+    Raises:
+        OSError: there is no such repository, or it cannot be reached.
+    """
     if Path(source).is_dir():
         return Path(source)
-    folder = from_hub(source, ["*.json", "model*.safetensors"])
-    return folder if any(folder.glob("*.safetensors")) else from_hub(source, ["*.json", "pytorch_model*.bin"])
+    folder = from_hub(source, ["*.json", "model*.safetensors"], options)
+    return folder if any(folder.glob("*.safetensors")) else from_hub(source, ["*.json", "pytorch_model*.bin"], options)
+
+
+def read_configs(local: Path) -> tuple[JukeboxVQVAEConfig, list[JukeboxPriorConfig]]:
+    """Read the configurations of the models in a folder, those of the priors finest level first.
+
+    Raises:
+        OSError: there is no config.json.
+        ValueError: it does not describe models that can be converted.
+    """
+    settings = read_json_object(local / "config.json")
+    with errors_in_settings(local / "config.json"):
+        vqvae = vqvae_config(settings)
+        priors = prior_settings(settings)
+        check_one_per_level(vqvae, len(priors))
+        return vqvae, [prior_config(prior, level, vqvae) for level, prior in enumerate(priors)]
+
+
+def convert_models(local: Path, folder: Path, name: str) -> None:
+    """Convert the models in a local folder, one after the other; those that `folder` has already are kept.
+
+    At most one model's tensors of one file are in memory.
+
+    Args:
+        local: Folder of the checkpoint.
+        folder: Folder of the pipeline, created if it does not exist.
+        name: Name of the checkpoint for the model card.
+
+    Raises:
+        OSError, ValueError: see `convert_transformers`.
+    """
+    vqvae, configs = read_configs(local)
+    _add_tables(local, configs)
+    models = [ModelFolder(folder / "vqvae", vqvae, "transformers", "vqvae.")]
+    for number, config in enumerate(reversed(configs)):  # theirs start with the top
+        models.append(ModelFolder(folder / f"prior_{config.level}", config, "transformers", f"priors.{number}."))
+    paths = _weight_files(local)
+    files, source = [TensorFile(path) for path in paths], paths[0] if len(paths) == 1 else local
+    check_tensors(models, {name: shape for file in files for name, shape in file.shapes.items()}, source)
+    folder.mkdir(exist_ok=True)
+    for number, model in enumerate(models, 1):
+        if not model.folder.is_dir():
+            if isinstance(model.config, JukeboxPriorConfig):
+                model.config.vqvae_fingerprint = stored_fingerprint(folder / "vqvae")
+            for file in files:
+                model.take(file.read(file.shapes.keys() & model.shapes.keys()))
+            model.finish(source)
+        logger.info("Converted %s of %s (%d of %d).", model.folder.name, name, number, len(models))
+    write_pipeline(folder, Hierarchy.of(vqvae, configs), converted_card([name]))
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -94,15 +119,6 @@ def _weight_files(folder: Path) -> list[Path]:
     raise FileNotFoundError(f"{folder} holds neither model.safetensors nor pytorch_model.bin, nor an index of shards.")
 
 
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix != ".safetensors":
-        return tensors_of(read_torch_file(path), path)
-    try:
-        return load_file(path, backend="pread")  # mapped memory could not be freed tensor by tensor
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or cut short ({error}); download it again.") from error
-
-
 def _add_tables(folder: Path, priors: Sequence[JukeboxPriorConfig]) -> None:
     """Add the names, which transformers 4 keeps in one table for all levels."""
     labelled = [prior for prior in priors if prior.has_labels]
@@ -114,7 +130,7 @@ def _add_tables(folder: Path, priors: Sequence[JukeboxPriorConfig]) -> None:
         warnings.warn(
             f"{folder} has no artists.json and genres.json: the converted model has no artist and genre names.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         tables = [{}, {}]
     for prior in labelled:

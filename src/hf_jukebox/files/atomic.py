@@ -49,8 +49,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder for this process; the system releases the lock when the process ends, however it ends.
+
+    Args:
+        wait: Wait for another process that holds the lock, in place of the error.
 
     Raises:
         OSError: another process holds the lock.
@@ -59,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
     if (folder / _LOCK).is_symlink():
         raise OSError(f"{folder / _LOCK} is a link; remove it, since the lock of a folder must be a file in it.")
     lock = FileLock(folder / _LOCK)
-    _acquire(lock, folder)
+    _acquire(lock, folder, wait)
     try:
         _write_holder(folder)
         yield
@@ -68,10 +71,10 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _acquire(lock: FileLock, folder: Path) -> None:
+def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
     """Acquire a lock; on a file system without locks, warn and continue without it."""
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
         raise OSError(f"{folder} is in use by {_holder(folder)}; wait until it ends.") from error
     except (OSError, NotImplementedError) as error:  # older releases of filelock raise the latter for ENOSYS

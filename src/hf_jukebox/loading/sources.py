@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -22,14 +23,56 @@ from ..files.text import first_line, listed, read_json_object, user_path
 
 PathLike = str | os.PathLike[str]
 
+_PIPELINE = "JukeboxPipeline"
+TRANSFORMERS_4 = "jukebox"  # model_type of that layout
 _CLASSES = {"jukebox_prior": "JukeboxPrior", "jukebox_vqvae": "JukeboxVQVAE"}  # by model_type
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
 _CHECKPOINTS = (".tar", ".pth", ".pt", ".ckpt", ".bin")
 _CONVERT_OPENAI = "hf-jukebox convert openai --vqvae FILE --prior FILE --output DIR"
 
 
-def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
-    """Refuse a folder or Hub repository without a pipeline of ours; return it with a leading `~` expanded.
+@dataclass(frozen=True)
+class PipelineSource:
+    """Place of a pipeline that can be loaded.
+
+    Attributes:
+        name: Folder, with a leading `~` expanded, or name of a repository.
+        parts: Names of the parts, such as `prior_0`, in order.
+        transformers4: Folder of the config.json, if the models are in the layout of transformers 4 and have to be
+            converted: the folder itself, or that of a commit in the cache of the Hub.
+        class_name: Class that the index names.
+    """
+
+    name: str
+    parts: tuple[str, ...] = ()
+    transformers4: Path | None = None
+    class_name: Any = _PIPELINE
+
+
+def find_pipeline(source: PathLike, options: Mapping[str, Any]) -> PipelineSource | None:
+    """Return the place of a pipeline; None for a folder or Hub repository without one.
+
+    Args:
+        source: A folder, or the name of a repository.
+        options: Arguments of `from_pretrained`; see `check_pipeline_source`.
+
+    Raises:
+        OSError: there is no such folder or repository.
+    """
+    return _find_pipeline(_Source.resolve(source, options))
+
+
+def _find_pipeline(location: _Source) -> PipelineSource | None:
+    index = location.read("model_index.json")
+    if index is not None:
+        return PipelineSource(location.name, _parts(index), class_name=index.get("_class_name", _PIPELINE))
+    if (location.read("config.json") or {}).get("model_type") == TRANSFORMERS_4:
+        return PipelineSource(location.name, transformers4=location.path("config.json").parent)
+    return None
+
+
+def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> PipelineSource:
+    """Refuse a folder or Hub repository without a pipeline, before weights are downloaded or read.
 
     Args:
         source: A folder, or the name of a repository.
@@ -39,8 +82,8 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
         OSError: there is no pipeline there; the message says what was found, and what to do.
     """
     location = _Source.resolve(source, options)
-    index = location.read("model_index.json")
-    if index is None:
+    found = _find_pipeline(location)
+    if found is None:
         model_type = (location.read("config.json") or {}).get("model_type")
         location.refuse_other_layouts(model_type)
         if isinstance(model_type, str) and model_type in _CLASSES:
@@ -49,11 +92,11 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> str:
                 "and priors together with: hf-jukebox assemble --vqvae VQVAE --prior PRIOR --output DIR"
             )
         raise OSError(f"{source} holds no model_index.json; give the folder or repository that save_pretrained wrote.")
-    if index.get("_class_name", "JukeboxPipeline") != "JukeboxPipeline":
-        raise OSError(f"{source} holds a {index['_class_name']}; give the folder or repository of a JukeboxPipeline.")
-    if location.folder is not None:
+    if found.class_name != _PIPELINE:
+        raise OSError(f"{source} holds a {found.class_name}; give the folder or repository of a {_PIPELINE}.")
+    if location.folder is not None and found.transformers4 is None:
         check_parts(location.folder, options)
-    return location.name
+    return found
 
 
 def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
@@ -63,10 +106,13 @@ def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
         OSError: parts are missing; the message names them.
     """
     index = _Source.resolve(folder, {}).read("model_index.json") or {}
-    parts = {name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]}
-    missing = sorted(name for name in parts - set(options) if not (folder / name).is_dir())
+    missing = [name for name in _parts(index) if name not in options and not (folder / name).is_dir()]
     if missing:
         raise OSError(f"{folder} is incomplete: {listed(missing)} missing; copy or download it again.")
+
+
+def _parts(index: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(name for name, value in index.items() if isinstance(value, list) and value[:1] != [None]))
 
 
 def check_model_source(source: PathLike, model_type: str, options: Mapping[str, Any]) -> str:
@@ -101,6 +147,15 @@ def check_model_source(source: PathLike, model_type: str, options: Mapping[str, 
         where = f"The subfolder {subfolder} of {source}" if subfolder else source
         raise OSError(f"{where} holds no config.json; give the folder or repository that save_pretrained wrote.")
     return location.name
+
+
+def is_transformers4(folder: Path) -> bool:
+    """Return whether a folder holds models in the layout of transformers 4, by its config.json."""
+    path = folder / "config.json"
+    try:
+        return os.path.isfile(path) and read_json_object(path).get("model_type") == TRANSFORMERS_4
+    except (OSError, ValueError):
+        return False
 
 
 class _Source:
@@ -156,18 +211,39 @@ class _Source:
         Raises:
             OSError: the model is in the layout of transformers 4 or of the original code, or the Hub cannot be reached.
         """
-        if model_type == "jukebox":
+        if model_type == TRANSFORMERS_4:
             raise OSError(
-                f"{self.name} is in the layout of transformers 4; convert it once with: hf-jukebox convert "
-                f"transformers {self.name} --output DIR"
+                f"{self.name} is in the layout of transformers 4; load it with JukeboxPipeline.from_pretrained, or "
+                f"convert it once with: hf-jukebox convert transformers {self.name} --output DIR"
             )
-        if self.folder is not None and any(self.folder.glob("*.pth.tar")):
-            raise OSError(f"{self.name} holds checkpoints in the original layout; convert them: {_CONVERT_OPENAI}")
+        if model_type is None and any(name.endswith(".pth.tar") for name in self._file_names()):
+            download = "" if self.folder is not None else f"download them with: hf download {self.name}, and "
+            raise OSError(
+                f"{self.name} holds checkpoints in the original layout; {download}convert them: {_CONVERT_OPENAI}"
+            )
         if model_type is None and self._unreachable is not None:
             raise OSError(
                 f"{self.name} is neither a folder nor in the cache, and the Hub cannot be reached; check the name "
                 "and the network, HF_HUB_OFFLINE and local_files_only."
             ) from self._unreachable
+
+    def path(self, name: str, subfolder: str = "") -> Path:
+        """Return the local path of a file that `read` has found."""
+        found = self._path(name, subfolder)
+        assert found is not None
+        return found
+
+    def _file_names(self) -> list[str]:
+        """Return the names of the files at the top; none of a repository that cannot be listed."""
+        if self.folder is not None:
+            return [path.name for path in self.folder.iterdir()]
+        if self._unreachable is not None or self.options.get("local_files_only"):
+            return []
+        options = {name: self.options[name] for name in ("revision",) if name in self.options}
+        try:
+            return HfApi(token=self.options.get("token")).list_repo_files(self.name, **options)
+        except (OSError, ValueError):  # the files that are missing are named in the error anyway
+            return []
 
     def _path(self, name: str, subfolder: str) -> Path | None:
         if self.folder is not None:

@@ -13,10 +13,12 @@ from functools import cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.constants import HF_ASSETS_CACHE, HF_HUB_CACHE
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
+from ..convert.by_name import earlier_conversion
+from ..loading.sources import is_transformers4
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
 from .contents import RunReader
@@ -43,7 +45,8 @@ def recorded_source(name_or_path: str | None) -> str | None:
     path = path.resolve()
     if path == _DEMO.resolve():
         return _DEMO_MARK
-    if path.is_relative_to(Path(HF_HUB_CACHE).resolve()) and (match := re.search(r"models--([^/\\]+)", str(path))):
+    in_cache = any(path.is_relative_to(Path(cache).resolve()) for cache in (HF_HUB_CACHE, HF_ASSETS_CACHE))
+    if in_cache and (match := re.search(r"models--([^/\\]+)", str(path))):
         return match[1].replace("--", "/")
     return str(path)
 
@@ -66,7 +69,7 @@ def model_of_run(run: RunReader) -> str:
     record = run.step.model
     if record.source is not None:
         for folder in _folders(record.source, run.folder):
-            if os.path.isfile(folder / _INDEX):  # also False for a name that is too long
+            if os.path.isfile(folder / _INDEX) or is_transformers4(folder):  # also False for a name that is too long
                 return str(folder)
         if _is_demo(record.source):
             return str(_DEMO)
@@ -109,11 +112,12 @@ def _cached(source: str) -> str | None:
     """Return the folder of a repository in the cache of the Hub; None if it is not cached."""
     if not _REPOSITORY.fullmatch(source):
         return None
-    try:
-        folder = snapshot_download(source, local_files_only=True)
-    except (OSError, ValueError):  # not cached, or not a valid name
-        return None
-    return folder if (Path(folder) / _INDEX).is_file() else None
+    # snapshot_download would refuse a repository of which some files were not needed.
+    found = [try_to_load_from_cache(source, name) for name in (_INDEX, "config.json")]
+    index, config = (Path(path).parent if isinstance(path, str) else None for path in found)
+    if index is None and config is not None and is_transformers4(config):
+        index = earlier_conversion(source, config)
+    return None if index is None else str(index)
 
 
 @cache

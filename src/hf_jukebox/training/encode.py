@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from tqdm.auto import tqdm
 
 from ..console.lines import write_line
+from ..convert.parts import load_part
 from ..modeling_vqvae import JukeboxVQVAE
 from .data import SourceArguments, encode_songs
 
@@ -16,7 +17,7 @@ from .data import SourceArguments, encode_songs
 class EncodeArguments(SourceArguments):
     """Options of the songs, the VQ-VAE and the folder of the codes."""
 
-    vqvae: str = field(metadata={"help": "Folder or Hub repository of the VQ-VAE."})
+    vqvae: str = field(metadata={"help": "Folder or Hub repository of the VQ-VAE, or of a pipeline."})
     output_dir: str = field(metadata={"help": "Folder for the codes."})
     songs_per_shard: int = field(
         default=16, metadata={"help": "Songs per file of codes, which an interruption may cost each process."}
@@ -32,7 +33,7 @@ def encode(arguments: EncodeArguments) -> None:
     """
     accelerator = Accelerator()
     songs = arguments.open_songs()
-    vqvae = JukeboxVQVAE.from_pretrained(arguments.vqvae).to(accelerator.device)
+    vqvae = load_part(JukeboxVQVAE, arguments.vqvae, "vqvae").to(accelerator.device)
     total = -(-len(songs) // accelerator.num_processes) if isinstance(songs, list) else None
     with tqdm(total=total, unit="song", disable=not accelerator.is_main_process) as progress:
         cache = encode_songs(

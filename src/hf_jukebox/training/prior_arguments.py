@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..convert.parts import TOP_PRIOR
+
 
 @dataclass
 class PriorArguments:
@@ -11,7 +13,9 @@ class PriorArguments:
 
     _argument_group_name = "prior"
 
-    vqvae: str = field(default="", metadata={"help": "Folder or Hub repository of the VQ-VAE whose codes to model."})
+    vqvae: str = field(
+        default="", metadata={"help": "Folder or Hub repository of the VQ-VAE whose codes to model, or of a pipeline."}
+    )
     level: int | None = field(
         default=None,
         metadata={
@@ -30,7 +34,15 @@ class PriorArguments:
         default=None, metadata={"help": "A JSON file with settings of JukeboxPriorConfig that replace the preset's."}
     )
     prior: str | None = field(
-        default=None, metadata={"help": "Folder or Hub repository of a prior to fine-tune, in place of a preset."}
+        default=None,
+        metadata={
+            "help": "Folder or Hub repository of a prior to fine-tune, in place of a preset; or of a pipeline, whose "
+            "prior of --level, by default the top, is taken, as also by REPOSITORY/prior_0."
+        },
+    )
+    allow_other_vqvae: bool = field(
+        default=False,
+        metadata={"help": "Fine-tune a prior on the codes of another VQ-VAE than the one that it was trained on."},
     )
     codes_dir: str | None = field(
         default=None,
@@ -50,6 +62,11 @@ class PriorArguments:
     sample_seconds: float | None = field(
         default=None, metadata={"help": "Length of audio samples in seconds; by default a window."}
     )
+
+    @property
+    def part(self) -> str:
+        """Part of a pipeline to fine-tune."""
+        return TOP_PRIOR if self.level is None else f"prior_{self.level}"
 
     def __post_init__(self) -> None:
         """Validate what nothing downstream would catch.

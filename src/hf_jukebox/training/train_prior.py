@@ -13,7 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
-from ..hierarchy import Hierarchy
+from ..convert.parts import load_part
+from ..hierarchy import Hierarchy, check_fingerprints
 from ..labels.vocabulary import UNKNOWN_ID
 from ..layers.conditioning import LabelColumns, check_timing
 from ..modeling_prior import JukeboxPrior, JukeboxPriorOutput
@@ -34,6 +35,7 @@ from .data import (
     SongStream,
     audio_data_for_prior,
     code_data,
+    encoder_fingerprint,
     read_alphabet,
     report_unknown,
     song_metadata,
@@ -57,7 +59,7 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     check_output_dir(Path(arguments.output_dir), arguments.resume_from_checkpoint, arguments.overwrite_output_dir)
     accelerator = make_accelerator(arguments)
     torch.manual_seed(arguments.seed)
-    vqvae = JukeboxVQVAE.from_pretrained(model_arguments.vqvae)
+    vqvae = load_part(JukeboxVQVAE, model_arguments.vqvae, "vqvae")
     cache = None if model_arguments.codes_dir is None else CodeCache(model_arguments.codes_dir)
     if cache is not None:
         cache.check(vqvae)
@@ -65,6 +67,10 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     metadata = song_metadata(songs) if cache is None else [song.metadata for song in cache.songs]
     prior = _make_prior(model_arguments, data_arguments, vqvae.config, metadata)
     config = prior.config
+    fingerprint = encoder_fingerprint(vqvae)
+    if not model_arguments.allow_other_vqvae:
+        check_fingerprints([config], fingerprint, "pass --allow_other_vqvae")
+    config.vqvae_fingerprint = fingerprint
     vqvae.to(accelerator.device)
 
     settings = data_arguments.prior_chunks(config, vqvae.config, arguments.seed)
@@ -115,7 +121,7 @@ def _make_prior(
 ) -> JukeboxPrior:
     """Make the prior to train: from a preset, fitted to VQ-VAE and data, or a trained one to fine-tune."""
     if model_arguments.prior is not None:
-        prior = JukeboxPrior.from_pretrained(model_arguments.prior)
+        prior = load_part(JukeboxPrior, model_arguments.prior, model_arguments.part)
         Hierarchy.of(vqvae, [prior.config])
         if prior.config.has_labels:
             tables = tables_for_fine_tuning(songs, prior.config)

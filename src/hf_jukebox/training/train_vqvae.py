@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import PreTrainedModel
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
+from ..convert.parts import load_part
 from ..files.text import read_json_object, user_path
 from ..modeling_vqvae import JukeboxVQVAE, JukeboxVQVAEOutput
 from .accelerator import log_memory, make_accelerator
@@ -54,7 +55,7 @@ def train_vqvae(model_arguments: VQVAEArguments, data_arguments: DataArguments, 
     accelerator = make_accelerator(arguments)
     torch.manual_seed(arguments.seed)
     if model_arguments.vqvae is not None:
-        model = JukeboxVQVAE.from_pretrained(model_arguments.vqvae)
+        model = load_part(JukeboxVQVAE, model_arguments.vqvae, "vqvae")
     else:
         overrides = read_settings(model_arguments.model_config)
         model = JukeboxVQVAE(JukeboxVQVAEConfig.from_preset(model_arguments.preset, **overrides))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -11,37 +9,15 @@ from typing import Any, Self
 import torch
 
 from ...configuration_jukebox import JukeboxPriorConfig
-from ...hierarchy import Hierarchy
+from ...hierarchy import Hierarchy, code_fingerprint
 from ...modeling_vqvae import JukeboxVQVAE
 
 _BLOCK = 2**16  # samples encoded at a time, approximately
 
-# Settings that the codes depend on. Losses and decoders may change without making codes stale.
-_CODE_FIELDS = (
-    "sampling_rate",
-    "downs_t",
-    "strides_t",
-    "codebook_size",
-    "codebook_dim",
-    "width",
-    "depth",
-    "multipliers",
-    "hidden_multiplier",
-    "dilation_growth_rate",
-    "dilation_cycle",
-    "res_scale",
-)
-
 
 def encoder_fingerprint(vqvae: JukeboxVQVAE) -> str:
-    """Hash everything that the codes depend on: encoders, codebooks and the settings that shape them."""
-    settings = {name: getattr(vqvae.config, name) for name in _CODE_FIELDS}
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(vqvae.state_dict().items()):
-        if name.startswith("encoders.") or name.endswith(".codebook"):
-            digest.update(name.encode())
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    """Hash everything that the codes depend on; see `code_fingerprint`."""
+    return code_fingerprint(vqvae.config, vqvae.state_dict())
 
 
 @dataclass(frozen=True)
