@@ -93,7 +93,7 @@ setup(
     ],
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page.*"]},
+    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page*"]},
     python_requires=">=3.11",
     install_requires=RUNTIME,
     extras_require={

@@ -24,7 +24,7 @@ from .names import check_song_folder
 
 Action = Literal["sample", "continue", "upsample", "pick"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # 3 added the seed
 _VALUES_PER_TENSOR = 64
 
 

@@ -17,6 +17,8 @@ from .request import (
     check_upsampling,
     levels_to_sample,
     make_songs,
+    new_seed,
+    seed_of,
     song_keys,
     song_timing,
     window_hops,
@@ -74,6 +76,8 @@ def make_request(
     if prompts is not None:
         names = per_song("audio", [each.name for each in prompts], num_prompts)
     max_batch_size = options.get("max_batch_size")
+    generator = new_seed() if generator is None else generator
+    seed = seed_of(generator)  # before the keys are taken from it
     return SamplingRequest(
         songs=make_songs(
             texts_per_song("artist", songs.get("artist"), num_prompts),
@@ -92,6 +96,7 @@ def make_request(
         settings=settings_per_level(options, hierarchy.num_levels),
         max_batch_size=None if max_batch_size is None else at_least_one("max_batch_size", max_batch_size),
         upsampling=check_upsampling(options.get("upsampling", "sequential")),
+        seed=seed,
     )
 
 
