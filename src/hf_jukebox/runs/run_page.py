@@ -152,6 +152,11 @@ def _complete_codes(run: RunReader) -> Iterator[tuple[int, torch.Tensor]]:
             yield song, codes[song, :length]
 
 
+def timing_path(run: RunReader, song: int) -> Path | None:
+    """Return the path of a song's alignment; None while its top level is not complete."""
+    return next((_timing_path(run, each, codes) for each, codes in _complete_codes(run) if each == song), None)
+
+
 def _timing_path(run: RunReader, song: int, codes: torch.Tensor) -> Path:
     """Return the path of a song's alignment, named by a hash of all its inputs: a changed input has another path."""
     labels = run.request.songs[song]
