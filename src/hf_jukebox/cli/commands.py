@@ -15,7 +15,7 @@ from ..console.errors import stop
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
-from . import convert_commands, export_command, run_commands, study_commands
+from . import compile_command, convert_commands, export_command, run_commands, study_commands
 from .checks import (
     PROGRAM,
     check_choices,
@@ -191,6 +191,7 @@ app.command()(run_commands.upsample)
 app.command()(run_commands.pick)
 app.command()(study_commands.embed)
 app.command()(export_command.export)
+app.command("compile")(compile_command.compile_)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
 app.command("assemble")(convert_commands.assemble_command)

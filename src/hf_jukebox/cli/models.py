@@ -86,13 +86,14 @@ def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
     pipeline.set_progress_bar_config(disable=True)
-    if compile_step:
-        pipeline.compile()
     target = torch.device(device)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     if options.low_memory or target.type == "cpu" or sum(map(weight_bytes, parts)) <= 0.8 * free_bytes(target):
-        return pipeline.to(target)
-    if is_first_process():
-        logger.warning("The models do not all fit on %s; loading them one at a time.", device)
-    pipeline.enable_model_cpu_offload(device=target)
+        pipeline.to(target)
+    else:
+        if is_first_process():
+            logger.warning("The models do not all fit on %s; loading them one at a time.", device)
+        pipeline.enable_model_cpu_offload(device=target)
+    if compile_step:
+        pipeline.compile()
     return pipeline
