@@ -32,15 +32,19 @@ RUNTIME = [
 TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
 STUDY = ["matplotlib>=3.10,<4", "pyarrow>=21"]
 PLAY = ["sounddevice>=0.5,<1"]
+LOUDNESS = ["pyloudnorm>=0.2,<0.3"]
 QUANTIZE = ["torchao>=0.18,<1"]
 # Formatting differs between the minor versions of ruff: everyone uses the same one.
 TEST = [
     "hypothesis>=6.100,<7",
+    "mutagen>=1.47,<2",
     "mypy>=2.4,<3",
     "pytest>=9.0,<10",
     "pytest-xdist>=3.8,<4",
+    "rpp>=0.5,<1",
     "ruff>=0.17,<0.18",
     "sybil>=10.0,<11",
+    "xmlschema>=4.1,<5",
 ]
 DOCS = [
     "furo>=2025.9",
@@ -93,15 +97,16 @@ setup(
     ],
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page.*"]},
+    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page*"]},
     python_requires=">=3.11",
     install_requires=RUNTIME,
     extras_require={
         "train": TRAIN,
         "study": STUDY,
         "play": PLAY,
+        "loudness": LOUDNESS,
         "quantize": QUANTIZE,
-        "test": TRAIN + STUDY + QUANTIZE + TEST,
+        "test": TRAIN + STUDY + QUANTIZE + LOUDNESS + TEST,
         "docs": DOCS,
         "release": RELEASE,
     },

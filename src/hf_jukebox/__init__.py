@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .pipeline_jukebox import JukeboxPipeline
     from .pipeline_output import JukeboxPipelineOutput
     from .runs.actions import pick_candidate
+    from .runs.export import export_run
     from .runs.folder import JukeboxRun
+    from .runs.song_files import open_song
     from .runs.song_requests import SongRequest, read_songs
     from .sampler import SamplingProgress
     from .sampling.decode import AudioBlock
@@ -51,8 +53,10 @@ __all__ = [
     "WindowLabels",
     "align_lyrics",
     "device_of_process",
+    "export_run",
     "load_adapter",
     "merge_adapters",
+    "open_song",
     "pick_candidate",
     "read_published_codes",
     "read_songs",
@@ -83,8 +87,10 @@ _MODULES = {
     "WindowLabels": "sampling.window_labels",
     "align_lyrics": "sampling.lyric_alignment",
     "device_of_process": "sampling.processes",
+    "export_run": "runs.export",
     "load_adapter": "adapters",
     "merge_adapters": "adapters",
+    "open_song": "runs.song_files",
     "pick_candidate": "runs.actions",
     "read_published_codes": "convert.openai_codes",
     "read_songs": "runs.song_requests",

@@ -43,6 +43,6 @@ class JukeboxPipelineOutput(BaseOutput):
             for item, audio in enumerate([] if audios is None else audios):
                 path = folder / f"level_{level}" / f"item_{item}.wav"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_audio(path, np.asarray(audio), self.sampling_rate)
+                write_audio(path, np.asarray(audio), self.sampling_rate, is_machine_made=True)
                 paths.append(path)
         return paths

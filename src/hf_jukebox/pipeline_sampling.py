@@ -16,6 +16,7 @@ import torch
 from .audio.prompts import Audio, Prompt, read_prompts
 from .catalogue.folder import AnyCatalogue, open_catalogue
 from .files.text import user_path
+from .loading.compile_cache import use_compile_cache
 from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import JukeboxParts
@@ -49,9 +50,12 @@ class JukeboxSampling(JukeboxParts):
     def compile(self) -> None:
         """Compile the decode step when it is first needed, once per level, batch size and filters (`top_k`, `top_p`).
 
-        Compiling takes a minute or more each time, and pays off from some thousand codes on. On a CPU it needs a C++
-        compiler, and with several songs it keeps a second copy of the weights. Call it again after changing a prior.
+        Compiling takes a minute or more, and pays off from some thousand codes on. The next start of a program finds
+        the compiled code in the Hugging Face cache, if model, settings, PyTorch, processor and device are the same. On
+        a CPU it needs a C++ compiler, and with several songs it keeps a second copy of the weights. Call it again
+        after changing a prior.
         """
+        use_compile_cache(self.execution_device)
         self._steps = StepRunner(compiled=True)
 
     def read_prompts(

@@ -31,12 +31,15 @@ from hf_jukebox import (
 )
 from hf_jukebox.adapters import load_adapter, unload_adapter
 from hf_jukebox.audio import audio_info, read_audio
+from hf_jukebox.audio.blocks import add_data
 from hf_jukebox.convert import convert_openai, convert_transformers
 from hf_jukebox.convert.openai_codes import read_published_codes
 from hf_jukebox.labels.lyrics import Lyrics
 from hf_jukebox.labels.vocabulary import load_vocabularies, read_ids
 from hf_jukebox.presets import ALPHABET_V3
+from hf_jukebox.runs.contents import RunReader
 from hf_jukebox.runs.folder import JukeboxRun
+from hf_jukebox.runs.song_files import open_song, song_data
 from hf_jukebox.runs.song_requests import read_songs
 from hf_jukebox.training.arguments import LoopArguments, parse_arguments
 from hf_jukebox.training.checkpoint import load_checkpoint, read_progress
@@ -222,6 +225,32 @@ def enter_state(content: bytes, folder: Path) -> None:
     enter_run(state_name())(content, folder)
 
 
+@cache
+def song_in_a_file() -> bytes:
+    return song_data(RunReader.open(run_folder()), 0, {})
+
+
+def with_song(ending: str, data: bytes, folder: Path) -> Path:
+    path = folder / f"song.{ending}"
+    soundfile.write(path, tone(), RATE)
+    add_data(path, data)
+    return path
+
+
+def flac_with_song() -> bytes:
+    return with_song("flac", song_in_a_file(), workshop()).read_bytes()
+
+
+def enter_song_file(content: bytes, folder: Path) -> None:
+    (folder / "song.flac").write_bytes(content)
+    open_song(folder / "song.flac", folder / "opened")
+
+
+def enter_song_data(content: bytes, folder: Path) -> None:
+    run = JukeboxRun.open(open_song(with_song("wav", content, folder), folder / "opened"))
+    assert run.is_finished and run.codes
+
+
 def enter_model(content: bytes, folder: Path) -> None:
     JukeboxVQVAE.from_pretrained(copied(pipeline_folder() / "vqvae", folder / "m", "model.safetensors", content))
 
@@ -379,6 +408,8 @@ DOORS: dict[str, Door] = {
         tensors_of(lambda: run_folder() / "codes/level_2.safetensors"), enter_run("codes/level_2.safetensors")
     ),
     "state": Door(tensors_of(lambda: run_folder() / state_name()), enter_state),
+    "song file": Door(lambda: mutated_bytes(flac_with_song()), enter_song_file),
+    "song in a file": Door(lambda: mutated_safetensors(song_in_a_file()), enter_song_data),
     "published codes": Door(lambda: mutated_bytes(torch_file()), enter_file("data.pth.tar", read_published_codes)),
     "published codes, old format": Door(
         lambda: mutated_bytes(torch_file(zipped=False)), enter_file("data.pth.tar", read_published_codes)

@@ -13,6 +13,7 @@ from helpers.browser import Browser
 from hf_jukebox.audio import write_audio
 from hf_jukebox.report import Candidate, Grid, ListeningPage, LyricTiming, write_listening_page
 
+COMMAND = "hf-jukebox sample 'a & b.wav' --seed 7\nhf-jukebox pick run 1"
 RATE, HOP = 22050, 128
 CODES_PER_SECOND = RATE / HOP
 SECONDS = 6.0
@@ -55,12 +56,15 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("a run, 100% #1")
     candidates = [
-        candidate(folder, 0, sung=sung(SECONDS), labels={"Artist": "Night Bus", "Genre": ""}),
+        candidate(folder, 0, sung=sung(SECONDS), labels={"Artist": "Night Bus", "Genre": ""}, prompt_in_s=1.5),
         candidate(folder, 1, levels=1, title=MARKUP, labels={MARKUP: MARKUP}, lyrics=MARKUP, note=MARKUP),
         candidate(folder, 2, sung=sung(SECONDS, "<b>Bold</b> & " + MARKUP), note="No alignment here."),
     ]
     return write_listening_page(
-        folder, ListeningPage("Lanterns " + MARKUP, candidates, {"Model": MARKUP, "Length": "6 s"}, note=MARKUP)
+        folder,
+        ListeningPage(
+            "Lanterns " + MARKUP, candidates, {"Model": MARKUP, "Length": "6 s"}, note=MARKUP, command=COMMAND
+        ),
     )
 
 
@@ -167,7 +171,8 @@ def test_controls_can_be_focused_and_have_names(page: Browser) -> None:
     names = page.run(
         "[...document.querySelectorAll('.card:nth-of-type(1) :is(button, .seek)')].map((e) => e.ariaLabel)"
     )
-    assert names == ["Play Candidate 1", "Position in Candidate 1"]
+    assert names == ["Play Candidate 1", "Position in Candidate 1", None]
+    assert page.run("cards[0].loopButton.textContent") == "Loop from here"
     page.run("cards[0].seekBar.focus(); cards[0].seek(2)")
     page.press("ArrowRight")
     assert page.run("cards[0].audio.currentTime") == pytest.approx(4)
@@ -180,6 +185,129 @@ def test_controls_can_be_focused_and_have_names(page: Browser) -> None:
 def test_a_click_into_the_picture_seeks(page: Browser) -> None:
     click(page, ".card .seek")
     assert page.run("cards[0].audio.currentTime") == pytest.approx(SECONDS / 2, abs=0.05)
+
+
+# Loops, comparisons and switches ---------------------------------------------------------------------------------
+
+
+def test_a_stretch_is_looped(page: Browser) -> None:
+    page.run("cards[0].seek(2)")
+    page.press("l")
+    assert page.run("cards[0].loopButton.textContent") == "Loop to here"
+    page.run("cards[0].seek(2.4)")
+    page.press("l")
+    assert page.run("cards[0].loop") == {"from": 2, "to": 2.4}
+    assert page.run("cards[0].loopButton.getAttribute('aria-pressed')") == "true"
+    page.run("cards[0].seek(2.2); cards[0].play()")
+    wait_for(page, "cards[0].audio.currentTime > 2.3")
+    wait_for(page, "cards[0].audio.currentTime < 2.3")
+    page.press("ArrowUp")
+    wait_for(page, "cards[0].index === 1 && cards[0].audio.currentTime > 2.3")
+    wait_for(page, "cards[0].audio.currentTime < 2.3 && !cards[0].audio.paused")
+    page.press("l")
+    wait_for(page, "cards[0].audio.currentTime > 2.6")
+    assert page.run("cards[0].loopMark.hidden")
+
+
+def test_shift_and_dragging_select_a_loop(page: Browser) -> None:
+    page.run("cards[1].stage.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    box = page.run("(({ left, top, width }) => [left, top, width])(cards[1].stage.getBoundingClientRect())")
+    for kind, share in (("mousePressed", 0.75), ("mouseMoved", 0.6), ("mouseMoved", 0.5), ("mouseReleased", 0.5)):
+        x, y = box[0] + share * box[2], box[1] + 20
+        page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1, modifiers=8)
+    loop = page.run("cards[1].loop")
+    assert loop == {"from": pytest.approx(3, abs=0.02), "to": pytest.approx(4.5, abs=0.02)}
+    assert page.run("cards[1].audio.currentTime") == 0
+    page.run("cards[1].seek(4.2); cards[1].play()")
+    wait_for(page, "cards[1].audio.currentTime < 4 && cards[1].audio.currentTime >= 3")
+
+
+def test_a_loop_up_to_the_end_repeats(page: Browser) -> None:
+    page.run(f"cards[1].setLoop(5.6, {SECONDS}); cards[1].seek(5.7); cards[1].play()")
+    wait_for(page, "cards[1].audio.currentTime > 5.9 || cards[1].audio.ended")
+    wait_for(page, "!cards[1].audio.paused && cards[1].audio.currentTime < 5.9")
+
+
+def test_the_end_of_the_prompt_is_marked(page: Browser) -> None:
+    assert page.run("[...document.querySelectorAll('.prompt')].map((each) => each.style.width)") == ["25%"]
+    page.press("e")
+    assert page.run("cards[0].audio.currentTime") == pytest.approx(1.5)
+    assert page.run("cards[0].element.querySelector('.labels').innerText") == "Artist Night Bus\nPrompt 1.5 s"
+    page.run("cards[1].seekBar.focus()")
+    page.press("e")  # it has none
+    assert page.run("cards[1].audio.currentTime") == 0
+
+
+def test_candidates_are_switched_at_the_same_place(page: Browser) -> None:
+    page.run("cards[0].seek(2); cards[0].play()")
+    click(page, "#same-place")
+    page.press("n")
+    wait_for(page, "!cards[1].audio.paused && cards[1].audio.currentTime > 2.05")
+    page.press("b")
+    wait_for(page, "!cards[0].audio.paused && cards[1].audio.paused && cards[0].audio.currentTime > 2.1")
+    page.press("b")
+    wait_for(page, "!cards[1].audio.paused && cards[0].audio.paused && cards[1].audio.currentTime > 2.1")
+
+
+def test_every_file_can_be_saved_under_a_clear_name(page: Browser) -> None:
+    links = page.run(
+        "[...document.querySelectorAll('.files a')].map((e) => [e.getAttribute('href'), e.download, e.textContent])"
+    )
+    assert links[0] == ["level_2/item%200.wav", "candidate-1-level-2.wav", "level 2"]
+    assert len(links) == 7
+    assert links[3][1] == "p-script-script-window-injected-true-script-img-src-x-onerro-level-0.wav"
+
+
+def test_the_command_is_copied(page: Browser) -> None:
+    page.call("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    page.run("document.querySelector('.command').open = true")
+    click(page, ".command button")
+    wait_for(page, "document.querySelector('.command button').textContent === 'Copied'")
+    assert page.run("getSelection().toString()") == COMMAND
+
+
+def test_equal_loudness_turns_the_louder_ones_down(page: Browser) -> None:
+    loudness = page.run("audios.map((audio) => Number(audio.dataset.loudness))")
+    assert max(loudness) - min(loudness) > 0.5
+    click(page, "#equal-loudness")
+    volumes = page.run("audios.map((audio) => audio.volume)")
+    heard = [each + 20 * np.log10(volume) for each, volume in zip(loudness, volumes, strict=True)]
+    assert max(volumes) == 1 and heard == pytest.approx([min(loudness)] * 7, abs=0.01)
+    click(page, "#equal-loudness")
+    assert page.run("audios.every((audio) => audio.volume === 1)")
+
+
+PEAKS = """(async () => {
+    await cards[0].audio.play();
+    const splitter = context.createChannelSplitter(2);
+    const analysers = [0, 1].map((channel) => {
+        const analyser = context.createAnalyser();
+        splitter.connect(analyser, channel);
+        return analyser;
+    });
+    for (const { end } of graphs.values()) end.connect(splitter);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return analysers.map((analyser) => {
+        const samples = new Float32Array(analyser.fftSize);
+        analyser.getFloatTimeDomainData(samples);
+        return [...samples];
+    });
+})()"""
+
+
+def test_pseudo_stereo_from_the_disk_needs_the_folder(page: Browser, path: Path) -> None:
+    assert page.run("chooseFolder.hidden")
+    click(page, "#pseudo-stereo")
+    assert not page.run("chooseFolder.hidden || pseudoStereo.checked")
+    chosen = page.call("Runtime.evaluate", expression="chooseFolder.querySelector('input')")["result"]["objectId"]
+    page.call("DOM.setFileInputFiles", files=[str(path.parent)], objectId=chosen)
+    wait_for(page, "pseudoStereo.checked && chooseFolder.hidden")
+    left, right = (np.array(channel) for channel in page.run(PEAKS))
+    assert np.abs(left).max() > 0.05 and np.abs(left - right).max() > 0.05
+    click(page, "#pseudo-stereo")
+    left, right = (np.array(channel) for channel in page.run(PEAKS))
+    assert np.abs(left).max() > 0.05 and np.array_equal(left, right)
+    assert page.problems == []
 
 
 # Lyrics ----------------------------------------------------------------------------------------------------------
@@ -256,13 +384,14 @@ def test_markup_in_texts_is_shown_as_text(page: Browser) -> None:
     assert page.run("cards[2].lyrics.element.textContent") == "<b>Bold</b> & " + MARKUP
     assert page.run("document.querySelectorAll('script').length") == 2
     assert page.run("document.querySelectorAll('.card img').length") == 9  # seven spectrograms, two maps
-    assert page.run("cards[0].element.querySelector('.labels').innerText") == "Artist Night Bus"  # no empty genre
+    assert page.run("cards[0].element.querySelector('.labels').innerText") == "Artist Night Bus\nPrompt 1.5 s"
 
 
 # How it looks ----------------------------------------------------------------------------------------------------
 
 CONTRASTS = """(() => {
-    const texts = "h1, h2, dt, dd, .state, .label-name, .time span, .levels span, .lyrics, figcaption, .note, kbd,"
+    const texts = "summary, pre, .plain, .switches label, .switches legend, .files, .files a, h1, h2, dt,"
+        + " dd, .state, .label-name, .time span, .levels span, .lyrics, figcaption, .note, kbd,"
         + ".page-foot p, .word.sung";
     const parse = (color) => color.match(/[\\d.]+/g).map(Number);
     const linear = (c) => c <= 0.04045 * 255 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;

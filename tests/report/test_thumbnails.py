@@ -46,9 +46,24 @@ def test_the_spectrogram_shows_time_and_frequency(tmp_path: Path) -> None:
     low, high = brightness[:, 5:55].mean(axis=1).argmax(), brightness[:, 65:115].mean(axis=1).argmax()
     assert high < low  # higher up in the picture
     for hertz, row in ((220, low), (3520, high)):
-        mel = [1127 * np.log1p(each / 700) for each in (40, hertz, RATE / 2)]
-        expected = (1 - (mel[1] - mel[0]) / (mel[2] - mel[0])) * len(brightness)
+        lowest, here, highest = np.log([36, hertz, RATE / 2])  # a constant-Q scale, as that of the notes
+        expected = (highest - here) / (highest - lowest) * len(brightness)
         assert abs(row + 0.5 - expected) <= 1.5
+
+
+def test_neighbouring_notes_of_a_bass_can_be_told_apart(tmp_path: Path) -> None:
+    brightness = pixels(picture(tmp_path, np.concatenate([0.5 * tone(82.41, 4), 0.5 * tone(92.5, 4)])))  # e and f sharp
+    low, high = brightness[:, 5:55].mean(axis=1).argmax(), brightness[:, 65:115].mean(axis=1).argmax()
+    assert 1 <= low - high <= 3
+
+
+def test_the_loudness_is_that_of_the_standard(tmp_path: Path) -> None:
+    write_audio(tmp_path / "tone.wav", 10 ** (-20 / 20) * np.tile(tone(997, 1), 6), RATE)
+    loudness = render_audio(tmp_path / "tone.wav", 40).loudness
+    assert loudness == pytest.approx(-23.0, abs=0.2)  # a sine at -20 dBFS in one channel (BS.1770-5)
+    softly = np.concatenate([0.1 * tone(997, 4), 0.001 * tone(997, 4)])  # the quiet half does not count
+    assert picture(tmp_path, softly).loudness == pytest.approx(-23.0, abs=0.2)
+    assert picture(tmp_path, np.zeros(RATE, dtype=np.float32)).loudness is None
 
 
 @pytest.mark.parametrize("samples", [1, 50, 700])

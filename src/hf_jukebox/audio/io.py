@@ -20,7 +20,9 @@ import soxr
 
 from ..files.atomic import replacing
 from ..files.text import user_path
+from .blocks import add_data
 from .decoding import AudioInfo, AudioSource, open_audio
+from .mark import mark_data
 
 if TYPE_CHECKING:  # imported late, so that a mistyped file name is reported at once
     import torch
@@ -206,10 +208,15 @@ def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampl
     return np.ascontiguousarray(_fit(resampled, length).T)
 
 
-def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: int) -> None:
+def write_audio(
+    path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: int, *, is_machine_made: bool = False
+) -> None:
     """Write `audio` [T], clipped to [-1, 1], as 16-bit wav or flac, depending on the suffix of `path`.
 
     The file appears when it is complete; after a failure an older file is unchanged.
+
+    Args:
+        is_machine_made: Add the mark of audio that a machine has made.
 
     Raises:
         OSError: if `path` is a folder, its folder is missing, or it cannot be written.
@@ -232,16 +239,20 @@ def write_audio(path: str | os.PathLike[str], audio: np.ndarray, sampling_rate: 
     soundfile.write(encoded, to_pcm(samples), sampling_rate, format=_WRITABLE[path.suffix.lower()], subtype="PCM_16")
     with replacing(path) as unfinished:
         unfinished.write_bytes(encoded.getbuffer())
+        if is_machine_made:
+            add_data(unfinished, mark_data())
 
 
 def write_wav(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int) -> None:
-    """Write blocks `[t]` of float samples as one 16-bit wav file, with only one block in memory."""
-    with replacing(path) as unfinished, wave.open(str(unfinished), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sampling_rate)
-        for block in blocks:
-            file.writeframes(to_pcm(block).astype("<i2").tobytes())
+    """Write blocks `[t]` of sampled audio as one marked 16-bit wav file, with only one block in memory."""
+    with replacing(path) as unfinished:
+        with wave.open(str(unfinished), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(sampling_rate)
+            for block in blocks:
+                file.writeframes(to_pcm(block).astype("<i2").tobytes())
+        add_data(unfinished, mark_data())
 
 
 def to_pcm(samples: np.ndarray) -> np.ndarray:

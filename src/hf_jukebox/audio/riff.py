@@ -35,7 +35,7 @@ class WavData(NamedTuple):
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
             return None
         tag = 0
-        for name, begin, length in _chunks(file, 12, size):
+        for name, begin, length in iter_chunks(file, 12, size):
             if name == b"fmt ":
                 file.seek(begin)
                 content = file.read(26)
@@ -77,7 +77,7 @@ class FinishedWav(io.RawIOBase):
         return len(content)
 
 
-def _chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def iter_chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, first byte and length of the chunks from a position on; the last length may exceed the file."""
     for _ in range(_MAX_CHUNKS):
         file.seek(position)
@@ -93,7 +93,7 @@ def _chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, in
 
 def _are_chunks(file: BinaryIO, position: int, end: int) -> bool:
     """Return whether well-formed chunks follow, up to the end of the file."""
-    for name, begin, length in _chunks(file, position, end):
+    for name, begin, length in iter_chunks(file, position, end):
         if not (name.isascii() and name.decode("ascii").isprintable()) or begin + length > end:
             return False
         position = begin + length + length % 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import time
@@ -198,12 +199,21 @@ def check_run_and_model(run_dir: Path, options: ModelOptions) -> str | None:
     Raises:
         OSError, ValueError: there is no such run, model or device.
     """
+    check_run_model(options)
+    check_run(run_dir)
+    return find_given_device(options.device)
+
+
+def check_run_model(options: ModelOptions) -> None:
+    """Check the options of the model of a run, which may name another than the recorded one.
+
+    Raises:
+        OSError, ValueError: there is no such model, or no such device or precision.
+    """
     if options.revision is not None and options.model is None:
         raise ValueError("--revision needs a Hub repository; name it with --model.")
     check_model(options.model, options.revision)
     check_choices(options.device, options.dtype)
-    check_run(run_dir)
-    return find_given_device(options.device)
 
 
 def find_given_device(device: str | None) -> str | None:
@@ -242,6 +252,12 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"{existing} cannot be written to; give --output another folder.") from error
+
+
+def free_folder(name: str) -> Path:
+    """Return the folder of this name, with the first free number appended if it exists."""
+    names = (Path(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(folder for folder in names if not folder.exists())
 
 
 def check_files(paths: Iterable[Path]) -> None:

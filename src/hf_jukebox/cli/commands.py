@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..console.errors import stop
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
-from . import catalogue_commands, convert_commands, run_commands, study_commands
+from . import catalogue_commands, compile_command, convert_commands, export_command, run_commands, study_commands
 from .checks import (
     PROGRAM,
     check_catalogue,
@@ -28,6 +27,7 @@ from .checks import (
     check_prompts,
     check_writable,
     find_given_device,
+    free_folder,
     read_labels,
     read_level_options,
     read_levels,
@@ -157,7 +157,7 @@ def sample(
 
     The folder is written while the music is sampled. If it is interrupted, continue with: hf-jukebox resume DIR
     """
-    output = _free_folder("jukebox-out") if output is None else output
+    output = free_folder("jukebox-out") if output is None else output
     with command_errors(output, shown.quiet):
         lengths = {"seconds": seconds, "prompt_seconds": prompt_seconds, "offset_seconds": offset_seconds}
         check_numbers(**lengths, num_samples=num_samples, max_batch_size=max_batch_size, seed=seed)  # type: ignore[arg-type]
@@ -204,6 +204,8 @@ app.command("continue")(run_commands.continue_)
 app.command()(run_commands.upsample)
 app.command()(run_commands.pick)
 app.command()(study_commands.embed)
+app.command()(export_command.export)
+app.command("compile")(compile_command.compile_)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
 app.command("assemble")(convert_commands.assemble_command)
@@ -219,9 +221,3 @@ def _read_songs(requests: Path) -> list[Any]:
     from ..runs.song_requests import read_songs
 
     return list(read_songs(requests))
-
-
-def _free_folder(name: str) -> Path:
-    """Return the folder of this name, with the first free number appended if it exists."""
-    names = (Path(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
-    return next(folder for folder in names if not folder.exists())

@@ -16,6 +16,8 @@ from .terminal import status
 
 if TYPE_CHECKING:
     from ..pipeline_jukebox import JukeboxPipeline
+    from ..runs.contents import RunReader
+    from ..runs.song_files import SongFile
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,29 @@ def load_run_pipeline(run_dir: Path, options: ModelOptions, *, quiet: bool = Fal
     """
     with status(f"Loading {options.model or f'the model of {run_dir}'} ...", quiet):
         from ..runs.contents import RunReader
-        from ..runs.model_source import model_of_run
 
-        run = RunReader.open(run_dir)
-        source = options.model or model_of_run(run)
-        return _load(replace(options, model=source, dtype=options.dtype or run.step.model.dtype))
+        return _load_model_of(RunReader.open(run_dir), options)
+
+
+def load_song_pipeline(song: SongFile, options: ModelOptions, *, quiet: bool = False) -> JukeboxPipeline:
+    """Load the pipeline that sampled the song of a file, in the same precision, and say so.
+
+    Raises:
+        ValueError: it is not on this machine, or is another one whose codes mean other sounds.
+    """
+    with status(f"Loading {options.model or f'the model of {song.path}'} ...", quiet):
+        from ..runs.record import check_model
+
+        pipeline = _load_model_of(song.run, options)
+        check_model(song.step.model, {"vqvae": pipeline.model_record().parts["vqvae"]}, song.path)
+        return pipeline
+
+
+def _load_model_of(run: RunReader, options: ModelOptions) -> JukeboxPipeline:
+    from ..runs.model_source import model_of_run
+
+    source = options.model or model_of_run(run)
+    return _load(replace(options, model=source, dtype=options.dtype or run.step.model.dtype))
 
 
 def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
@@ -66,13 +86,14 @@ def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
     pipeline.set_progress_bar_config(disable=True)
-    if compile_step:
-        pipeline.compile()
     target = torch.device(device)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     if options.low_memory or target.type == "cpu" or sum(map(weight_bytes, parts)) <= 0.8 * free_bytes(target):
-        return pipeline.to(target)
-    if is_first_process():
-        logger.warning("The models do not all fit on %s; loading them one at a time.", device)
-    pipeline.enable_model_cpu_offload(device=target)
+        pipeline.to(target)
+    else:
+        if is_first_process():
+            logger.warning("The models do not all fit on %s; loading them one at a time.", device)
+        pipeline.enable_model_cpu_offload(device=target)
+    if compile_step:
+        pipeline.compile()
     return pipeline

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,14 +22,16 @@ from .checks import (
     check_numbers,
     check_run,
     check_run_and_model,
+    check_run_model,
     check_writable,
     find_given_device,
+    free_folder,
     read_labels,
     read_level_options,
     read_levels,
 )
 from .listening import check_listening
-from .models import load_pipeline, load_run_pipeline
+from .models import load_pipeline, load_run_pipeline, load_song_pipeline
 from .options import (
     LabelOptions,
     Levels,
@@ -42,6 +47,11 @@ from .options import (
     with_options,
 )
 from .terminal import command_errors, sampling_to
+
+if TYPE_CHECKING:
+    from ..pipeline_jukebox import JukeboxPipeline
+
+_SONG_FILES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 
 
 @with_options
@@ -71,10 +81,15 @@ def resume(
 
 @with_options
 def continue_(
-    run_dir: RunFolder,
+    source: Annotated[
+        Path, path_argument("DIR|FILE", help="Folder of the run, or a song file that was exported.", show_default=False)
+    ],
     seconds: Annotated[float, typer.Option(help="Length of the whole result, including the codes there are.")],
     num_samples: Annotated[int, typer.Option(help="Candidates per song, to pick one from.")] = 1,
     levels: Levels = None,
+    output: Annotated[
+        Path | None, path_option("--output", "-o", help="Folder, for a song file.", show_default="its name")
+    ] = None,
     *,
     labels: LabelOptions,
     max_batch_size: MaxBatchSize = None,
@@ -84,19 +99,61 @@ def continue_(
     listen: ListenOptions,
     **level_options: Any,
 ) -> None:
-    """Extend a finished run.
+    """Extend a finished run, or the song in a wav or flac file that was exported.
 
     Options you leave out keep their previous values; those you set apply from here on.
     """
+    is_run = source.is_dir() or source.suffix.lower() not in _SONG_FILES
+    run_dir = source if is_run else free_folder(source.stem) if output is None else output
     with command_errors(run_dir, shown.quiet):
         check_numbers(seconds=seconds, num_samples=num_samples)
         check_listening(listen, shown.progress)
         overrides = _read_overrides(labels, max_batch_size, seed, level_options) | {"levels": read_levels(levels)}
+        if not is_run:
+            with _opened_song(source, run_dir, model, shown) as pipeline:
+                _continue(pipeline, run_dir, seconds, num_samples, seed, overrides, shown, listen)
+            return
+        if output is not None:
+            raise ValueError(f"--output is for song files; {source} is a run, which is continued in its folder.")
         model = model.on_device(check_run_and_model(run_dir, model))
         pipeline = load_run_pipeline(run_dir, model, quiet=shown.quiet)
-        overrides |= generator(seed) | {"num_waveforms_per_prompt": num_samples, "output_type": "latent"}
-        with sampling_to(run_dir, shown, listen) as callbacks:
-            pipeline.continue_run(run_dir, seconds, **callbacks, **overrides)
+        _continue(pipeline, run_dir, seconds, num_samples, seed, overrides, shown, listen)
+
+
+def _continue(
+    pipeline: JukeboxPipeline,
+    run_dir: Path,
+    seconds: float,
+    num_samples: int,
+    seed: int | None,
+    overrides: dict[str, Any],
+    shown: OutputOptions,
+    listen: ListenOptions,
+) -> None:
+    overrides |= generator(seed) | {"num_waveforms_per_prompt": num_samples, "output_type": "latent"}
+    with sampling_to(run_dir, shown, listen) as callbacks:
+        pipeline.continue_run(run_dir, seconds, **callbacks, **overrides)
+
+
+@contextmanager
+def _opened_song(source: Path, run_dir: Path, model: ModelOptions, shown: OutputOptions) -> Iterator[JukeboxPipeline]:
+    """Write the song of a file as a run, and yield its pipeline; remove the run if it cannot be continued."""
+    check_files([source])
+    check_run_model(model)
+    check_writable(run_dir)
+    device = find_given_device(model.device)
+    from ..runs.contents import RunReader
+    from ..runs.song_files import read_song
+
+    song = read_song(source)
+    pipeline = load_song_pipeline(song, model.on_device(device), quiet=shown.quiet)
+    song.write_run(run_dir)
+    try:
+        yield pipeline
+    except ValueError:
+        if len(RunReader.open(run_dir).steps) == 1:  # nothing of it is new
+            shutil.rmtree(run_dir)
+        raise
 
 
 @with_options

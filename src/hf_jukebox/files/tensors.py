@@ -47,5 +47,10 @@ def read_tensors(path: Path, most_bytes: int | None = None) -> tuple[dict[str, t
         raise ValueError(
             f"{path} is damaged or cut short ({error}); put back a copy of it, or remove it to sample its part again."
         ) from error
+    return tensors, tensors_metadata(content)
+
+
+def tensors_metadata(content: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file that has been loaded."""
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return tensors, header.get("__metadata__", {})
+    return header.get("__metadata__", {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -20,8 +21,9 @@ from .thumbnails import AudioPicture, data_uri, render_audio
 
 FILE_NAME = "index.html"
 _NO_CHARACTER = 0xFFFF  # code without a character, in the data of the page
-_PARTS = ("page.css", "page.js")
+_PARTS = ("page.css", "page.js", "page_sound.js")
 _BARS, _BARS_IN_GRID = 240, 80
+_LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Candidate:
         lyrics: Lyrics to show without timing.
         sung: Lyrics with their timing, which light up with the music.
         note: One sentence below the lyrics, such as the reason why they do not light up.
+        prompt_in_s: Length of the prompt that it begins with, in seconds; its end is marked.
     """
 
     title: str
@@ -43,6 +46,7 @@ class Candidate:
     lyrics: str = ""
     sung: LyricTiming | None = None
     note: str = ""
+    prompt_in_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,8 @@ class ListeningPage:
         candidates: Pieces to show.
         settings: Name to value, shown at the top of the page.
         note: One sentence on the state of the run.
-        grid: Headings of a layout side by side; playing another candidate then continues at the same position.
+        grid: Headings of a layout side by side.
+        command: Commands that make the same music again, one per line, to copy.
     """
 
     title: str
@@ -70,6 +75,7 @@ class ListeningPage:
     settings: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
     grid: Grid | None = None
+    command: str = ""
 
     def __post_init__(self) -> None:
         if not self.candidates:
@@ -110,6 +116,7 @@ class _Track:
 
     level: int
     url: str
+    name: str  # to save it under
     picture: AudioPicture
 
 
@@ -126,7 +133,7 @@ def _render(folder: Path, page: ListeningPage) -> str:
 def _card(folder: Path, candidate: Candidate, bars: int) -> dict[str, Any]:
     """Return the template's variables for a candidate; the coarsest level comes first, as it was sampled first."""
     tracks = [
-        _Track(level, _url(path), render_audio(folder / path, bars))
+        _Track(level, _url(path), _file_name(candidate, level, path), render_audio(folder / path, bars))
         for level, path in sorted(candidate.audio.items(), reverse=True)
     ]
     sung = candidate.sung if candidate.sung is not None and candidate.sung.text else None
@@ -134,6 +141,7 @@ def _card(folder: Path, candidate: Candidate, bars: int) -> dict[str, Any]:
         "candidate": candidate,
         "tracks": tracks,
         "duration": max(track.picture.duration for track in tracks),
+        "prompt": min(100 * candidate.prompt_in_s / max(track.picture.duration for track in tracks), 100.0),
         "lyrics": candidate.lyrics if sung is None else sung.text,
         "map": None if sung is None else data_uri(sung.overview.numpy()),
     }
@@ -153,6 +161,12 @@ def _url(path: str | os.PathLike[str]) -> str:
     if relative.is_absolute() or ".." in relative.parts:
         raise ValueError(f"{path} must lie in the page's folder; give its path relative to that folder.")
     return quote(os.fsencode(str(relative)))
+
+
+def _file_name(candidate: Candidate, level: int, path: str | os.PathLike[str]) -> str:
+    """Return a name to save a file under, which is clear without its folder: `candidate-1-level-0.wav`."""
+    title = re.sub(r"\W+", "-", candidate.title).strip("-").lower()[:_LONGEST_NAME]
+    return f"{title or 'piece'}-level-{level}{PurePosixPath(Path(path).as_posix()).suffix}"
 
 
 def _clock(seconds: float) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import os
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -17,9 +19,10 @@ from PIL import Image
 
 from ..audio import audio_info
 
-_COLUMNS_PER_BAR, _BANDS = 3, 96  # of a spectrogram, under a waveform of bars
+_COLUMNS_PER_BAR, _BANDS = 3, 108  # of a spectrogram, under a waveform of bars
 _WINDOW = 2048
-_LOWEST_HZ, _HIGHEST_HZ = 40.0, 16000.0
+_LONG_WINDOW_IN_S = 0.19  # for low bands, which are narrower than a bin of the other window
+_LOWEST_HZ, _HIGHEST_HZ = 36.0, 16000.0
 _RANGE_DB = 70.0
 _WEBP_QUALITY = 70
 
@@ -32,13 +35,15 @@ class AudioPicture:
         duration: Duration in seconds.
         bars: Number of bars of the waveform.
         waveform: SVG path in a box of `bars` x 100.
-        spectrogram: Data URI; time from left to right, mel bands from bottom to top, louder is brighter.
+        spectrogram: Data URI; time from left to right, bands of a semitone or so from bottom to top, louder is brighter.
+        loudness: Loudness in LUFS, after BS.1770-5 with the picture's columns as blocks; None for silence.
     """
 
     duration: float
     bars: int
     waveform: str
     spectrogram: str
+    loudness: float | None
 
 
 def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
@@ -51,19 +56,20 @@ def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
         OSError, ValueError: there is no audio at `path`.
     """
     info = audio_info(path)
-    bands = _MelBands(info.sampling_rate)
+    bands = _Bands(info.sampling_rate)
     columns = bars * _COLUMNS_PER_BAR
     edges = np.linspace(0, info.frames, columns + 1).astype(int)
-    peaks, energies = np.zeros(columns), np.zeros((columns, _BANDS))
+    peaks, energies, loudness = np.zeros(columns), np.zeros((columns, _BANDS)), np.zeros(columns)
     # Opened here, because its name need not be UTF-8.
     with open(path, "rb") as opened, soundfile.SoundFile(opened) as file:
         for column, (start, end) in enumerate(pairwise(edges)):
-            before = max(start - _WINDOW // 2, 0)
+            before = max(start - bands.long_window // 2, 0)
             file.seek(before)
-            samples = file.read(end + _WINDOW // 2 - before, dtype="float32", always_2d=True).mean(axis=1)
+            samples = file.read(end + bands.long_window // 2 - before, dtype="float32", always_2d=True).mean(axis=1)
             peaks[column] = np.abs(samples[start - before : max(end, start + 1) - before]).max(initial=0)
-            energies[column] = bands.energy(samples)
-    return AudioPicture(info.duration_in_s, bars, _waveform(peaks), _spectrogram(energies))
+            energies[column], loudness[column] = bands.measure(samples, start - before, end - before)
+    picture = _spectrogram(energies)
+    return AudioPicture(info.duration_in_s, bars, _waveform(peaks), picture, _gated_loudness(loudness))
 
 
 def data_uri(picture: np.ndarray) -> str:
@@ -73,30 +79,75 @@ def data_uri(picture: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
-class _MelBands:
-    """Energy of sound in bands of equal width on the mel scale."""
+class _Bands:
+    """Energy of sound in bands of equal width on a logarithmic scale, as notes are, and its loudness."""
 
     def __init__(self, sampling_rate: int) -> None:
-        lowest, highest = (_mel(hz) for hz in (_LOWEST_HZ, min(_HIGHEST_HZ, sampling_rate / 2)))
-        hertz = 700 * np.expm1(np.linspace(lowest, highest, _BANDS + 1) / 1127)
-        self._edges = hertz / sampling_rate * _WINDOW  # in bins of the transform, which a low band does not fill
+        hertz = np.geomspace(_LOWEST_HZ, min(_HIGHEST_HZ, sampling_rate / 2), _BANDS + 1)
+        self.long_window = max(2 ** round(math.log2(sampling_rate * _LONG_WINDOW_IN_S)), _WINDOW)
+        self._edges = hertz / sampling_rate  # in cycles per sample
+        self._is_low = np.diff(self._edges) * _WINDOW < 1
         # Music has less energy at high frequencies; 3 dB per two octaves compensate some of it.
         self._weights = np.sqrt((hertz[1:] + hertz[:-1]) / 2000)
-        self._window = np.hanning(_WINDOW).astype(np.float32)
+        # Each bin but the first and last stands for two.
+        self._k_weights = 2 * _k_weighting(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
 
-    def energy(self, samples: np.ndarray) -> np.ndarray:
-        """Return the energy `[_BANDS]` of samples `[T]`, averaged over up to four windows in them."""
-        samples = np.pad(samples, (0, max(_WINDOW - len(samples), 0)))
-        starts = np.unique(np.linspace(0, len(samples) - _WINDOW, 4).astype(int))
-        frames = np.stack([samples[start : start + _WINDOW] for start in starts]) * self._window
-        power = (np.abs(np.fft.rfft(frames)) ** 2).mean(axis=0)
+    def measure(self, samples: np.ndarray, start: int, end: int) -> tuple[np.ndarray, float]:
+        """Return the energy `[_BANDS]` and the K-weighted mean square of samples `[T]` from start to end.
+
+        The samples around them fill the windows.
+        """
+        power = _power(samples, start, end, _WINDOW, 4)
+        low = _power(samples, start, end, self.long_window, 1)
+        energy = np.where(self._is_low, self._energy(low, self.long_window), self._energy(power, _WINDOW))
+        return energy * self._weights, float(power @ self._k_weights)
+
+    def _energy(self, power: np.ndarray, window: int) -> np.ndarray:
         below = np.concatenate([[0.0], np.cumsum(power)])
-        return np.diff(np.interp(self._edges, np.arange(len(below)), below)) * self._weights
+        # A bin reaches half its width to both sides of its frequency.
+        return np.diff(np.interp(self._edges * window + 0.5, np.arange(len(below)), below))
 
 
-def _mel(hertz: float) -> float:
-    """Convert hertz to mel by O'Shaughnessy's formula (Speech Communication, 1987)."""
-    return 1127 * float(np.log1p(hertz / 700))
+def _power(samples: np.ndarray, start: int, end: int, window: int, most: int) -> np.ndarray:
+    """Return the power spectrum `[window // 2 + 1]`, averaged over up to `most` windows around start to end.
+
+    The sum of its bins is about half the mean square.
+    """
+    first, last = max(start - window // 2, 0), min(end + window // 2, len(samples))
+    samples = np.pad(samples[first:last], (0, max(window - (last - first), 0)))
+    spare = len(samples) - window
+    starts = np.unique(np.linspace(0, spare, most).astype(int)) if most > 1 else np.array([spare // 2])
+    shape, power_kept = _hann_window(window)
+    frames = np.stack([samples[each : each + window] for each in starts]) * shape
+    return (np.abs(np.fft.rfft(frames)) ** 2).mean(axis=0) / (window * power_kept)
+
+
+@cache
+def _hann_window(size: int) -> tuple[np.ndarray, float]:
+    """Return a window `[size]` and the sum of its squares."""
+    shape = np.hanning(size).astype(np.float32)
+    return shape, float((shape**2).sum())
+
+
+def _k_weighting(hertz: np.ndarray) -> np.ndarray:
+    """Return the power response of the K-weighting of BS.1770-5, whose filters are given for 48 kHz."""
+    z = np.exp(-2j * np.pi * np.minimum(hertz, 24000) / 48000)
+
+    def response(b: tuple[float, float, float], a: tuple[float, float, float]) -> np.ndarray:
+        return np.abs(np.polyval(b[::-1], z) / np.polyval(a[::-1], z)) ** 2
+
+    shelf = response((1.53512485958697, -2.69169618940638, 1.19839281085285), (1, -1.69065929318241, 0.73248077421585))
+    high_pass = response((1, -2, 1), (1, -1.99004745483398, 0.99007225036621))
+    return shelf * high_pass
+
+
+def _gated_loudness(mean_squares: np.ndarray) -> float | None:
+    """Return the loudness of blocks in LUFS, without those that are silent or 10 LU quieter than the rest."""
+    loud = mean_squares[mean_squares > 10 ** ((-70 + 0.691) / 10)]
+    if not loud.size:
+        return None
+    loud = loud[loud > loud.mean() / 10]
+    return round(10 * float(np.log10(loud.mean())) - 0.691, 1)
 
 
 def _waveform(peaks: np.ndarray) -> str:
@@ -107,6 +158,6 @@ def _waveform(peaks: np.ndarray) -> str:
 
 
 def _spectrogram(energies: np.ndarray) -> str:
-    decibels = 10 * np.log10(energies.T[::-1] + 1e-9)  # [_BANDS, columns]
+    decibels = 10 * np.log10(energies.T[::-1] + 1e-15)  # [_BANDS, columns]
     brightness = np.clip((decibels - decibels.max()) / _RANGE_DB + 1, 0, 1) ** 1.3
     return data_uri(np.rint(brightness * 255).astype(np.uint8))

@@ -18,6 +18,7 @@ from ..sampling.request import (
     Seeds,
     SongConditioning,
     levels_to_sample,
+    seed_of,
     song_keys,
     song_timing,
     top_codes,
@@ -150,7 +151,8 @@ def _next_step(
     rows = [
         row for row in range(len(before.songs)) for _ in range(at_least_one("num_waveforms_per_prompt", candidates))
     ]
-    limit = overrides.get("max_batch_size")
+    limit, generator = overrides.get("max_batch_size"), overrides.get("generator")
+    seed = before.seed if generator is None else seed_of(generator)  # before the keys are taken from it
     request = SamplingRequest(
         songs=_songs(before, hierarchy, length, levels, candidates, overrides),
         top_codes=length,
@@ -160,6 +162,7 @@ def _next_step(
         max_batch_size=before.max_batch_size if limit is None else at_least_one("max_batch_size", limit),
         upsampling=before.upsampling,
         avoid=before.avoid,
+        seed=seed,
     )
     known = [[num_filled[row] for row in rows] for num_filled in run.num_filled]
     return RunStep.now(action, request, known, rows, model)

@@ -71,6 +71,15 @@ class RunReader:
         known = self._read_level(level)
         return known.codes[:, : min(known.lengths)]
 
+    def song_codes(self, song: int) -> list[KnownCodes]:
+        """Return the codes that a song has so far, per level, finest first, with the seams of parallel upsampling."""
+        levels = []
+        for level in range(len(self.step.known)):
+            known, length = self._read_level(level).select([song]), self.song_length(song, level)
+            known.lengths = [min(known.lengths[0], length)]
+            levels.append(known.select([0]))
+        return levels
+
     @property
     def num_filled(self) -> list[list[int]]:
         """Codes filled so far, per level (finest first) and song."""
@@ -140,7 +149,7 @@ class RunReader:
     def _read_level(self, level: int) -> KnownCodes:
         """Read the codes of a level for the songs of the current step."""
         path, known = self._level_path(level), self.step.known[level]
-        read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known))
+        read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known), [[] for _ in known])
         if path.is_file():
             self._check_memory(len(known) * max(known), _BYTES_PER_CODE, path)
             self._check_memory(path.stat().st_size, _BYTES_PER_CODE // 4, path)

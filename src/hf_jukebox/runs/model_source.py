@@ -55,7 +55,7 @@ def model_name(source: str | None) -> str:
     """Return the name of a model to show, from its record."""
     if source is None:
         return ""
-    if _is_demo(source):
+    if is_demo_model(source):
         return "demo"
     return PureWindowsPath(source).name if "\\" in source else PurePosixPath(source).name
 
@@ -71,7 +71,7 @@ def model_of_run(run: RunReader) -> str:
         for folder in _folders(record.source, run.folder):
             if os.path.isfile(folder / _INDEX) or is_transformers4(folder):  # also False for a name that is too long
                 return str(folder)
-        if _is_demo(record.source):
+        if is_demo_model(record.source):
             return str(_DEMO)
         cached = _cached(record.source)
         if cached is not None:
@@ -104,7 +104,8 @@ def _folders(source: str, run_dir: Path) -> Iterator[Path]:
         yield run_dir / source
 
 
-def _is_demo(source: str) -> bool:
+def is_demo_model(source: str) -> bool:
+    """Return True for the record of the demo model."""
     return source == _DEMO_MARK or PureWindowsPath(source).parts[-3:] == _DEMO_ENDING
 
 

@@ -24,7 +24,7 @@ from .names import check_song_folder
 
 Action = Literal["sample", "continue", "upsample", "pick"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # 3 added the seed
 _VALUES_PER_TENSOR = 64
 
 
@@ -155,8 +155,13 @@ def check_model(recorded: ModelRecord, parts: Mapping[str, str], folder: Path) -
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
     """Write all steps of a run, the current one last."""
-    content = {"format_version": FORMAT_VERSION, "steps": [asdict(step) for step in steps]}
-    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = steps_to_json(steps)
     with replacing(path) as unfinished:
         # The name of a prompt need not be UTF-8: rather replace its characters than lose the run.
         unfinished.write_text(text + "\n", encoding="utf-8", errors="replace")
+
+
+def steps_to_json(steps: Sequence[RunStep]) -> str:
+    """Return the content of `request.json`."""
+    content = {"format_version": FORMAT_VERSION, "steps": [asdict(step) for step in steps]}
+    return json.dumps(content, indent=2, ensure_ascii=False)

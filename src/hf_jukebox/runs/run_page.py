@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ..report import Candidate, ListeningPage, LyricTiming, write_listening_page
 from ..sampling.lyric_alignment import align_lyrics, why_not_aligned
 from ..sampling.options import SamplingSettings
 from ..tokenization_jukebox import JukeboxTokenizer
+from .command_lines import run_commands
 from .contents import RunReader
 from .model_source import model_name
 from .record import RunStep
@@ -80,7 +81,7 @@ def _write_one(run: RunReader, top_prior: JukeboxPrior | None) -> None:
         return
     timings = {song: _timing_path(run, song, codes) for song, codes in _complete_codes(run)}
     note = "" if top_prior is None else why_not_aligned(top_prior.config) or ""
-    candidates = []
+    candidates, prompts = [], prompt_codes(run.steps)
     for number, song in enumerate(run.request.songs):
         path = timings.get(number)
         is_aligned = path is not None and path.is_file()
@@ -92,13 +93,23 @@ def _write_one(run: RunReader, top_prior: JukeboxPrior | None) -> None:
                 lyrics=song.lyrics or "",
                 sung=LyricTiming.load(path) if path is not None and is_aligned else None,
                 note=note if song.lyrics and not is_aligned else "",
+                prompt_in_s=prompts[number] * run.step.model.hop_lengths[-1] / run.sampling_rate,
             )
         )
     name = os.fsencode(run.folder.resolve().name).decode("utf-8", "replace")  # it may be in another encoding
     title = name.replace("-", " ").replace("_", " ")
     left = sorted(set(run.request.levels) - set(audio), reverse=True)
     state = f"Still to come: level{'s' if len(left) > 1 else ''} {' and '.join(map(str, left))}." if left else ""
-    write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state))
+    command = "\n".join(run_commands(run))
+    write_listening_page(run.folder, ListeningPage(title, candidates, _settings(run), state, command=command))
+
+
+def prompt_codes(steps: Sequence[RunStep]) -> list[int]:
+    """Return the top-level codes of each song's prompt, which the first step was given."""
+    rows = list(range(len(steps[-1].request.songs)))
+    for step in reversed(steps[1:]):
+        rows = [step.rows[row] for row in rows]
+    return [steps[0].known[-1][row] for row in rows]
 
 
 def _title(run: RunReader, song: int) -> str:
@@ -116,6 +127,8 @@ def _settings(run: RunReader) -> dict[str, str]:
     for setting in fields(SamplingSettings):
         settings[setting.name.replace("_", " ").capitalize()] = _by_level(step, setting.name)
     settings["Catalogue"] = run.avoided_in_words()
+    if run.request.seed is not None:
+        settings["Seed"] = str(run.request.seed)
     settings["Made by"] = ", ".join(each.action for each in run.steps)
     settings["Begun"] = first.begun[:10]
     return {name: value for name, value in settings.items() if value}
@@ -138,6 +151,11 @@ def _complete_codes(run: RunReader) -> Iterator[tuple[int, torch.Tensor]]:
         length = run.song_length(song)
         if codes.shape[1] >= length:
             yield song, codes[song, :length]
+
+
+def timing_path(run: RunReader, song: int) -> Path | None:
+    """Return the path of a song's alignment; None while its top level is not complete."""
+    return next((_timing_path(run, each, codes) for each, codes in _complete_codes(run) if each == song), None)
 
 
 def _timing_path(run: RunReader, song: int, codes: torch.Tensor) -> Path:

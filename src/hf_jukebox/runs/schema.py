@@ -45,9 +45,20 @@ def read_steps(path: Path) -> list[RunStep]:
     if path.stat().st_size > _MOST_BYTES:
         raise ValueError(f"{path} is damaged: it takes more than {_MOST_BYTES >> 20} MB; put back a copy of it.")
     try:
-        content = from_json(path.read_bytes())
+        content = path.read_bytes()
     except OSError as error:
         raise type(error)(f"{path} cannot be read: {error.strerror or error}.") from error
+    return parse_steps(content, path)
+
+
+def parse_steps(text: bytes | str, path: Path) -> list[RunStep]:
+    """Read the steps of a run from JSON; `path` is the file that messages name.
+
+    Raises:
+        ValueError: see `read_steps`.
+    """
+    try:
+        content = from_json(text)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}; put back a copy of it.") from error
     try:

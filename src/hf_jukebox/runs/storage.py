@@ -32,18 +32,29 @@ _ROWS = TypeAdapter(
 
 def write_codes(path: Path, level_codes: LevelCodes, step: int) -> None:
     """Write the codes and seams that a level has after a step, as one file."""
-    seams = [(song, seam) for song, song_seams in enumerate(level_codes.seams) for seam in song_seams]
     # Segments may be finished beyond the first gap.
-    end = level_codes.length if seams else max(level_codes.num_filled)
-    tensors = {_CODES: level_codes.codes[:, :end].int(), "filled": torch.tensor(level_codes.num_filled)}
+    end = level_codes.length if any(level_codes.seams) else max(level_codes.num_filled)
+    known = KnownCodes(level_codes.codes[:, :end], level_codes.num_filled, level_codes.seams, level_codes.avoided)
+    write_level(path, known, step)
+
+
+def write_level(path: Path, known: KnownCodes, step: int) -> None:
+    """Write known codes and their seams as the file of a level after a step."""
+    write_tensors(path, codes_to_tensors(known), {"step": step})
+
+
+def codes_to_tensors(known: KnownCodes) -> dict[str, torch.Tensor]:
+    """Return the codes of a level and their seams as the tensors of a file."""
+    seams = [(song, seam) for song, song_seams in enumerate(known.seams) for seam in song_seams]
+    tensors = {_CODES: known.codes.int(), "filled": torch.tensor(known.lengths)}
     if seams:
         tensors["seams"] = torch.tensor([(song, seam.position, len(seam.warm_up)) for song, seam in seams])
         tensors["warm_ups"] = torch.cat([seam.warm_up for _, seam in seams]).int()
-    prices = [(song, *price) for song, song_prices in enumerate(level_codes.avoided) for price in song_prices.items()]
+    prices = [(song, *price) for song, song_prices in enumerate(known.avoided) for price in song_prices.items()]
     if prices:
         tensors["avoided"] = torch.tensor([(song, position) for song, position, _ in prices])
         tensors["prices"] = torch.tensor([bits for _, _, bits in prices])
-    write_tensors(path, tensors, {"step": step})
+    return tensors
 
 
 def read_codes(path: Path) -> tuple[KnownCodes, int]:
@@ -54,8 +65,16 @@ def read_codes(path: Path) -> tuple[KnownCodes, int]:
     """
     tensors, metadata = read_tensors(path)
     step = metadata.get("step", "")
-    if not (step.isdecimal() and len(step) < 10 and _are_level_codes(tensors)):
+    codes = tensors_to_codes(tensors)
+    if not (step.isdecimal() and len(step) < 10) or codes is None:
         raise ValueError(f"{path} does not hold the codes of a level; put back a copy of it.")
+    return codes, int(step)
+
+
+def tensors_to_codes(tensors: dict[str, torch.Tensor]) -> KnownCodes | None:
+    """Return the codes of a level from the tensors of a file; None if they are something else."""
+    if not _are_level_codes(tensors):
+        return None
     codes = KnownCodes(tensors[_CODES].long(), tensors["filled"].tolist(), [[] for _ in tensors["filled"]])
     if "seams" in tensors:
         seams = tensors["seams"].tolist()
@@ -66,7 +85,7 @@ def read_codes(path: Path) -> tuple[KnownCodes, int]:
         codes.avoided = [{} for _ in tensors["filled"]]
         for (song, position), bits in zip(tensors["avoided"].tolist(), tensors["prices"].tolist(), strict=True):
             codes.avoided[song][position] = bits
-    return codes, int(step)
+    return codes
 
 
 class SnapshotStore:
@@ -134,7 +153,7 @@ def _parse_rows(text: str) -> Rows | None:
 
 
 def _are_level_codes(tensors: dict[str, torch.Tensor]) -> bool:
-    """Return True for the tensors that `write_codes` writes."""
+    """Return True for the tensors that `codes_to_tensors` makes."""
     tensors = dict(tensors)
     prices, avoided = tensors.pop("prices", None), tensors.pop("avoided", None)
     if not {_CODES, "filled"} <= set(tensors) <= {_CODES, "filled", "seams", "warm_ups"}:

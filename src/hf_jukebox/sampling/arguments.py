@@ -19,6 +19,8 @@ from .request import (
     check_upsampling,
     levels_to_sample,
     make_songs,
+    new_seed,
+    seed_of,
     song_keys,
     song_timing,
     window_hops,
@@ -78,6 +80,8 @@ def make_request(
     if prompts is not None:
         names = per_song("audio", [each.name for each in prompts], num_prompts)
     max_batch_size = options.get("max_batch_size")
+    generator = new_seed() if generator is None else generator
+    seed = seed_of(generator)  # before the keys are taken from it
     return SamplingRequest(
         songs=make_songs(
             texts_per_song("artist", songs.get("artist"), num_prompts),
@@ -97,6 +101,7 @@ def make_request(
         max_batch_size=None if max_batch_size is None else at_least_one("max_batch_size", max_batch_size),
         upsampling=check_upsampling(options.get("upsampling", "sequential")),
         avoid=check_avoidance(options, catalogue, hierarchy),
+        seed=seed,
     )
 
 

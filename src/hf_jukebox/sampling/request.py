@@ -54,6 +54,7 @@ class SamplingRequest:
             memory.
         upsampling: `"sequential"` or `"parallel"` sampling of the levels below the top.
         avoid: Catalogue to avoid; None for free sampling.
+        seed: Seed that gives the same keys, if there is one.
     """
 
     songs: Annotated[list[SongConditioning], Field(min_length=1, max_length=MOST_SONGS)]
@@ -64,6 +65,7 @@ class SamplingRequest:
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
     upsampling: Annotated[str, Field(pattern="^(sequential|parallel)$")] = "sequential"
     avoid: Avoidance | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
 
 
 def check_size(hierarchy: Hierarchy, num_songs: int, top_codes: int) -> None:
@@ -121,6 +123,22 @@ def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
         return [(seed(source), 0) for source in sources]
     shared = seed(generator)
     return [(shared, song) for song in range(num_songs)]
+
+
+def new_seed() -> int:
+    """Return a seed for a request that names none, so that it can be repeated."""
+    return int(torch.randint(2**32, (1,)))
+
+
+def seed_of(generator: Seeds) -> int | None:
+    """Return the seed that repeats a request; None for a list, or a generator that has been used before."""
+    if isinstance(generator, int):
+        return generator
+    if not isinstance(generator, torch.Generator):
+        return None
+    seed = generator.initial_seed() % 2**64
+    unused = torch.Generator(generator.device).manual_seed(seed)
+    return seed if torch.equal(generator.get_state(), unused.get_state()) else None
 
 
 def window_hops(hierarchy: Hierarchy, hop_fraction: PerLevel[float] | None) -> list[int]:

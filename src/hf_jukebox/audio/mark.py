@@ -1,0 +1,25 @@
+"""The mark of audio that a machine has made, which every file of this library carries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from safetensors.numpy import save
+
+MARK = "This audio was made by a machine: it was sampled by hf_jukebox."
+
+
+def marked() -> dict[str, str]:
+    """Return the comment fields that hold the mark and nothing else."""
+    return {"software": "hf_jukebox", "comment": json.dumps({"made_by": MARK})}
+
+
+def mark_data() -> bytes:
+    """Return the same fields as data of a wav file, which has them nowhere else."""
+    return save({}, data_metadata(marked()))
+
+
+def data_metadata(comments: Mapping[str, str], request: str | None = None) -> dict[str, str]:
+    """Return the metadata of a file's data; one entry, since safetensors writes several in any order."""
+    return {"song": json.dumps({"comments": dict(comments), "request": request}, ensure_ascii=False)}
