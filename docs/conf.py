@@ -24,7 +24,9 @@ extensions = [
     "sphinx_design",
 ]
 exclude_patterns = ["_build", "_site", "notebooks", "generated/work"]
+smartquotes = False  # messages and options are quoted as they are
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
