@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import cached_assets_path
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ def use_compile_cache(device: torch.device) -> Path | None:
     A folder that the environment variable TORCHINDUCTOR_CACHE_DIR names is used as it is. If no folder can be used, a
     warning says so, and PyTorch keeps what it compiles among the temporary files.
     """
-    if named := os.environ.get(_VARIABLE):
+    named = os.environ.get(_VARIABLE)
+    if named and named != default_cache_dir():  # to which PyTorch itself sets the variable
         return Path(named)
     try:
         folder = cached_assets_path("hf_jukebox", namespace="compiled", subfolder=_key(device))

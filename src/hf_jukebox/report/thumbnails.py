@@ -35,7 +35,7 @@ class AudioPicture:
         duration: Duration in seconds.
         bars: Number of bars of the waveform.
         waveform: SVG path in a box of `bars` x 100.
-        spectrogram: Data URI; time from left to right, bands of about a semitone upwards, louder is brighter.
+        spectrogram: Data URI; time from left to right, a band per semitone or so from bottom to top, louder is bright.
         loudness: Loudness in LUFS, after BS.1770-5 with the picture's columns as blocks; None for silence.
     """
 
