@@ -19,6 +19,7 @@ from .transformers4 import convert_models, download_transformers, read_configs
 logger = logging.getLogger(__name__)
 
 _VERSION = "v1"  # of the result; a change of the conversion makes a new one
+_PLACE = ("hf_jukebox", "converted")  # among what libraries keep beside the Hub's cache
 _DOWNLOADS = ("cache_dir", "token", "local_files_only", "force_download")
 
 
@@ -67,6 +68,11 @@ def earlier_conversion(source: str, snapshot: Path) -> Path | None:
     return folder if is_pipeline(folder) else None
 
 
+def is_cached_conversion(folder: str) -> bool:
+    """Return whether a folder is one that `converted_pipeline` returned."""
+    return Path(folder).parent.parent.parts[-2:] == _PLACE
+
+
 def is_pipeline(folder: Path) -> bool:
     """Return whether a folder holds an index of a pipeline, which is written last."""
     return (folder / INDEX).is_file()
@@ -81,4 +87,4 @@ def _folder(source: str, snapshot: Path, cache_dir: str | os.PathLike[str] | Non
     else:
         key, name = snapshot.name, f"models--{source.replace('/', '--')}"
     assets = None if cache_dir is None else Path(cache_dir) / "assets"
-    return cached_assets_path("hf_jukebox", "converted", name, assets_dir=assets) / f"{key}-{_VERSION}"
+    return cached_assets_path(*_PLACE, name, assets_dir=assets) / f"{key}-{_VERSION}"

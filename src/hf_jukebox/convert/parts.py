@@ -9,7 +9,7 @@ from ..files.text import listed, user_path
 from ..loading.sources import PathLike, find_pipeline
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
-from .by_name import converted_pipeline
+from .by_name import converted_pipeline, is_cached_conversion
 
 TOP_PRIOR = "prior"
 _PART = re.compile(r"vqvae|prior_[0-9]")
@@ -24,7 +24,10 @@ def load_part(model_class: type[Model], source: PathLike, part: str) -> Model:
         OSError, ValueError: see `find_part` and `from_pretrained`.
     """
     name, subfolder = find_part(source, part)
-    return model_class.from_pretrained(name, subfolder=subfolder)
+    model = model_class.from_pretrained(name, subfolder=subfolder)
+    if is_cached_conversion(name):  # what was converted is the name to publish
+        model.name_or_path = str(_without_part(source)[0])
+    return model
 
 
 def find_part(source: PathLike, part: str) -> tuple[str, str]:
@@ -39,10 +42,8 @@ def find_part(source: PathLike, part: str) -> tuple[str, str]:
         OSError: there is nothing at that place.
         ValueError: it is a pipeline without that part, or cannot be converted.
     """
-    text = str(user_path(source))
-    head, _, tail = text.rpartition("/")
-    if _PART.fullmatch(tail) and not user_path(text).exists() and (user_path(head).is_dir() or head.count("/") == 1):
-        source, part = head, tail
+    source, named = _without_part(source)
+    part = named or part
     found = find_pipeline(source, {})
     if found is None:
         return str(user_path(source)), ""
@@ -55,3 +56,11 @@ def find_part(source: PathLike, part: str) -> tuple[str, str]:
     if part not in found.parts:
         raise ValueError(f"{source} has no {part}; its parts are {listed(found.parts)}.")
     return found.name, part
+
+
+def _without_part(source: PathLike) -> tuple[PathLike, str]:
+    """Split `me/my-jukebox/prior_1` into the name of a pipeline and of its part; the latter is empty without one."""
+    path = user_path(source)
+    head, _, tail = str(path).rpartition("/")
+    is_part = _PART.fullmatch(tail) and not path.exists() and (user_path(head).is_dir() or head.count("/") == 1)
+    return (head, tail) if is_part else (source, "")
