@@ -205,6 +205,12 @@ def _read_surprise(path: Path | None) -> np.ndarray | None:
     if path is None or not path.is_file():
         return None
     return read_tensors(path)[0]["bits"].float().numpy()
+    bits = read_tensors(path)[0].get("bits")
+    if bits is None or bits.dim() != 1 or not bits.is_floating_point() or not bits.numel():
+        raise ValueError(f"{path} does not hold the bits of a piece; remove it, and it is computed again.")
+    return bits.float().numpy()
+
+
 def _cached_path(run: RunReader, song: int, codes: torch.Tensor, kind: str) -> Path:
     """Return the path of what a prior reads from a song, named by a hash of all inputs: a changed one has another."""
     labels = run.request.songs[song]
