@@ -195,16 +195,14 @@ def _complete_codes(run: RunReader) -> Iterator[tuple[int, torch.Tensor]]:
 
 def timing_path(run: RunReader, song: int) -> Path | None:
     """Return the path of a song's alignment; None while its top level is not complete."""
-    return next((_timing_path(run, each, codes) for each, codes in _complete_codes(run) if each == song), None)
+    paths = (_cached_path(run, each, codes, _ALIGNMENT) for each, codes in _complete_codes(run) if each == song)
+    return next(paths, None)
 
 
-def _timing_path(run: RunReader, song: int, codes: torch.Tensor) -> Path:
-    """Return the path of a song's alignment, named by a hash of all its inputs: a changed input has another path."""
 def _read_surprise(path: Path | None) -> np.ndarray | None:
     """Return the bits `[T_top]` of a song's top-level codes, if they have been written."""
     if path is None or not path.is_file():
         return None
-    return read_tensors(path)[0]["bits"].float().numpy()
     bits = read_tensors(path)[0].get("bits")
     if bits is None or bits.dim() != 1 or not bits.is_floating_point() or not bits.numel():
         raise ValueError(f"{path} does not hold the bits of a piece; remove it, and it is computed again.")
