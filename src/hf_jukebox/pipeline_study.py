@@ -1,227 +1,184 @@
-"""Methods of the pipeline that study recordings: embeddings and likelihoods."""
+"""Methods of the pipeline that study recordings by their likelihood."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 
 from .audio.prompts import Audio
-from .loading.sources import PathLike
 from .modeling_prior import JukeboxPrior
-from .pipeline_parts import JukeboxParts, sampling
-from .runs.record import weights_fingerprint
-from .sampling.known import as_codes, check_codes
-from .sampling.request import SongConditioning
-from .sampling.window_labels import WindowLabels
-from .study.embedding import (
-    JUKEMIR_SECONDS,
-    Compat,
-    EmbeddingSettings,
-    JukeboxEmbeddings,
-    LabelsAt,
-    Pool,
-    collect,
-    embed_codes,
-)
-from .study.embedding_files import EmbeddedFiles, check_output, embed_to_file, iter_openers
-from .study.recordings import Recording, encode_recording, open_recordings
+from .pipeline_embedding import JukeboxEmbedder
+from .pipeline_parts import sampling
+from .sampling.known import as_codes
+from .sampling.request import SongConditioning, levels_to_sample, song_timing, window_hops
+from .sampling.single_prior import rate_codes, score_codes
+from .study.coded_songs import CodedSong, encode_songs, levels_with_codes, songs_of_codes
+from .study.recordings import open_recordings
+from .study.scoring import JukeboxScore, LabelPosterior, LevelScore, labels_to_compare
+from .study.window_labels import covered_length, labels_of_windows
 
 
-class JukeboxStudy(JukeboxParts):
+class JukeboxStudy(JukeboxEmbedder):
     """The part of [`JukeboxPipeline`] that studies recordings."""
 
     @sampling
-    def embed(
+    def score(
         self,
         audio: Audio | None = None,
         *,
-        layers: int | Sequence[int] | None = None,
-        pool: Pool | Sequence[Pool] = "mean",
-        windows: int | None = None,
-        hop_fraction: float = 1.0,
-        compat: Compat = None,
+        artist: str | None = None,
+        genre: str | None = None,
+        lyrics: str | None = None,
+        total_length_in_s: float | None = None,
+        offset_in_s: float = 0.0,
+        levels: int | Sequence[int] | None = None,
+        hop_fraction: float = 0.5,
         codes: Sequence[torch.Tensor | None] | None = None,
         sampling_rate: int | None = None,
-    ) -> JukeboxEmbeddings:
-        """Embed recordings by the activations of the top prior, pooled over time.
+    ) -> list[JukeboxScore]:
+        """Score recordings: the bits that each of their codes costs, at each level.
 
-        The prior runs up to the highest of `layers`. In a pipeline that was loaded with `low_memory` the weights above
-        are not read either, nor the files that hold nothing else. Each recording is embedded on its own: its numbers do
-        not depend on those beside it, to the bit.
+        The likelihood is exact for the codes, given their windows: a code is scored in the first window that holds it,
+        given the codes before it there, and at the levels below the top given the codes above. So the bits of all codes
+        add up to those of the recording, and in one window their mean is the loss of the prior.
 
         Args:
             audio: Recordings, in all forms that `__call__` takes. Files are read in blocks.
-            layers: Layers to read: 0 is the input of the first block, n the output of the first n blocks. By default
-                half of them, 36 in the 5B models.
-            pool: `"mean"` for one vector per recording, seconds for one per stretch of this length, None for one per
-                code; several at once as a list.
-            windows: Number of windows to use, from the start; all by default. A window is one pass of the prior, of
-                `n_ctx` codes, 23.8 s in the 5B models.
-            hop_fraction: Codes from the start of one window to that of the next, as a share of a window. Below 1
-                windows overlap, and a code is read from the first window that holds it: every code but those of the
-                first window then has at least `1 - hop_fraction` of a window before it.
-            compat: `"jukemir"` for the recipe of Castellon et al. (2021): the peak of the whole recording scaled to 1,
-                the first 25 s encoded, one window of them, as part of a song of 62 s; float32 only.
-            codes: Codes instead of audio, as `out.codes` of a run; those of the top level are embedded.
+            artist, genre, lyrics: Labels of all recordings; unknown by default.
+            total_length_in_s, offset_in_s: Length of the song that a recording is a part of, and its start there; by
+                default it is a whole song.
+            levels: Levels to score; by default all that have a prior, and with `codes` those that it has codes of.
+            hop_fraction: Codes from the start of one window to that of the next, as a share of a window. At 0.5 every
+                code but those of the first window has at least half a window before it; 1 is twice as fast.
+            codes: Codes instead of audio, as `out.codes` of a run.
             sampling_rate: Rate of samples that come without one.
 
         Returns:
-            A [`JukeboxEmbeddings`]; artist, genre and lyrics are unknown to the prior.
+            One [`JukeboxScore`] per recording.
 
         Raises:
             ValueError, OSError: the input is wrong; the message says what to change.
         """
-        prior = self._top_prior()
-        settings = self._embedding_settings(prior, layers, pool, windows, hop_fraction, compat)
+        wanted = self._levels_to_score(levels, codes)
+        hops = window_hops(self.hierarchy, hop_fraction)
+        found = []
+        for song in self._songs(audio, codes, sampling_rate, wanted):
+            timing = self._timing(song, total_length_in_s, offset_in_s, wanted)
+            found.append((song, SongConditioning(artist, genre, lyrics, *timing, (0, 0))))
+        by_level: list[dict[int, LevelScore]] = [{} for _ in found]
+        for level in wanted:
+            prior = self.priors[level]
+            assert prior is not None
+            self.load_part(prior)
+            rate = prior.config.sampling_rate / prior.config.hop_length
+            for row, (song, conditioning) in enumerate(found):
+                scores = rate_codes(prior, **self._scored(prior, song, conditioning), hop=hops[level])
+                bits, ranks, entropy = (each[0].cpu().numpy() for each in (scores.bits, scores.ranks, scores.entropy))
+                by_level[row][level] = LevelScore(bits, ranks.astype("int32"), entropy, rate)
+        self.unload_parts()
+        seconds = self.hierarchy.top_hop / self.sampling_rate
+        return [
+            JukeboxScore(song.name, song.top_codes * seconds, dict(sorted(scores.items())))
+            for (song, _), scores in zip(found, by_level, strict=True)
+        ]
+
+    @sampling
+    def compare_labels(
+        self,
+        audio: Audio | None = None,
+        compare: Literal["artist", "genre"] = "genre",
+        names: Sequence[str] | None = None,
+        *,
+        artist: str | None = None,
+        genre: str | None = None,
+        lyrics: str | None = None,
+        total_length_in_s: float | None = None,
+        offset_in_s: float = 0.0,
+        levels: int | Sequence[int] | None = None,
+        hop_fraction: float = 0.5,
+        codes: Sequence[torch.Tensor | None] | None = None,
+        sampling_rate: int | None = None,
+    ) -> list[LabelPosterior]:
+        """Compare artists or genres by the likelihood of recordings under each: whose music is this second like?
+
+        The codes are scored once per label. Labels that make the same second cheaper are likelier, by Bayes' rule with
+        all labels equally likely before.
+
+        Args:
+            compare: `"artist"` or `"genre"`.
+            names: Labels to compare; by default all that the priors were trained with, if they are at most 64.
+            artist, genre, lyrics: Labels that stay the same; unknown by default.
+            levels: Levels whose likelihood is compared; the top one by default. That of several is their product.
+
+        The other arguments are those of `score`.
+
+        Returns:
+            One [`LabelPosterior`] per recording.
+
+        Raises:
+            ValueError, OSError: the input is wrong; the message says what to change.
+        """
+        wanted = self._levels_to_score([self.top_prior().config.level] if levels is None else levels, codes)
+        priors = [prior for level in wanted if (prior := self.priors[level]) is not None]
+        vocabularies = {
+            prior.config.level: self.window_labels(prior).tokenizer.vocabularies[prior.config.level]
+            for prior in priors
+            if prior.config.has_labels
+        }
+        labels = labels_to_compare(vocabularies, compare, names)
+        hops = window_hops(self.hierarchy, hop_fraction)
+        songs = self._songs(audio, codes, sampling_rate, wanted)
+        highest = priors[0].config.hop_length
+        totals: list[list[Any]] = [[0.0] * len(labels) for _ in songs]
+        for prior in priors:
+            self.load_part(prior)
+            for row, song in enumerate(songs):
+                timing = self._timing(song, total_length_in_s, offset_in_s, wanted)
+                for column, label in enumerate(labels):
+                    given = {"artist": artist, "genre": genre} | {compare: label}
+                    conditioning = SongConditioning(given["artist"], given["genre"], lyrics, *timing, (0, 0))
+                    inputs = self._scored(prior, song, conditioning)
+                    bits = score_codes(prior, **inputs, hop=hops[prior.config.level])[0].cpu()
+                    totals[row][column] += bits.view(-1, highest // prior.config.hop_length).sum(1)
+        self.unload_parts()
+        rate = self.sampling_rate / highest
+        return [
+            LabelPosterior(song.name, compare, labels, torch.stack(bits).numpy(), rate)
+            for song, bits in zip(songs, totals, strict=True)
+        ]
+
+    def _levels_to_score(self, levels: int | Sequence[int] | None, codes: Any) -> list[int]:
+        """Return the levels to score, the highest first."""
+        given = as_codes(codes)
+        if given is not None and levels is None and (known := levels_with_codes(given, self.hierarchy)):
+            levels = known
+        return levels_to_sample(self.hierarchy, levels)
+
+    def _songs(self, audio: Any, codes: Any, sampling_rate: int | None, levels: Sequence[int]) -> list[CodedSong]:
+        """Return the songs of a call, with the codes that scoring `levels` needs."""
         if (audio is None) == (codes is None):
             raise ValueError("Give either recordings as audio, or codes.")
         if codes is not None:
-            if compat is not None:
-                raise ValueError("compat='jukemir' begins with the waveform; give audio instead of codes.")
-            songs = self._top_codes(codes)
-            hop = prior.config.hop_length
-            found = [(f"song {number}", song, len(song) * hop) for number, song in enumerate(songs)]
-        else:
-            self.load_part(self.vqvae)
-            recordings = open_recordings(audio, sampling_rate, self.sampling_rate)
-            found = [(each.name, self._encode(each, settings), each.num_samples) for each in recordings]
-        if not found:
-            raise ValueError("There is nothing to embed; give at least one recording.")
-        self.load_part(prior, settings.num_layers)
-        results = [self._embed(song, num_samples, settings) for _, song, num_samples in found]
-        self.unload_parts()
-        lengths = [len(song[: settings.most_codes(prior.config)]) for _, song, _ in found]
-        rate = prior.config.sampling_rate / prior.config.hop_length
-        return collect([name for name, _, _ in found], results, lengths, settings, rate)
+            return songs_of_codes(as_codes(codes) or [], self.hierarchy, levels)
+        self.load_part(self.vqvae)
+        recordings = open_recordings(audio, sampling_rate, self.sampling_rate)
+        return list(encode_songs(self.vqvae, recordings, self.hierarchy, levels, self.execution_device))
 
-    @sampling
-    def embed_files(
-        self,
-        recordings: PathLike | Iterable[Any],
-        output_file: PathLike,
-        *,
-        layers: int | Sequence[int] | None = None,
-        pool: Pool | Sequence[Pool] = "mean",
-        windows: int | None = None,
-        hop_fraction: float = 1.0,
-        compat: Compat = None,
-        callback: Callable[[str, bool], None] | None = None,
-    ) -> EmbeddedFiles:
-        """Embed any number of recordings into one file, in memory that depends neither on their number nor lengths.
+    def _timing(
+        self, song: CodedSong, total_length_in_s: float | None, offset_in_s: float, levels: Sequence[int]
+    ) -> tuple[int, int]:
+        """Return the length of a song and the offset of its recording in it, in samples."""
+        prior = self.priors[levels[0]]
+        assert prior is not None
+        if total_length_in_s is None and offset_in_s == 0:
+            return covered_length(prior.config, song.top_codes * self.hierarchy.top_hop), 0
+        return song_timing(self.hierarchy, song.top_codes, total_length_in_s, offset_in_s, levels)
 
-        Each recording is kept in the folder `output_file.parts` until all are done: repeat an interrupted call, and it
-        continues. A recording that cannot be read is logged, skipped, and named in the result.
-
-        Args:
-            recordings: A folder of recordings; or paths, or `(name, recording)` pairs such as
-                `((str(row), example["audio"]) for row, example in enumerate(dataset))`, in any iterable. A repeated
-                call must give the same ones.
-            output_file: A new file: `.parquet` has a row per recording and stretch of time, with the columns
-                recording, pool, start, end and layer_N; `.npz` has them as arrays.
-            layers, pool, windows, hop_fraction, compat: As in `embed`.
-            callback: Called with the name of each recording after it, and whether it was embedded.
-
-        Raises:
-            ValueError, OSError: an argument is wrong, none of the recordings can be read, or the file exists.
-        """
-        prior = self._top_prior()
-        settings = self._embedding_settings(prior, layers, pool, windows, hop_fraction, compat)
-        path = check_output(output_file)
-        openers = iter_openers(recordings)
-        self.load_part(prior, settings.num_layers)
-        record = asdict(settings) | {
-            "pool": list(settings.pools),
-            "hidden_size": prior.config.hidden_size,
-            "codes_per_second": prior.config.sampling_rate / prior.config.hop_length,
-            "dtype": str(prior.transformer.dtype)[6:],
-            "vqvae": weights_fingerprint(self.vqvae),
-            "prior": weights_fingerprint(prior, unused=prior.unused_below(settings.num_layers)),
-        }
-        del record["pools"]
-
-        def embed(recording: Any) -> JukeboxEmbeddings:
-            (found,) = open_recordings(recording, None, self.sampling_rate)
-            self.load_part(self.vqvae)
-            codes = self._encode(found, settings)
-            self.load_part(prior, settings.num_layers)
-            pooled = self._embed(codes, found.num_samples, settings)
-            return collect([found.name], [pooled], [len(codes)], settings, record["codes_per_second"])
-
-        try:
-            return embed_to_file(embed, openers, path, record, callback)
-        finally:
-            self.unload_parts()
-
-    def _embedding_settings(
-        self,
-        prior: JukeboxPrior,
-        layers: int | Sequence[int] | None,
-        pool: Pool | Sequence[Pool],
-        windows: int | None,
-        hop_fraction: float,
-        compat: Compat,
-    ) -> EmbeddingSettings:
-        settings = EmbeddingSettings.resolve(prior.config, layers, pool, windows, hop_fraction, compat)
-        if compat is not None and prior.transformer.dtype != torch.float32:
-            raise ValueError(
-                f"compat='jukemir' needs float32, but this prior is in {str(prior.transformer.dtype)[6:]}; load the "
-                "pipeline with dtype='float32'."
-            )
-        return settings
-
-    def _encode(self, recording: Recording, settings: EmbeddingSettings) -> torch.Tensor:
-        """Return the top-level codes `[T]` of a recording that an embedding needs."""
-        vqvae, config = self.vqvae, self._top_prior().config
-        most_samples, peak = None, 1.0
-        if settings.compat == "jukemir":
-            most_samples = JUKEMIR_SECONDS * config.sampling_rate
-            peak = recording.peak() or 1.0  # silence stays silent
-        return encode_recording(
-            vqvae,
-            recording,
-            config.level,
-            self.execution_device,
-            most_samples=most_samples,
-            most_codes=settings.most_codes(config),
-            peak=peak,
-        )
-
-    def _embed(self, codes: torch.Tensor, num_samples: int, settings: EmbeddingSettings) -> dict[Pool, Any]:
-        prior = self._top_prior()
-        total_length = settings.total_length(prior.config, num_samples)
-
-        def labels_at(start: int) -> torch.Tensor:
-            offset = settings.offset(prior.config, total_length, start)
-            song = SongConditioning(None, None, None, total_length, offset, (0, 0))
-            return self._window_labels(prior).for_songs([song], [0])
-
-        labels: LabelsAt = labels_at if prior.config.has_labels else None
-        return embed_codes(prior, codes, labels, settings)
-
-    def _window_labels(self, prior: JukeboxPrior) -> WindowLabels:
-        if self.tokenizer is None:
-            return WindowLabels.from_config(prior.config)
-        return WindowLabels(self.tokenizer, prior.config)
-
-    def _top_prior(self) -> JukeboxPrior:
-        """Return the prior of the top level.
-
-        Raises:
-            ValueError: the pipeline has none.
-        """
-        prior = self.priors[-1]
-        if prior is None:
-            raise ValueError("This pipeline has no top prior to study music with; load it with one.")
-        return prior
-
-    def _top_codes(self, codes: Any) -> list[torch.Tensor]:
-        """Return the top-level codes `[T]` of each song, checked."""
-        given = as_codes(codes)
-        top = None if not given else given[-1]
-        if top is None or not top.shape[1]:
-            raise ValueError("codes has no codes of the top level, the last entry of the list; give those.")
-        known = check_codes([None] * (self.hierarchy.num_levels - 1) + [top], self.hierarchy, top.shape[1])
-        return list(known[-1].codes.cpu())
+    def _scored(self, prior: JukeboxPrior, song: CodedSong, conditioning: SongConditioning) -> dict[str, Any]:
+        """Return the arguments of `score_codes` for one song."""
+        config = prior.config
+        labels = labels_of_windows(self.window_labels(prior), conditioning) if config.has_labels else None
+        upper = song.codes[config.level + 1][None] if config.is_upsampler else None
+        return {"codes": song.codes[config.level][None], "upper_codes": upper, "labels": labels}

@@ -1,5 +1,6 @@
 """The commands that study recordings, with real files."""
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -79,3 +80,70 @@ def test_wrong_arguments_are_one_line(
     (line,) = [line for line in result.stderr.splitlines() if not line.startswith("Loading ")]
     assert line.startswith("hf-jukebox: ") and message in line
     assert not list(tmp_path.glob("x.npz*"))
+
+
+# Score -----------------------------------------------------------------------------------------------------------
+
+
+def test_score_prints_and_writes_what_python_scores(model: Path, music: Path, tmp_path: Path) -> None:
+    arguments = ["--model", model, "--levels", "2,1", "--compare", "genre", "--artist", "night bus", "--device", "cpu"]
+    arguments += ["--step", codes_in_s(10), "--plot"]
+    result = run(
+        "score", music / "a.wav", music / "bad.wav", music / "sub/b.wav", "-o", tmp_path / "scores", *arguments
+    )
+    assert result.exit_code == 0, result.output
+    assert "hf-jukebox: Skipping a recording that cannot be read: " in result.stderr and "bad.wav" in result.stderr
+    first, second = result.stdout.splitlines()
+    pipe = JukeboxPipeline.from_pretrained(model)
+    (score,) = pipe.score(music / "a.wav", levels=(2, 1), artist="night bus")
+    (posterior,) = pipe.compare_labels(music / "a.wav", "genre", artist="night bus")
+    level_1, level_2 = (f"level {level} {score.levels[level].bits_per_code:.3f}" for level in (1, 2))
+    best = f"genre {posterior.best} ({posterior.whole.max():.0%})"
+    assert first == f"{music / 'a.wav'}: bits per code: {level_1}, {level_2}; {best}"
+    assert second.startswith(f"{music / 'sub/b.wav'}: ")
+    names = sorted(path.name for path in (tmp_path / "scores").iterdir())
+    assert names == ["a.json", "a.npz", "a.png", "b.json", "b.npz", "b.png"]
+    summary = json.loads((tmp_path / "scores" / "a.json").read_text())
+    np.testing.assert_allclose(summary["levels"]["2"]["curve"], score.levels[2].curve(codes_in_s(10)), atol=1e-3)
+    assert list(summary["labels"]["genre"]["posterior"]) == ["deep house", "rock"]
+    with np.load(tmp_path / "scores" / "a.npz", allow_pickle=False) as content:
+        assert np.array_equal(content["bits_1"], score.levels[1].bits)
+        assert np.array_equal(content["ranks_2"], score.levels[2].ranks)
+    assert (tmp_path / "scores" / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scores_as_json_lines(model: Path, music: Path) -> None:
+    result = run("score", music / "sub/b.wav", "--model", model, "--levels", 2, "--progress", "json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["recording"] == str(music / "sub/b.wav") and summary["levels"]["2"]["codes"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--compare", "mood"], "--compare must be artist or genre, not 'mood'."),
+        (["--compare", "genre", "--genre", "rock"], "--genre is given, so there is nothing to compare"),
+        (["--compare", "genre", "--names", "rock,polka"], "was not trained with the genre 'polka'; check its name."),
+        (["--names", "rock"], "--names are those of one --compare"),
+        (["--step", 0], "--step must be a number of seconds above 0, not 0."),
+        (["--plot"], "--plot needs a folder for the pictures"),
+        (["--levels", 5], "--levels takes numbers from 0"),
+        (["none.wav"], "There is no file none.wav; check its name."),
+    ],
+)
+def test_wrong_arguments_of_score_are_one_line(model: Path, music: Path, arguments: list[object], message: str) -> None:
+    result = run("score", "--model", model, music / "a.wav", *arguments)
+    assert result.exit_code == 2
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("Loading ")]
+    assert line.startswith("hf-jukebox: ") and message in line
+
+
+def test_a_plot_without_matplotlib_is_refused_before_the_model_is_loaded(
+    model: Path, music: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
+    result = run("score", music / "a.wav", "--plot", "-o", tmp_path / "out", "--model", model)
+    assert result.exit_code == 2
+    assert result.stderr == "hf-jukebox: Plots need matplotlib; install it with: pip install 'hf_jukebox[study]'\n"

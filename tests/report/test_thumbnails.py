@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from hf_jukebox.audio import write_audio
-from hf_jukebox.report.thumbnails import AudioPicture, render_audio
+from hf_jukebox.report.thumbnails import AudioPicture, draw_surprise, render_audio
 
 RATE = 22050
 
@@ -75,3 +75,11 @@ def test_the_shortest_sound_has_a_picture(tmp_path: Path, samples: int) -> None:
 
 def test_silence_is_a_thin_line(tmp_path: Path) -> None:
     assert set(heights(picture(tmp_path, np.zeros(RATE, dtype=np.float32)))) == {2}
+
+
+def test_the_curve_of_surprise_is_as_high_as_its_dearest_step() -> None:
+    drawn = draw_surprise(np.array([1.0, 1, 4, 4, 2, 2]), bars=3)
+    assert drawn.curve == "M0 75V75H1V0H2V50H3"
+    assert (drawn.bars, drawn.mean, drawn.highest) == (3, 14 / 6, 4.0)
+    short = draw_surprise(np.array([0.0, 0.0]), bars=4)  # fewer codes than bars, and nothing surprising
+    assert short.curve == "M0 100V100H2V100H4"

@@ -245,6 +245,7 @@ RUNS: dict[str, Hostile] = {
     "audio-is-the-run": link("level_1", "."),
     "link-to-itself": link("level_1", "level_1"),
     "alignment-is-a-link": link("alignment"),
+    "surprise-is-a-link": link("surprise"),
     "earlier-is-a-link": link("earlier"),
     "lock-is-a-link": link(".lock", "../outside/file"),
 }

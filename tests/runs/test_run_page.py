@@ -10,6 +10,7 @@ import torch
 from helpers.tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress, SongRequest, pick_candidate
+from hf_jukebox.files.tensors import read_tensors
 
 LYRICS = "we hung the lanterns by the shore and counted every one until the light was gone"
 LENGTH = codes_in_s(72)  # a little more than a window of the top prior
@@ -53,6 +54,17 @@ def test_a_run_has_its_labels_settings_and_lyrics(pipe: JukeboxPipeline, tmp_pat
     assert html.count('class="lyrics">' + LYRICS) == 2
     assert html.count('alt="Alignment map') == 2
     assert players(html) == ["level_2/item_0.wav", "level_2/item_1.wav"]
+
+
+def test_a_page_shows_how_surprising_each_code_is(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    run = sample(pipe, tmp_path)
+    (written,) = (tmp_path / "surprise").iterdir()
+    bits = read_tensors(written)[0]["bits"].float()
+    (score,) = pipe.score(codes=[None, None, run.level_codes(2)], lyrics=LYRICS, artist="night bus")
+    torch.testing.assert_close(bits, torch.from_numpy(score.levels[2].bits), rtol=1e-3, atol=1e-3)
+    html = page(tmp_path)
+    assert html.count('class="surprise"') == 1
+    assert f"surprise: {bits.mean():.1f} bits per code" in html
 
 
 def test_an_alignment_is_computed_once_and_kept_by_a_pick(pipe: JukeboxPipeline, tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_the_recipe_refuses_what_it_does_not_define(pipe: JukeboxPipeline) -> No
         ({"windows": 0}, "windows must be at least 1"),
         ({"hop_fraction": 0}, "hop_fraction"),
         ({"compat": "marble"}, "compat must be 'jukemir' or None"),
-        ({"codes": [None, None, None]}, "no codes of the top level"),
+        ({"codes": [None, None, None]}, "no codes of level 2, which are needed"),
         ({"codes": [None, None, torch.full((1, 4), 64)]}, "must lie between 0 and 63"),
     ],
 )

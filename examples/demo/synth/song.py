@@ -1,6 +1,6 @@
 """Composition of a piece from a seed: choose, arrange bar by bar, mix."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,10 +58,10 @@ class _Arrangement:
     chords: tuple[str, str]
 
 
-def synthesize_song(seed: int, sampling_rate: int = 22050, seconds: float = 24.0) -> Song:
+def synthesize_song(seed: int, sampling_rate: int = 22050, seconds: float = 24.0, bpm: float | None = None) -> Song:
     """Compose and play a piece of `round(seconds * sampling_rate)` samples: the same seed gives the same piece.
 
-    A longer piece begins with the shorter one.
+    A longer piece begins with the shorter one. The tempo is that of the style unless `bpm` is given.
 
     Raises:
         ValueError: if seed is negative, or if seconds or sampling_rate (16 kHz at least: cymbals) is too small.
@@ -77,6 +77,8 @@ def synthesize_song(seed: int, sampling_rate: int = 22050, seconds: float = 24.0
     rng = np.random.default_rng(seed)
     style_name = str(rng.choice(list(STYLES)))
     arrangement = _arrange(rng, STYLES[style_name])
+    if bpm is not None:
+        arrangement = replace(arrangement, bpm=bpm)
     bar_in_s = 4 * 60 / arrangement.bpm
     stage = _Stage(length, sampling_rate)
     for bar in range(int(np.ceil(seconds / bar_in_s))):

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..files.atomic import replacing
 from .lyric_timing import LyricTiming
-from .thumbnails import AudioPicture, data_uri, render_audio
+from .thumbnails import AudioPicture, data_uri, draw_surprise, render_audio
 
 FILE_NAME = "index.html"
 _NO_CHARACTER = 0xFFFF  # code without a character, in the data of the page
@@ -38,6 +38,7 @@ class Candidate:
         sung: Lyrics with their timing, which light up with the music.
         note: One sentence below the lyrics, such as the reason why they do not light up.
         prompt_in_s: Length of the prompt that it begins with, in seconds; its end is marked.
+        surprise: Bits of each code of the whole piece `[T]`, drawn as a curve under the waveform.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Candidate:
     sung: LyricTiming | None = None
     note: str = ""
     prompt_in_s: float = 0.0
+    surprise: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def _card(folder: Path, candidate: Candidate, bars: int) -> dict[str, Any]:
         "duration": max(track.picture.duration for track in tracks),
         "prompt": min(100 * candidate.prompt_in_s / max(track.picture.duration for track in tracks), 100.0),
         "lyrics": candidate.lyrics if sung is None else sung.text,
+        "surprise": None if candidate.surprise is None else draw_surprise(candidate.surprise, bars),
         "map": None if sung is None else data_uri(sung.overview.numpy()),
     }
 

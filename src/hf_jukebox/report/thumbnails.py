@@ -46,6 +46,34 @@ class AudioPicture:
     loudness: float | None
 
 
+@dataclass(frozen=True)
+class SurprisePicture:
+    """Curve of the bits per code over time.
+
+    Attributes:
+        bars: Width of the box of the path, which is 100 high.
+        curve: SVG path of the curve, from 0 bits at the bottom to `highest` at the top.
+        mean: Mean bits per code.
+        highest: Highest point of the curve in bits per code.
+    """
+
+    bars: int
+    curve: str
+    mean: float
+    highest: float
+
+
+def draw_surprise(bits: np.ndarray, bars: int) -> SurprisePicture:
+    """Draw the bits of codes `[T]` as a curve of at most `bars` steps."""
+    steps = np.array_split(bits.astype(np.float64), min(bars, len(bits)))
+    means = np.array([step.mean() for step in steps])
+    highest = max(float(means.max()), 1e-6)
+    places = np.linspace(0, bars, len(means) + 1)
+    heights = 100 - means / highest * 100
+    curve = "".join(f"V{height:.0f}H{end:.4g}" for height, end in zip(heights, places[1:], strict=True))
+    return SurprisePicture(bars, f"M0 {heights[0]:.0f}{curve}", float(bits.mean(dtype=np.float64)), highest)
+
+
 def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
     """Draw a sound file, reading one column of the picture at a time, so that memory does not grow with its length.
 

@@ -228,7 +228,7 @@ class JukeboxRun(RunReader):
         within = [self.folder / part.name for part in self.step.folders]
         aside = self.folder / "earlier" / str(len(self.steps) - 1)
         for parent in (self.folder, *within, aside):
-            names = [parent / name for name in ("codes", "state", "earlier", "alignment")]
+            names = [parent / name for name in ("codes", "state", "earlier", "alignment", "surprise")]
             inner = [] if parent == self.folder else [parent]
             for folder in (*inner, *names, *parent.glob("level_*")):
                 if folder.is_symlink() or getattr(os.path, "isjunction", os.path.islink)(folder):  # from Python 3.12 on

@@ -7,19 +7,27 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from ..files.tensors import read_tensors, write_tensors
 from ..modeling_prior import JukeboxPrior
 from ..report import Candidate, ListeningPage, LyricTiming, write_listening_page
 from ..sampling.lyric_alignment import align_lyrics, why_not_aligned
 from ..sampling.options import SamplingSettings
+from ..sampling.request import SongConditioning
+from ..sampling.single_prior import score_codes
+from ..sampling.window_labels import WindowLabels
 from ..tokenization_jukebox import JukeboxTokenizer
 from .command_lines import run_commands
 from .contents import RunReader
 from .model_source import model_name
 from .record import RunStep
+
+_ALIGNMENT, _SURPRISE = "alignment", "surprise"  # folders in that of the top level
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +51,8 @@ def update_page(
         try:
             if top_prior is not None and tokenizer is not None:
                 _align(run, top_prior, tokenizer, load_part)
+            if top_prior is not None and top_prior.config.level in run.request.levels:
+                _score(run, top_prior, tokenizer, load_part)
         finally:
             _write(run, top_prior)
     except Exception as error:
@@ -60,11 +70,38 @@ def _align(
         return
     hop = run.request.hops[prior.config.level]
     for number, codes in _complete_codes(run):
-        song, path = run.request.songs[number], _timing_path(run, number, codes)
+        song, path = run.request.songs[number], _cached_path(run, number, codes, _ALIGNMENT)
         if song.lyrics and not path.is_file():
             if load_part is not None:
                 load_part(prior)
             LyricTiming.of(align_lyrics(prior, tokenizer, codes, song, hop)).save(path)
+
+
+def _score(
+    run: RunReader,
+    prior: JukeboxPrior,
+    tokenizer: JukeboxTokenizer | None,
+    load_part: Callable[[torch.nn.Module], None] | None,
+) -> None:
+    """Write the bits of every top-level code to the run folder, unless they are there already."""
+    config = prior.config
+    if config.has_labels and tokenizer is None:
+        return
+    for number, codes in _complete_codes(run):
+        song, path = run.request.songs[number], _cached_path(run, number, codes, _SURPRISE)
+        if path.is_file():
+            continue
+        if load_part is not None:
+            load_part(prior)
+        labels = None
+        if tokenizer is not None and config.has_labels:
+            labels = partial(_label_rows, WindowLabels(tokenizer, config), song)
+        bits = score_codes(prior, codes[None], labels=labels, hop=config.n_ctx // 2)[0]
+        write_tensors(path, {"bits": bits.half().cpu()}, {})
+
+
+def _label_rows(labels: WindowLabels, song: SongConditioning, start: int) -> torch.Tensor:
+    return labels.for_songs([song], [start])
 
 
 def _write(run: RunReader, top_prior: JukeboxPrior | None) -> None:
@@ -79,7 +116,9 @@ def _write_one(run: RunReader, top_prior: JukeboxPrior | None) -> None:
     audio = run.audio_paths()
     if not audio:
         return
-    timings = {song: _timing_path(run, song, codes) for song, codes in _complete_codes(run)}
+    complete = list(_complete_codes(run))
+    timings = {song: _cached_path(run, song, codes, _ALIGNMENT) for song, codes in complete}
+    surprises = {song: _cached_path(run, song, codes, _SURPRISE) for song, codes in complete}
     note = "" if top_prior is None else why_not_aligned(top_prior.config) or ""
     candidates, prompts = [], prompt_codes(run.steps)
     for number, song in enumerate(run.request.songs):
@@ -94,6 +133,7 @@ def _write_one(run: RunReader, top_prior: JukeboxPrior | None) -> None:
                 sung=LyricTiming.load(path) if path is not None and is_aligned else None,
                 note=note if song.lyrics and not is_aligned else "",
                 prompt_in_s=prompts[number] * run.step.model.hop_lengths[-1] / run.sampling_rate,
+                surprise=_read_surprise(surprises.get(number)),
             )
         )
     name = os.fsencode(run.folder.resolve().name).decode("utf-8", "replace")  # it may be in another encoding
@@ -155,14 +195,25 @@ def _complete_codes(run: RunReader) -> Iterator[tuple[int, torch.Tensor]]:
 
 def timing_path(run: RunReader, song: int) -> Path | None:
     """Return the path of a song's alignment; None while its top level is not complete."""
-    return next((_timing_path(run, each, codes) for each, codes in _complete_codes(run) if each == song), None)
+    paths = (_cached_path(run, each, codes, _ALIGNMENT) for each, codes in _complete_codes(run) if each == song)
+    return next(paths, None)
 
 
-def _timing_path(run: RunReader, song: int, codes: torch.Tensor) -> Path:
-    """Return the path of a song's alignment, named by a hash of all its inputs: a changed input has another path."""
+def _read_surprise(path: Path | None) -> np.ndarray | None:
+    """Return the bits `[T_top]` of a song's top-level codes, if they have been written."""
+    if path is None or not path.is_file():
+        return None
+    bits = read_tensors(path)[0].get("bits")
+    if bits is None or bits.dim() != 1 or not bits.is_floating_point() or not bits.numel():
+        raise ValueError(f"{path} does not hold the bits of a piece; remove it, and it is computed again.")
+    return bits.float().numpy()
+
+
+def _cached_path(run: RunReader, song: int, codes: torch.Tensor, kind: str) -> Path:
+    """Return the path of what a prior reads from a song, named by a hash of all inputs: a changed one has another."""
     labels = run.request.songs[song]
     top = len(run.step.known) - 1
     parts = (labels.artist, labels.genre, labels.lyrics, labels.total_length, labels.offset, run.request.hops[top])
     content = repr((*parts, run.step.model.parts.get(f"prior_{top}"))).encode() + codes.int().numpy().tobytes()
     folder = run.audio_path(top, song).parents[1]
-    return folder / "alignment" / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"
+    return folder / kind / f"{hashlib.sha256(content).hexdigest()[:16]}.safetensors"

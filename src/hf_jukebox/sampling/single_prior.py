@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -11,7 +13,7 @@ from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
 from .options import SamplingSettings
 from .step_runner import StepRunner
-from .windows import Window, plan_windows
+from .windows import plan_windows
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
 """Rows `[B, label_length]` for every window, or a function from a window's first code to its rows."""
@@ -71,7 +73,21 @@ def sample_codes(
     return task.codes
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class CodeScores:
+    """Likelihood of each code `[B, T]`, given the codes before it in its window.
+
+    Attributes:
+        bits: Surprise, `-log2 p` of the code, float32.
+        ranks: Number of codes that are likelier, int64: 0 for the likeliest.
+        entropy: Bits that a code was expected to cost before it was read, float32.
+    """
+
+    bits: torch.Tensor
+    ranks: torch.Tensor
+    entropy: torch.Tensor
+
+
 def score_codes(
     prior: JukeboxPrior,
     codes: torch.Tensor,
@@ -97,19 +113,43 @@ def score_codes(
     Raises:
         ValueError: an input is missing or of the wrong shape.
     """
+    with torch.inference_mode():
+        predicted = _predictions(prior, codes, upper_codes, labels, hop)
+        return torch.cat([bits_of(logits, targets) for logits, targets in predicted], dim=1)
+
+
+def rate_codes(
+    prior: JukeboxPrior,
+    codes: torch.Tensor,
+    *,
+    upper_codes: torch.Tensor | None = None,
+    labels: Labels = None,
+    hop: int | None = None,
+) -> CodeScores:
+    """Return bits, rank and expected bits of each code; see `score_codes` for the arguments and errors."""
+    scores = []
+    with torch.inference_mode():
+        for logits, targets in _predictions(prior, codes, upper_codes, labels, hop):
+            likelier = logits > logits.gather(-1, targets[..., None])
+            log_p = logits.log_softmax(-1)
+            entropy = -(log_p.exp() * log_p).sum(-1) / math.log(2)
+            scores.append((bits_of(logits, targets), likelier.sum(-1), entropy))
+    return CodeScores(*(torch.cat(parts, dim=1) for parts in zip(*scores, strict=True)))
+
+
+def _predictions(
+    prior: JukeboxPrior, codes: torch.Tensor, upper_codes: torch.Tensor | None, labels: Labels, hop: int | None
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the logits `[B, t, codebook_size]` and the codes `[B, t]` that each window adds."""
     config, device = prior.config, prior.device
     codes, labels_at = codes.to(device), _labels_at(labels, device)
-
-    def bits(window: Window) -> torch.Tensor:
+    for window in plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0):
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
             upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
-        return bits_of(logits, inputs)[:, window.context :]
-
-    windows = plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0)
-    return torch.cat([bits(window) for window in windows], dim=1)
+        yield logits[:, window.context :], inputs[:, window.context :]
 
 
 def _labels_at(labels: Labels, device: torch.device) -> Callable[[int], torch.Tensor] | None:

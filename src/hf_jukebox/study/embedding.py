@@ -96,27 +96,6 @@ class EmbeddingSettings:
         """Return the codes of a recording that are used at most; None for all."""
         return None if self.windows is None else config.n_ctx + (self.windows - 1) * self.hop
 
-    def total_length(self, config: JukeboxPriorConfig, num_samples: int) -> int:
-        """Return the length of a recording for the timing labels, in samples.
-
-        It is that of the recording, but within the lengths that the prior was trained on.
-        """
-        rate, hop = config.sampling_rate, config.hop_length
-        if self.compat is not None:
-            return JUKEMIR_TOTAL_SECONDS * rate // hop * hop
-        shortest, limit = math.ceil(config.min_duration * rate), math.ceil(config.max_duration * rate)
-        return min(max(num_samples, shortest), limit - 1)
-
-    def offset(self, config: JukeboxPriorConfig, total_length: int, start: int) -> int:
-        """Return the offset for the timing labels of a window that starts at a code, in samples.
-
-        In a recording that is longer than the prior was trained on, it stays at the last possible one.
-        """
-        if self.compat is not None:
-            return 0
-        last = min(int(config.max_duration * config.sampling_rate) - config.window_length, total_length - 1)
-        return max(min(start * config.hop_length, last), 0)
-
 
 @dataclass(frozen=True)
 class JukeboxEmbeddings:
