@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import typer
 from synthesize import HELD_OUT_SEED, Song, synthesize_song
-from tempo import estimate_tempo
+from hf_jukebox.study.tempo import estimate_tempo
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.layers.losses import SPECTRAL_STFT, item_norms

@@ -35,7 +35,7 @@ _PARTS = {"codes": np.uint16, "positions": np.uint32, "checks": np.uint8, "table
 _RUN_PARTS = {"run_codes": np.uint16, "run_lengths": np.uint32, "run_following": np.uint16}
 _ANCHORS_SORTED = 2**23  # at a time
 _ANCHORS_READ = 2**18  # at a time
-_MOST_TOUCHED = 1024  # places looked at before the pages of the mapping are released
+_MOST_TOUCHED = 256  # places looked at before the pages of the mapping are released
 _BITS_SPARED = 3  # a bucket holds up to 2**_BITS_SPARED anchors on average
 
 
