@@ -15,12 +15,12 @@ import numpy as np
 import torch
 import typer
 from synthesize import HELD_OUT_SEED, Song, synthesize_song
-from tempo import estimate_tempo
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.layers.losses import SPECTRAL_STFT, item_norms
 from hf_jukebox.sampling.single_prior import score_codes
 from hf_jukebox.sampling.window_labels import WindowLabels
+from hf_jukebox.study.tempo import estimate_tempo
 
 TEMPO_TOLERANCE = 0.04
 OCTAVES = (0.5, 1.0, 2.0)

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "demo"))
 
 from synth import KITS, PEAK, STYLES
 from synthesize import HELD_OUT_SEED, synthesize_song, write_songs
-from tempo import estimate_tempo
+
+from hf_jukebox.study.tempo import estimate_tempo
 
 RATE = 22050
 

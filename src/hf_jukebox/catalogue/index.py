@@ -99,7 +99,7 @@ class CodeIndex:
         rows, entries = entries_of(self.table, buckets, most)
         is_likely = self.checks[entries] == checks[rows]
         rows, entries = rows[is_likely], entries[is_likely]
-        self._note_touched(len(entries))
+        self._note_touched(len(grams) + len(entries))
         starts = self.positions[entries].astype(np.int64)
         if len(starts) and int(starts.max()) + ANCHOR > len(self.codes):
             raise ValueError("The index of a catalogue is damaged; build the catalogue again.")
@@ -111,7 +111,7 @@ class CodeIndex:
         self._num_touched += count
         if self._num_touched > _MOST_TOUCHED:
             self._num_touched = 0
-            for array in (self.codes, self.positions):
+            for array in (self.codes, self.positions, self.checks, self.table):
                 release_pages(array)
 
 

@@ -35,6 +35,7 @@ from .checks import (
     repeat_prompts,
 )
 from .environment import env
+from .evaluate_command import evaluate
 from .listening import check_listening
 from .models import load_pipeline
 from .options import (
@@ -213,6 +214,7 @@ app.command("assemble")(convert_commands.assemble_command)
 catalogue_app.command("build")(catalogue_commands.build)
 catalogue_app.command("hash")(catalogue_commands.hash_)
 catalogue_app.command("check")(catalogue_commands.check)
+app.command()(evaluate)
 add_training_commands(app)
 app.command()(env)
 

@@ -1,5 +1,7 @@
 """Tempo of a recording with a steady beat, using numpy only."""
 
+from __future__ import annotations
+
 from itertools import pairwise
 
 import numpy as np
