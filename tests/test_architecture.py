@@ -15,7 +15,7 @@ LAYERS = [
     ["presets", "registration", "allocator", "layers", "configuration_*", "files", "console"],
     ["audio", "loading"],
     ["labels", "tokenization_jukebox", "modeling_*"],
-    ["hierarchy", "memory", "adapters"],
+    ["hierarchy", "memory", "adapters", "adapter_state"],
     ["catalogue"],
     ["sampling"],
     ["report", "convert"],

@@ -29,7 +29,7 @@ from .memory.disk_offload import DiskOffload
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .runs.model_source import recorded_source
-from .runs.record import ModelRecord, weights_fingerprint
+from .runs.record import ModelRecord, adapter_records, weights_fingerprint
 from .tokenization_jukebox import JukeboxTokenizer
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
@@ -349,4 +349,5 @@ class JukeboxParts(DiffusionPipeline):
                 name: weights_fingerprint(part, None if self._on_disk is None else self._on_disk.folder / name)
                 for name, part in {"vqvae": self.vqvae, **priors}.items()
             },
+            adapters=adapter_records(priors.values()),
         )

@@ -28,6 +28,7 @@ from .checks import (
     check_writable,
     find_given_device,
     free_folder,
+    read_adapters,
     read_labels,
     read_level_options,
     read_levels,
@@ -163,6 +164,7 @@ def sample(
         check_numbers(**lengths, num_samples=num_samples, max_batch_size=max_batch_size, seed=seed)  # type: ignore[arg-type]
         check_choices(model.device, model.dtype, upsampling)
         check_listening(listen, shown.progress)
+        read_adapters(model.lora)
         options = read_level_options(level_options)
         options |= {"levels": read_levels(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
         if avoid is not None:

@@ -17,6 +17,7 @@ from ..convert.parts import load_part
 from ..hierarchy import Hierarchy, check_fingerprints
 from ..labels.vocabulary import UNKNOWN_ID
 from ..layers.conditioning import LabelColumns, check_timing
+from ..loading.adapter_files import Names
 from ..modeling_prior import JukeboxPrior, JukeboxPriorOutput
 from ..modeling_vqvae import JukeboxVQVAE
 from ..presets import PRIOR_PRESETS
@@ -65,7 +66,7 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
         cache.check(vqvae)
     songs = [] if cache is not None else data_arguments.open_songs()
     metadata = song_metadata(songs) if cache is None else [song.metadata for song in cache.songs]
-    prior = _make_prior(model_arguments, data_arguments, vqvae.config, metadata)
+    prior, own_names = _make_prior(model_arguments, data_arguments, vqvae.config, metadata)
     config = prior.config
     fingerprint = encoder_fingerprint(vqvae)
     if not model_arguments.allow_other_vqvae:
@@ -91,7 +92,14 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     log_memory(config, arguments, accelerator)
     if model_arguments.lora_rank:
         logger.info("Adapters need less: gradients, optimizer state and EMA cover the adapters alone.")
-        add_adapter(prior, model_arguments.lora_rank)
+        add_adapter(
+            prior,
+            model_arguments.lora_rank,
+            model_arguments.lora_alpha,
+            dropout=model_arguments.lora_dropout,
+            target_modules=model_arguments.lora_target_modules,
+            own_names=own_names,
+        )
     task = PriorTask(config, vqvae, model_arguments.label_dropout, model_arguments.sample_seconds, arguments.seed)
     trainer = Trainer(prior, task, data, arguments, accelerator, data_arguments.dataloader_num_workers)
     return trainer.train()
@@ -118,17 +126,22 @@ def _make_prior(
     data_arguments: DataArguments,
     vqvae: JukeboxVQVAEConfig,
     songs: Sequence[SongMetadata],
-) -> JukeboxPrior:
-    """Make the prior to train: from a preset, fitted to VQ-VAE and data, or a trained one to fine-tune."""
+) -> tuple[JukeboxPrior, Names]:
+    """Make the prior to train: from a preset, fitted to VQ-VAE and data, or a trained one to fine-tune.
+
+    Returns:
+        The prior with the names of the data, and the names that it had before.
+    """
     if model_arguments.prior is not None:
         prior = load_part(JukeboxPrior, model_arguments.prior, model_arguments.part)
         Hierarchy.of(vqvae, [prior.config])
+        own_names = {"artists": prior.config.artists or {}, "genres": prior.config.genres or {}}
         if prior.config.has_labels:
             tables = tables_for_fine_tuning(songs, prior.config)
             for kind, name, old in tables.replaced:
                 logger.info("The %s %s takes the row of %s.", kind, name, ", ".join(old))
             tables.put_into(prior.config)
-        return prior
+        return prior, own_names
     preset = PRIOR_PRESETS.get(model_arguments.preset, {})
     level = model_arguments.level
     if level is None:
@@ -142,7 +155,7 @@ def _make_prior(
             if getattr(data_arguments, name) is not None:
                 setattr(config, name, getattr(data_arguments, name))
         tables_from_songs(songs, config).put_into(config)
-    return JukeboxPrior(config)
+    return JukeboxPrior(config), {"artists": {}, "genres": {}}
 
 
 class PriorTask:
