@@ -15,7 +15,9 @@ try:
     from peft.functional import inject_adapter_in_model, set_peft_model_state_dict
     from peft.tuners.lora import LoraLayer
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("Adapters need peft; install it with: pip install 'hf_jukebox[lora]'") from error
+    raise ModuleNotFoundError(
+        "Adapters need peft; install it with: pip install 'hf_jukebox[lora]'", name="peft"
+    ) from error
 
 from .labels.adapted_rows import AdaptedRows, joined_names, place_rows, rows_needed, summed_table
 from .loading.adapter_files import LABEL_TABLES, PEFT_PREFIX, TABLE_OF, AdapterFiles, AdapterSource, Tensors

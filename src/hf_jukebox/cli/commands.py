@@ -15,7 +15,15 @@ from ..console.errors import stop
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
-from . import catalogue_commands, compile_command, convert_commands, export_command, run_commands, study_commands
+from . import (
+    catalogue_commands,
+    compile_command,
+    convert_commands,
+    export_command,
+    push_command,
+    run_commands,
+    study_commands,
+)
 from .checks import (
     PROGRAM,
     check_catalogue,
@@ -214,6 +222,7 @@ app.command("assemble")(convert_commands.assemble_command)
 catalogue_app.command("build")(catalogue_commands.build)
 catalogue_app.command("hash")(catalogue_commands.hash_)
 catalogue_app.command("check")(catalogue_commands.check)
+app.command("push")(push_command.push_command)
 add_training_commands(app)
 app.command()(env)
 

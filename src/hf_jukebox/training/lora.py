@@ -118,7 +118,7 @@ def save_adapter(prior: JukeboxPrior, weights: Weights, folder: str | os.PathLik
     if base and Path(base).is_dir():  # a path of this machine is of no use elsewhere
         config = replace(config, base_model_name_or_path=Path(base).name)
     config.save_pretrained(str(folder))
-    write_details(folder, prior.config.level, prior.adapter_names)  # type: ignore[arg-type]
+    write_details(folder, prior.config.level, prior.adapter_names, prior.config.weights_license)  # type: ignore[arg-type]
 
 
 def merged_weights(weights: Weights, config: LoraConfig) -> Weights:
