@@ -21,9 +21,8 @@ LAYERS = [
     ["sampling"],
     ["report", "convert"],
     ["runs"],
-    ["presets", "registration", "allocator", "layers", "configuration_*", "files", "console"],
-    ["audio", "sharing"],
-    ["loading"],
+    ["training"],
+    ["sampler", "push", "pipeline_*", "study"],
     ["train_vqvae", "train_prior", "encode"],
     ["cli", "__main__"],
 ]

@@ -27,6 +27,7 @@ API = [
     ("Runs", "hf_jukebox", ["JukeboxRun", "SongRequest", "pick_candidate", "read_published_codes", "read_songs"]),
     ("A single prior", "hf_jukebox", ["sample_codes", "score_codes"]),
     ("Adapters", "hf_jukebox", ["load_adapter", "set_adapters", "merge_adapters", "unload_adapter"]),
+    ("Sharing", "hf_jukebox", ["push_folder"]),
     ("Several processes", "hf_jukebox", ["device_of_process"]),
     ("Conversion", "hf_jukebox.convert", None),
     ("The listening page", "hf_jukebox.report", None),
