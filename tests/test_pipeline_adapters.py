@@ -14,6 +14,7 @@ from helpers.tiny import codes_in_s, tiny_pipeline
 from helpers.tiny_adapters import write_random_adapter
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior
+from hf_jukebox.runs.command_lines import run_commands
 from hf_jukebox.runs.folder import JukeboxRun
 
 LENGTH = codes_in_s(16)
@@ -254,6 +255,9 @@ def test_the_command_line_loads_adapters_and_resumes_with_them(folder: Path, tmp
     result = command_line.run("continue", tmp_path / "run", "--seconds", 3 * LENGTH, "--lora", folder / "b", *words)
     assert result.exit_code == 0
     assert [each.scale for each in JukeboxRun.open(tmp_path / "run").step.model.adapters] == [1.0]
+    first, second, third = run_commands(JukeboxRun.open(tmp_path / "run"))
+    assert f"--lora {folder / 'a' / 'adapter'}:1 --lora {folder / 'b' / 'adapter'}:0.5" in first
+    assert "--lora" not in second and f"--lora {folder / 'b' / 'adapter'}:1" in third
 
 
 @pytest.mark.parametrize(

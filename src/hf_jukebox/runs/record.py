@@ -60,7 +60,7 @@ class AdapterRecord:
     @property
     def title(self) -> str:
         """The adapter as `--lora` takes it."""
-        return f"{self.source}:{self.scale:g}"
+        return f"{'/'.join(filter(None, (self.source, self.subfolder)))}:{self.scale:g}"
 
 
 @dataclass(frozen=True)
