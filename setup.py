@@ -29,7 +29,8 @@ RUNTIME = [
     "typer>=0.26,<1",
     "Unidecode>=1.3,<2",
 ]
-TRAIN = ["datasets>=4.4,<6", "peft>=0.21,<1", "tensorboard>=2.19,<3"]
+LORA = ["peft>=0.21,<1"]
+TRAIN = [*LORA, "datasets>=4.4,<6", "tensorboard>=2.19,<3"]
 STUDY = ["matplotlib>=3.10,<4", "pyarrow>=21"]
 PLAY = ["sounddevice>=0.5,<1"]
 LOUDNESS = ["pyloudnorm>=0.2,<0.3"]
@@ -101,6 +102,7 @@ setup(
     python_requires=">=3.11",
     install_requires=RUNTIME,
     extras_require={
+        "lora": LORA,
         "train": TRAIN,
         "study": STUDY,
         "play": PLAY,

@@ -13,15 +13,16 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 # A part may import parts of its own layer and of the layers before it in this list; add new modules here.
 LAYERS = [
     ["presets", "registration", "allocator", "layers", "configuration_*", "files", "console"],
-    ["audio", "loading"],
+    ["audio", "sharing"],
+    ["loading"],
     ["labels", "tokenization_jukebox", "modeling_*"],
-    ["hierarchy", "memory", "adapters"],
+    ["hierarchy", "memory", "adapters", "adapter_state"],
     ["catalogue"],
     ["sampling"],
     ["report", "convert"],
     ["runs"],
     ["training"],
-    ["sampler", "pipeline_*", "study"],
+    ["sampler", "push", "pipeline_*", "study"],
     ["train_vqvae", "train_prior", "encode"],
     ["cli", "__main__"],
 ]

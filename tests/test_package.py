@@ -32,6 +32,7 @@ PUBLIC = {
     "merge_adapters",
     "open_song",
     "pick_candidate",
+    "push_folder",
     "read_published_codes",
     "read_songs",
     "sample_codes",

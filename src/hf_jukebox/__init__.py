@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .modeling_vqvae import JukeboxVQVAE
     from .pipeline_jukebox import JukeboxPipeline
     from .pipeline_output import JukeboxPipelineOutput
+    from .push import push_folder
     from .runs.actions import pick_candidate
     from .runs.export import export_run
     from .runs.folder import JukeboxRun
@@ -58,6 +59,7 @@ __all__ = [
     "merge_adapters",
     "open_song",
     "pick_candidate",
+    "push_folder",
     "read_published_codes",
     "read_songs",
     "sample_codes",
@@ -92,6 +94,7 @@ _MODULES = {
     "merge_adapters": "adapters",
     "open_song": "runs.song_files",
     "pick_candidate": "runs.actions",
+    "push_folder": "push",
     "read_published_codes": "convert.openai_codes",
     "read_songs": "runs.song_requests",
     "sample_codes": "sampling.single_prior",

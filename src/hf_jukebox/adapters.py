@@ -1,64 +1,40 @@
 """Low-rank adapters (Hu et al. 2021) on a prior: loading, scaling, merging and unloading.
 
-This needs peft (in the extra `train`), of which only `peft.functional` is used, its interface for other libraries.
+This needs peft (in the extra `lora`), of which only `peft.functional` is used, its interface for other libraries.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import torch
-from peft import LoraConfig
-from peft.functional import delete_adapter, inject_adapter_in_model, set_adapter, set_peft_model_state_dict
+from peft.functional import delete_adapter, set_adapter
 from peft.tuners.lora import LoraLayer
-from torch import nn
 
-from .files.text import listed
-from .loading.adapter_files import PEFT_PREFIX, Tensors, find_adapter, read_adapter
+from .adapter_state import (
+    Adapters,
+    MergedAdapter,
+    check_fits,
+    inject,
+    is_absent,
+    new_adapter,
+    own_state,
+    state_of,
+    write_names,
+    write_tables,
+)
+from .files.text import first_line, listed
+from .loading.adapter_files import AdapterFiles, read_adapter
 from .modeling_prior import JukeboxPrior
-
-LABEL_TABLES = "label_embedding"
-_MATRIX = re.compile(r"(.+)\.lora_([AB])\.weight")
-
-
-@dataclass
-class Adapter:
-    """One adapter on a prior.
-
-    Attributes:
-        source: Folder or Hub repository of its files.
-        tables: Differences of its label tables from the prior's own, float32.
-        scale: Strength; 0 if it is not in use.
-    """
-
-    source: str
-    tables: Tensors
-    scale: float = 1.0
-
-
-@dataclass
-class Adapters:
-    """The adapters on a prior, and the prior's own state.
-
-    Attributes:
-        tables: The prior's own label tables.
-        trainable: Names of its own trainable parameters.
-        by_name: Adapters by name.
-    """
-
-    tables: Tensors
-    trainable: set[str]
-    by_name: dict[str, Adapter] = field(default_factory=dict)
 
 
 def adapters_of(prior: JukeboxPrior) -> dict[str, float]:
     """Return the adapters on a prior: name to scale."""
-    state = _state(prior)
+    state = state_of(prior)
     return {} if state is None else {name: adapter.scale for name, adapter in state.by_name.items()}
 
 
@@ -74,7 +50,9 @@ def load_adapter(
     """Load an adapter onto a prior, in addition to those already loaded, and use it.
 
     Label tables that were trained with the adapter are added as differences, so that they scale and add up like the
-    matrices. A compiled pipeline has to be compiled again.
+    matrices, and its names of artists and genres are valid while it is in use. If another adapter has taken the same
+    row of a table for another name, this one gets a row of its own. [`JukeboxPipeline.load_lora_weights`] also updates
+    the tokenizer of a pipeline and its compiled step.
 
     Args:
         source: Folder or Hub repository with a LoRA in peft's format, such as a training with `--lora_rank` writes.
@@ -88,41 +66,61 @@ def load_adapter(
         ValueError: the adapter was trained on another prior or is not a plain LoRA, or the name is in use. The prior
             is unchanged.
     """
+    check_free_name(prior, name)
+    add_adapter_files(prior, read_adapter(source, subfolder, hub), name, scale)
+
+
+def check_free_name(prior: JukeboxPrior, name: str) -> None:
+    """Check that a prior can get an adapter of this name.
+
+    Raises:
+        ValueError: it cannot.
+    """
     if name in adapters_of(prior):
         raise ValueError(f"There is an adapter {name!r} already; give another name, or unload it first.")
     if not re.fullmatch(r"\w+", name):
         raise ValueError(f"An adapter's name must consist of letters, digits and _, not {name!r}.")
-    if getattr(prior, "peft_config", None) and _state(prior) is None:
+    if getattr(prior, "peft_config", None) and state_of(prior) is None:
         raise ValueError("This prior has adapters already, from training or through peft; merge or unload those first.")
-    if any(parameter.is_meta for parameter in prior.parameters()):
-        raise ValueError("This prior is not in memory (low_memory=True); load it without low_memory to use adapters.")
-    folder = find_adapter(source, subfolder, hub)
-    settings, weights = read_adapter(folder)
-    tables = {key: value for key, value in weights.items() if key.startswith(f"{LABEL_TABLES}.")}
-    ranks = _check_fits(prior, str(source), weights, tables)
-    state = _state(prior) or Adapters(
-        {key: value.detach().clone() for key, value in prior.named_parameters() if key.startswith(LABEL_TABLES)},
-        {key for key, value in prior.named_parameters() if value.requires_grad},
-    )
-    # Only layers with matrices in the file, each by its full name and with the rank of its matrices.
-    config = LoraConfig(
-        target_modules="|".join(map(re.escape, ranks)),
-        r=max(ranks.values()),
-        rank_pattern={f"^{re.escape(layer)}": rank for layer, rank in ranks.items()},
-        lora_alpha=settings["lora_alpha"],
-        alpha_pattern=settings.get("alpha_pattern") or {},
-        use_rslora=bool(settings.get("use_rslora")),
-        inference_mode=True,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are intended
-        inject_adapter_in_model(config, prior, name)
-    matrices = {PEFT_PREFIX + key: value for key, value in weights.items() if key not in tables}
-    set_peft_model_state_dict(prior, matrices, name)
-    differences = {key: value.float().to(state.tables[key].device) - state.tables[key] for key, value in tables.items()}
-    state.by_name[name] = Adapter(str(source), differences, scale)
+
+
+def add_adapter_files(prior: JukeboxPrior, files: AdapterFiles, name: str, scale: float = 1.0) -> None:
+    """Put an adapter that has been read onto a prior; see `load_adapter`.
+
+    A prior without weights in memory gets it when its weights are loaded, by `put_adapters_on`.
+
+    Raises:
+        ValueError: it was trained on another prior, or is not a plain LoRA. The prior is unchanged.
+    """
+    ranks = check_fits(prior, files)
+    state = state_of(prior) or own_state(prior)
+    adapter = new_adapter(state, files, ranks, scale)
+    before = adapters_of(prior)
     prior.adapters = state  # type: ignore[assignment]
-    set_adapters(prior, adapters_of(prior))
+    if not is_absent(prior):
+        try:
+            inject(prior, name, adapter)
+        except Exception as error:  # such as layers that peft cannot adapt
+            _undo_injection(prior, name, state)
+            raise ValueError(
+                f"The adapter {files.place.source} cannot be put onto this prior ({first_line(error)}); load the prior "
+                "without quantization_config."
+            ) from error
+    state.by_name[name] = adapter
+    set_adapters(prior, before | {name: scale})
+
+
+def put_adapters_on(absent: JukeboxPrior, loaded: JukeboxPrior) -> None:
+    """Put the adapters of a prior without weights in memory onto the same prior with weights."""
+    state = state_of(absent)
+    if state is None:
+        return
+    own = own_state(loaded)
+    own.by_name = {name: replace(adapter) for name, adapter in state.by_name.items()}
+    for name, adapter in own.by_name.items():
+        inject(loaded, name, adapter)
+    loaded.adapters = own  # type: ignore[assignment]
+    set_adapters(loaded, adapters_of(loaded))
 
 
 def set_adapters(prior: JukeboxPrior, scales: str | Sequence[str] | Mapping[str, float]) -> None:
@@ -139,35 +137,43 @@ def set_adapters(prior: JukeboxPrior, scales: str | Sequence[str] | Mapping[str,
     wanted = {name: float(scales[name]) if isinstance(scales, Mapping) else 1.0 for name in names}
     for name in wanted:
         _check_name(state, name)
+    for name, adapter in state.by_name.items():
+        adapter.scale = wanted.get(name, 0.0)
+    write_names(prior, state)
+    if is_absent(prior):
+        return
     set_adapter(prior, list(wanted), inference_mode=True)
     for layer in prior.modules():
         if isinstance(layer, LoraLayer):
             for name in wanted.keys() & layer.scaling.keys():
                 layer.set_scale(name, wanted[name])
-    for name, adapter in state.by_name.items():
-        adapter.scale = wanted.get(name, 0.0)
-    with torch.no_grad():
-        for key, own in state.tables.items():
-            table = prior.get_parameter(key)
-            changes = [each.scale * each.tables[key] for each in state.by_name.values() if key in each.tables]
-            table.copy_(sum(changes, own.float()) if any(adapter.scale for adapter in state.by_name.values()) else own)
+    write_tables(prior, state)
 
 
 def merge_adapters(prior: JukeboxPrior) -> None:
     """Merge the adapters in use into the weights, each with its scale, which leaves a plain prior that can be saved.
 
     Raises:
-        ValueError: there is no adapter on the prior.
+        ValueError: there is no adapter on the prior, or its weights are not in memory.
     """
     state = _loaded(prior)
-    used = [name for name, adapter in state.by_name.items() if adapter.scale]
+    if is_absent(prior):
+        raise ValueError("This prior is not in memory (low_memory=True); load it without low_memory to merge adapters.")
+    used = {name: adapter for name, adapter in state.by_name.items() if adapter.scale}
     layers: list[Any] = [layer for layer in prior.modules() if isinstance(layer, LoraLayer)]
     with torch.no_grad():
         for layer in layers:
             for name in used:
                 if name in layer.lora_A:
                     layer.get_base_layer().weight.add_(layer.get_delta_weight(name))
+    merged = [MergedAdapter(name, adapter.files.place, adapter.scale) for name, adapter in used.items()]
+    prior.merged_adapters = [*merged_adapters_of(prior), *merged]  # type: ignore[assignment]
     _unwrap(prior)
+
+
+def merged_adapters_of(prior: JukeboxPrior) -> list[MergedAdapter]:
+    """Return the adapters that were merged into a prior since it was loaded."""
+    return list(getattr(prior, "merged_adapters", ()))
 
 
 def unload_adapter(prior: JukeboxPrior, name: str | None = None) -> None:
@@ -185,18 +191,19 @@ def unload_adapter(prior: JukeboxPrior, name: str | None = None) -> None:
     removed = list(state.by_name) if name is None else [name]
     set_adapters(prior, {each: scale for each, scale in adapters_of(prior).items() if each not in removed})
     for each in removed:
-        delete_adapter(prior, each, prefix="lora_")
+        if not is_absent(prior):
+            delete_adapter(prior, each, prefix="lora_")
         del state.by_name[each]
+    set_adapters(prior, adapters_of(prior))
     if not state.by_name:
         _unwrap(prior)
 
 
-def _state(prior: JukeboxPrior) -> Adapters | None:
-    return getattr(prior, "adapters", None)
+# Parts ---------------------------------------------------------------------------------------------------------------
 
 
 def _loaded(prior: JukeboxPrior) -> Adapters:
-    state = _state(prior)
+    state = state_of(prior)
     if state is None:
         raise ValueError("There is no adapter on this prior; load one by load_adapter.")
     return state
@@ -205,6 +212,15 @@ def _loaded(prior: JukeboxPrior) -> Adapters:
 def _check_name(state: Adapters, name: str) -> None:
     if name not in state.by_name:
         raise ValueError(f"There is no adapter {name!r} on this prior; there are: {listed(state.by_name)}.")
+
+
+def _undo_injection(prior: JukeboxPrior, name: str, state: Adapters) -> None:
+    """Remove an adapter of which only some layers may be in place."""
+    if state.by_name:
+        delete_adapter(prior, name, prefix="lora_")
+        set_adapters(prior, adapters_of(prior))
+    else:
+        _unwrap(prior)
 
 
 def _unwrap(prior: JukeboxPrior) -> None:
@@ -218,42 +234,3 @@ def _unwrap(prior: JukeboxPrior) -> None:
     del prior.adapters
     if hasattr(prior, "peft_config"):
         del prior.peft_config
-
-
-def _check_fits(prior: JukeboxPrior, source: str, weights: Tensors, tables: Tensors) -> dict[str, int]:
-    """Check that an adapter fits a prior; return the ranks of the layers it applies to.
-
-    Raises:
-        ValueError: it does not fit.
-    """
-    wrong = f"The adapter {source} was trained on another prior"
-    parameters = dict(prior.named_parameters())
-    for key, value in tables.items():
-        if key not in parameters:
-            raise ValueError(f"{wrong}: this one has no {key}.")
-        if parameters[key].shape != value.shape:
-            raise ValueError(f"{wrong}: {key} is {list(value.shape)} instead of {list(parameters[key].shape)}.")
-    layers = dict(prior.named_modules())
-    shapes: dict[str, dict[str, torch.Size]] = {}
-    for key, value in weights.items():
-        if not value.isfinite().all():
-            raise ValueError(f"The adapter {source} holds numbers in {key} that are not finite.")
-        match = _MATRIX.fullmatch(key)
-        if match is not None and value.ndim == 2:
-            shapes.setdefault(match[1], {})[match[2]] = value.shape
-        elif key not in tables:
-            raise ValueError(f"The adapter {source} is not a plain LoRA of linear layers: it holds {key}.")
-    for name, pair in shapes.items():
-        layer = layers.get(name)
-        layer = layer.get_base_layer() if isinstance(layer, LoraLayer) else layer
-        if not isinstance(layer, nn.Linear):
-            raise ValueError(f"{wrong}: this one has no linear layer {name}.")
-        ranks = {pair["A"][0], pair["B"][1]} if len(pair) == 2 else set()
-        if len(ranks) != 1 or 0 in ranks:
-            raise ValueError(f"The adapter {source} is incomplete: lora_A and lora_B of {name} do not belong together.")
-        found, needed = [pair["B"][0], pair["A"][1]], [layer.out_features, layer.in_features]
-        if found != needed:
-            raise ValueError(f"{wrong}: {name} is for weights {found} instead of {needed}.")
-    if not shapes:
-        raise ValueError(f"The adapter {source} holds no low-rank matrices.")
-    return {name: pair["A"][0] for name, pair in shapes.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -131,6 +132,12 @@ def check_alphabet(alphabet: str) -> None:
     """Raise a ValueError for an alphabet that is too long."""
     if len(alphabet) > _MAX_CHARACTERS:
         raise ValueError(f"alphabet may have {_MAX_CHARACTERS} characters at most, not {len(alphabet)}.")
+
+
+def check_licence(licence: str | None) -> None:
+    """Raise a ValueError for a licence that is not the id of one, as cards state it."""
+    if licence is not None and re.fullmatch(r"[a-z0-9][a-z0-9.+-]{0,63}", licence) is None:
+        raise ValueError(f"weights_license must be the id of a licence, such as apache-2.0, not {licence[:80]!r}.")
 
 
 def read_settings_file(path: str | os.PathLike[str], config_class: type[PreTrainedConfig]) -> dict[str, Any]:

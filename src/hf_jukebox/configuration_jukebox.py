@@ -19,6 +19,7 @@ from .configuration_checks import (
     check_entries,
     check_factor,
     check_hop,
+    check_licence,
     check_numbers,
     check_residual_stack,
     check_table,
@@ -94,6 +95,8 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
         linf_top_k: Number of largest errors per item in the Linf term.
         l1_normalizer, l2_normalizer, spectral_normalizer: Divisors of the errors: mean magnitude, variance and norm of
             the spectrogram of the training data, measured before training.
+        weights_license: Licence of the weights: an id of the Hub, or `"jukebox-noncommercial"` for those made from
+            OpenAI's; None if it is not stated.
     """
 
     model_type = "jukebox_vqvae"
@@ -123,6 +126,8 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
     l1_normalizer: float | int = 1.0
     l2_normalizer: float | int = 1.0
     spectral_normalizer: float | int = 1.0
+
+    weights_license: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         for name in ("downs_t", "strides_t", "multipliers"):
@@ -163,6 +168,7 @@ class JukeboxVQVAEConfig(_JukeboxConfig):
             raise ValueError(f"strides_t must be even, got {self.strides_t}.")
         if min(self.downs_t) < 1 or min(self.multipliers) < 1:
             raise ValueError(f"downs_t and multipliers must be at least 1, got {self.downs_t} and {self.multipliers}.")
+        check_licence(self.weights_license)
         check_counts(self, "sampling_rate", "codebook_size", "codebook_dim", "width", "depth", "linf_top_k")
         check_counts(self, "downs_t", "strides_t", "multipliers")
         check_hop(self.strides_t, self.downs_t)
@@ -212,6 +218,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
         lyrics_hidden_size, lyrics_num_hidden_layers, lyrics_num_attention_heads: Size of a separate encoder.
         lyrics_attention_order, lyrics_attention_blocks, lyrics_init_scale: Its patterns, rows and initial weights.
         alignment_layer, alignment_head: Layer and head whose attention follows the lyrics.
+        weights_license: Licence of the weights, as in [`JukeboxVQVAEConfig`].
     """
 
     model_type = "jukebox_prior"
@@ -263,6 +270,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
     alignment_head: int | None = None
 
     vqvae_fingerprint: str | None = None
+    weights_license: str | None = None
 
     tie_word_embeddings: bool = True
 
@@ -332,6 +340,7 @@ class JukeboxPriorConfig(_JukeboxConfig):
             raise ValueError(f"level must be at least 0, not {self.level}.")
         if self.vqvae_fingerprint is not None and not re.fullmatch("[0-9a-f]{64}", self.vqvae_fingerprint):
             raise ValueError(f"vqvae_fingerprint must be 64 hexadecimal digits, not {self.vqvae_fingerprint!r}.")
+        check_licence(self.weights_license)
         self._check_attention()
         self._check_labels()
         self._check_lyrics()

@@ -29,7 +29,10 @@ from .memory.disk_offload import DiskOffload
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .runs.model_source import recorded_source
-from .runs.record import ModelRecord, weights_fingerprint
+from .runs.record import ModelRecord, adapter_records, weights_fingerprint
+from .sharing.cards import Card, repositories
+from .sharing.model_cards import Origin, pipeline_card
+from .sharing.pushing import PushableMixin, take_push_options
 from .tokenization_jukebox import JukeboxTokenizer
 
 _PRIORS = ("prior_0", "prior_1", "prior_2")
@@ -78,7 +81,7 @@ def _without_gradients_and_autocast(device_type: str) -> Iterator[None]:
         yield
 
 
-class JukeboxParts(DiffusionPipeline):
+class JukeboxParts(PushableMixin, DiffusionPipeline):
     """The components of [`JukeboxPipeline`].
 
     Only this class handles priors that are offloaded or still on disk: `load_part` brings one to the device,
@@ -237,7 +240,16 @@ class JukeboxParts(DiffusionPipeline):
         for part in (self.vqvae, *self.priors):
             if part is not None:
                 part.check_can_be_loaded_again()
+        upload = take_push_options(kwargs)
         super().save_pretrained(user_path(save_directory), *args, **kwargs)
+        if upload is not None:
+            self.push_saved(user_path(save_directory), upload)
+
+    def hub_card(self, repo_id: str) -> Card:
+        """Return the card for a repository."""
+        base = repositories(self.name_or_path)
+        priors = [None if prior is None else prior.config for prior in self.priors]
+        return pipeline_card(repo_id, self.vqvae.config, priors, origin=Origin(base_model=base))
 
     @property
     def device(self) -> torch.device:
@@ -349,4 +361,5 @@ class JukeboxParts(DiffusionPipeline):
                 name: weights_fingerprint(part, None if self._on_disk is None else self._on_disk.folder / name)
                 for name, part in {"vqvae": self.vqvae, **priors}.items()
             },
+            adapters=adapter_records(priors.values()),
         )

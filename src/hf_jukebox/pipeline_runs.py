@@ -10,12 +10,13 @@ from typing import Unpack
 from .audio.prompts import NO_PROMPT
 from .files.text import user_path
 from .loading.sources import PathLike
+from .pipeline_adapters import JukeboxAdapters
 from .pipeline_output import JukeboxPipelineOutput
 from .pipeline_parts import sampling, sampling_in_steps
-from .pipeline_sampling import AudioCallback, JukeboxSampling, OutputType, check_call, free_folder
+from .pipeline_sampling import AudioCallback, OutputType, check_call, free_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
-from .runs.record import ModelRecord, RunStep, SongFolder, check_model
+from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model
 from .runs.song_requests import SongRequest
 from .sampler import ProgressCallback
 from .sampling.arguments import SongArguments
@@ -28,7 +29,7 @@ from .sampling.state import SamplingState
 from .sampling.values import at_least_one
 
 
-class JukeboxRuns(JukeboxSampling):
+class JukeboxRuns(JukeboxAdapters):
     """The part of [`JukeboxPipeline`] that works on run folders."""
 
     @sampling
@@ -45,7 +46,7 @@ class JukeboxRuns(JukeboxSampling):
         """Continue a run from where it stopped, however it stopped.
 
         On the same device and in the same precision the codes are those of a run that was never stopped. For the other
-        arguments see `__call__`.
+        arguments see `__call__`; adapters must be those of the run, see `load_run_adapters`.
 
         Args:
             run_dir: The `output_dir` of the run.
@@ -85,7 +86,9 @@ class JukeboxRuns(JukeboxSampling):
 
             def load_state() -> SamplingState:
                 assert run is not None  # the main process sees the folder
-                check_model(run.step.model, self.model_record().parts, run.folder)
+                model = self.model_record()
+                check_model(run.step.model, model.parts, run.folder)
+                check_adapters(run.step.model, model, run.folder)
                 levels_to_sample(self.hierarchy, run.request.levels)
                 state = run.load_state(self.hierarchy)
                 if max_batch_size is not None:

@@ -26,6 +26,9 @@ from .labels.vocabulary import (
     save_vocabularies,
 )
 from .presets import ALPHABET_V2, ALPHABET_V3
+from .sharing.cards import Card
+from .sharing.model_cards import tokenizer_card
+from .sharing.pushing import PushableMixin, take_push_options
 
 __all__ = [
     "ALPHABET_V2",
@@ -52,7 +55,7 @@ _HUB_OPTIONS = (
 )
 
 
-class JukeboxTokenizer(PreTrainedTokenizer):
+class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
     r"""Tokenizer from artist, genre, lyrics and timing to the label rows of a hierarchy of priors.
 
     Every labelled level has a vocabulary of its own, because a hierarchy may mix them: in `1b_lyrics` the top level has
@@ -333,6 +336,18 @@ class JukeboxTokenizer(PreTrainedTokenizer):
     def get_vocab(self) -> dict[str, int]:
         """Return character to id for the lyrics of the topmost labelled level; names have tables of their own."""
         return dict(self.vocabularies[max(self.vocabularies)].character_ids) if self.vocabularies else {}
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        """Save the files of the tokenizer; see `PreTrainedTokenizer.save_pretrained`."""
+        upload = take_push_options(kwargs)
+        written: tuple[str, ...] = super().save_pretrained(save_directory, *args, **kwargs)
+        if upload is not None:
+            self.push_saved(Path(save_directory), upload)
+        return written
+
+    def hub_card(self, repo_id: str) -> Card:
+        """Return the card for a repository."""
+        return tokenizer_card(repo_id)
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write artists.json, genres.json and lyrics.json, and return their paths."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.cards import front_matter
 from helpers.loopback_hub import loopback_hub
 from helpers.refusals import refusal_to_write
 from helpers.tiny import NAMES, tiny_prior, tiny_vqvae
@@ -57,6 +60,16 @@ def three(parts: Path, **changes: Path) -> list[Path]:
 def same_weights(model: torch.nn.Module, other: torch.nn.Module) -> bool:
     tensors, others = model.state_dict(), other.state_dict()
     return tensors.keys() == others.keys() and all(torch.equal(tensors[name], others[name]) for name in tensors)
+
+
+def test_the_non_commercial_notice_of_a_part_is_that_of_the_pipeline(parts: Path, tmp_path: Path):
+    shutil.copytree(parts / "top", tmp_path / "top")
+    settings = json.loads((tmp_path / "top" / "config.json").read_text())
+    (tmp_path / "top" / "config.json").write_text(json.dumps(settings | {"weights_license": "jukebox-noncommercial"}))
+    assemble(parts / "vqvae", three(parts, top=tmp_path / "top"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "for non-commercial purposes only" in card
+    assert front_matter(card)["license_name"] == "jukebox-noncommercial"
 
 
 def test_three_levels_are_assembled(parts: Path, tmp_path: Path):

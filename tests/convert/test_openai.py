@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import cards
 from helpers.golden import IDS, ORIGINAL, PRIORS, checkpoint, golden_pipeline_folder, golden_prior, golden_vqvae
 from helpers.refusals import refusal_to_write
 from helpers.tiny import tiny_prior, tiny_vqvae
@@ -62,7 +63,9 @@ def with_top(path: Path) -> list[Path]:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Return the files of a folder, without the card, which names the folder."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "README.md"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 def refusal(output: Path, error: type[Exception] = ValueError, **changes: Any) -> str:
@@ -129,7 +132,7 @@ def test_the_folder_equals_that_of_save_pretrained(pipeline_folder: Path, tmp_pa
     pipe = JukeboxPipeline.from_pretrained(pipeline_folder)
     pipe.save_pretrained(tmp_path / "saved")
     ours, theirs = files_of(pipeline_folder), files_of(tmp_path / "saved")
-    assert ours.keys() - {"README.md"} == theirs.keys()
+    assert ours.keys() == theirs.keys()
     for name in ours.keys() & theirs.keys():
         if name.endswith(".safetensors"):
             old, new = load_file(pipeline_folder / name), load_file(tmp_path / "saved" / name)
@@ -148,9 +151,18 @@ def test_names_and_alphabets_are_converted(tmp_path: Path):
     assert pipe.tokenizer.vocabularies[2].n_lyrics == 8 and len(pipe.tokenizer.vocabularies[2].alphabet) == 78
 
 
-def test_the_card_states_the_licence(pipeline_folder: Path):
+def test_the_card_states_the_licence_and_its_python_runs(
+    pipeline_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     card = (pipeline_folder / "README.md").read_text(encoding="utf-8")
-    assert "non-commercial" in card and "prior_5b.pth.tar" in card and str(ORIGINAL) not in card
+    assert "for non-commercial purposes only" in card and "prior_5b.pth.tar" in card and str(ORIGINAL) not in card
+    assert cards.front_matter(card)["license_name"] == "jukebox-noncommercial"
+    (tmp_path / pipeline_folder.name).symlink_to(pipeline_folder)
+    monkeypatch.chdir(tmp_path)
+    pipe = cards.run_python(card)["pipe"]
+    assert (tmp_path / "piece").is_dir()
+    licences = [part.config.weights_license for part in (pipe.vqvae, *pipe.priors)]
+    assert licences == ["jukebox-noncommercial"] * 4
 
 
 def test_without_labels_there_is_no_tokenizer(tmp_path: Path):

@@ -14,6 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 USER = "somebody"
 TOKEN = "hf_loopback"
 COMMIT = "0" * 40
@@ -31,6 +33,13 @@ class LoopbackHub(ThreadingHTTPServer):
         self.break_after: dict[str, int] = {}  # bytes of a file after which its first download breaks off, by path
         self.requests: list[str] = []  # method and path of each
         self.sent = 0  # bytes of files
+        self.created: dict[str, dict[str, Any]] = {}  # what was asked for when a repository was created
+        self.branches: set[str] = set()
+        self.commits: list[tuple[str, str, str]] = []  # repository, revision and query of each
+        self.keeps_large_files = False  # take safetensors as large files, one request each
+        self.large: dict[str, bytes] = {}  # large files by their hash
+        self.uploads = 0  # of large files so far
+        self.break_upload = 0  # number of the upload to refuse
         self.read: list[str] = []  # paths of files that were sent
         self.revisions: set[str] = set()  # those that files or lists of files were asked for
 
@@ -63,6 +72,22 @@ def loopback_hub() -> Iterator[LoopbackHub]:
         hub.server_close()
 
 
+@contextmanager
+def hub_of_this_process(cache: Path) -> Iterator[LoopbackHub]:
+    """Yield a Hub that this process uses in place of the real one; `cache` is its cache, and the working folder."""
+    with loopback_hub() as hub, pytest.MonkeyPatch.context() as patch:
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        patch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        patch.setattr("huggingface_hub.hf_api.api.endpoint", hub.url)
+        patch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+        patch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        patch.setattr("hf_jukebox.sharing.cards.ENDPOINT", hub.url)
+        patch.setenv("HF_TOKEN", "hf_loopback")
+        patch.chdir(cache)
+        yield hub
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: LoopbackHub
     protocol_version = "HTTP/1.1"
@@ -73,29 +98,68 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["api", "repos", "create"]:
             asked = json.loads(body)
             repository = f"{asked.get('organization') or USER}/{asked['name']}"
+            self.server.created[repository] = asked
             self.server.repositories.setdefault(repository, {})
-            self._answer({"url": f"{self.server.url}/{repository}"})
+            kind = "" if asked.get("type") in (None, "model") else f"{asked['type']}s/"
+            self._answer({"url": f"{self.server.url}/{kind}{repository}"})
         elif parts == ["api", "validate-yaml"]:
             self._answer({"errors": [], "warnings": []})
         elif "preupload" in parts:
             files = [
-                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
+                {
+                    "path": file["path"],
+                    "uploadMode": self._upload_mode(file["path"]),
+                    "shouldIgnore": False,
+                    "oid": None,
+                }
                 for file in json.loads(body)["files"]
             ]
             self._answer({"files": files})
+        elif "branch" in parts:  # api/models/OWNER/NAME/branch/BRANCH
+            self.server.branches.add(parts[-1])
+            self._answer({})
+        elif parts[-2:] == ["objects", "batch"]:  # OWNER/NAME.git/info/lfs/objects/batch
+            objects = []
+            for each in json.loads(body)["objects"]:
+                upload = {"upload": {"href": f"{self.server.url}/lfs/{each['oid']}"}}
+                objects.append(each | ({} if each["oid"] in self.server.large else {"actions": upload}))
+            self._answer({"transfer": "basic", "objects": objects})
         else:  # api/models/OWNER/NAME/commit/main
-            repository = "/".join(parts[2:4])
-            for line in body.decode().splitlines():
-                entry = json.loads(line)
+            repository, files = "/".join(parts[2:4]), {}
+            entries = [json.loads(line) for line in body.decode().splitlines()]
+            for entry in entries:
+                value = entry["value"]
                 if entry["key"] == "file":
-                    content = base64.b64decode(entry["value"]["content"])
-                    self.server.repositories[repository][entry["value"]["path"]] = content
-            self._answer({"commitUrl": f"{self.server.url}/{repository}/commit/{COMMIT}", "commitOid": COMMIT})
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif entry["key"] == "lfsFile":
+                    files[value["path"]] = self.server.large[value["oid"]]
+                elif entry["key"] == "deletedFile":
+                    self.server.repositories[repository].pop(value["path"])
+            self.server.commits.append((repository, "/".join(parts[5:]), self.path.partition("?")[2]))
+            self.server.repositories[repository] |= files
+            answer = {"commitUrl": f"{self.server.url}/{repository}/commit/{COMMIT}", "commitOid": COMMIT}
+            pull_request = f"{self.server.url}/{repository}/discussions/1"
+            self._answer(answer | ({"pullRequestUrl": pull_request} if "create_pr=1" in self.path else {}))
+
+    def do_PUT(self) -> None:
+        """Take a large file; the upload that `break_upload` counts to is cut off."""
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.uploads += 1
+        if self.server.uploads == self.server.break_upload:
+            self._answer({"error": "the disk is full"}, 400)
+            return
+        self.server.large[hashlib.sha256(content).hexdigest()] = content
+        self._answer({})
+
+    def _upload_mode(self, path: str) -> str:
+        return "lfs" if self.server.keeps_large_files and path.endswith(".safetensors") else "regular"
 
     def do_GET(self) -> None:
         parts = self.path.split("?")[0].strip("/").split("/")
         self.server.requests.append(f"{self.command} {self.path}")
-        about, owner_and_name = parts[:2] == ["api", "models"], parts[2:4]
+        if parts[0] in ("datasets", "spaces"):
+            parts = parts[1:]
+        about, owner_and_name = parts[0] == "api", parts[2:4]
         repository = "/".join(owner_and_name if about else parts[:2])
         files = self.server.repositories.get(repository)
         self.server.revisions |= {after for word, after in pairwise(parts) if word in ("resolve", "revision", "tree")}
@@ -106,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer([{"type": "file", "path": path, "size": len(x), "oid": _oid(x)} for path, x in files.items()])
         elif about:
             self._answer({"id": repository, "sha": COMMIT, "siblings": [{"rfilename": path} for path in files]})
-        elif parts[3] not in ("main", COMMIT):  # OWNER/NAME/resolve/REVISION/PATH
+        elif parts[3] not in ("main", COMMIT, *self.server.branches):  # OWNER/NAME/resolve/REVISION/PATH
             self._answer({"error": "Revision not found"}, 404, {"X-Error-Code": "RevisionNotFound"})
         elif (path := "/".join(parts[4:])) in files:
             self._send_file(path, files[path])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.cards import front_matter
 from helpers.loopback_hub import USER, LoopbackHub, loopback_hub
 from helpers.tiny_training import loop_arguments, vqvae_trainer
 from huggingface_hub import ModelCard
@@ -36,9 +37,11 @@ def hub(tmp_path_factory) -> LoopbackHub:
 @pytest.mark.parametrize(("repository", "name"), SENT.items())
 def test_only_the_model_and_its_card_are_uploaded(hub, repository, name):
     assert set(hub.repositories) == set(SENT)
-    files = {"config.json", "model.safetensors", "README.md"}
+    files = {"config.json", "model.safetensors", "README.md", "curves.png"}
     if name == "adapted":
-        files |= {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
+        files |= {
+            f"adapter/{name}" for name in ("adapter_config.json", "adapter_model.safetensors", "jukebox_adapter.json")
+        }
     assert set(hub.repositories[repository]) == files
     for path, content in hub.repositories[repository].items():
         assert (hub.folder / name / path).read_bytes() == content
@@ -47,6 +50,7 @@ def test_only_the_model_and_its_card_are_uploaded(hub, repository, name):
 @pytest.mark.parametrize(("repository", "name"), SENT.items())
 def test_the_card_explains_how_to_load_the_model(hub, repository, name):
     there = ModelCard(hub.repositories[repository]["README.md"].decode())
+    assert front_matter(there.content).get("base_model_relation") == ("adapter" if name == "adapted" else None)
     assert there.data.library_name == "hf_jukebox" and "jukebox" in there.data.tags
     assert there.data.base_model == ("band/top" if name == "adapted" else None)
     assert str(hub.folder) not in there.content

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -183,6 +184,31 @@ def check_model(model: str | None, revision: str | None = None) -> None:
         check_pipeline_source(model, {"revision": revision})
 
 
+def read_adapters(lora: Sequence[str] | None) -> list[tuple[str, float]]:
+    """Return the adapters of `--lora`, each with its strength, 1 by default.
+
+    Raises:
+        ValueError: a strength is not a number.
+        FileNotFoundError: there is no such folder.
+    """
+    adapters = []
+    for text in lora or ():
+        source, separator, number = text.rpartition(":")
+        if not separator or re.match(r"[/\\]", number):  # C:\\adapter is a path
+            source, number = text, "1"
+        try:
+            strength = float(number)
+        except ValueError:
+            strength = math.nan
+        if not source or not math.isfinite(strength):
+            raise ValueError(f"--lora takes a folder or Hub repository, and a number after a colon; not {text!r}.")
+        path = user_path(source)
+        if not path.is_dir() and (path.is_absolute() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)*", source)):
+            raise FileNotFoundError(f"There is no folder {source}; check its name.")
+        adapters.append((source, strength))
+    return adapters
+
+
 def check_run(run_dir: Path) -> None:
     """Check that a folder holds a run, before anything is imported that reads one.
 
@@ -214,6 +240,7 @@ def check_run_model(options: ModelOptions) -> None:
         raise ValueError("--revision needs a Hub repository; name it with --model.")
     check_model(options.model, options.revision)
     check_choices(options.device, options.dtype)
+    read_adapters(options.lora)
 
 
 def find_given_device(device: str | None) -> str | None:

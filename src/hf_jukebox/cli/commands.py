@@ -15,7 +15,15 @@ from ..console.errors import stop
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
-from . import catalogue_commands, compile_command, convert_commands, export_command, run_commands, study_commands
+from . import (
+    catalogue_commands,
+    compile_command,
+    convert_commands,
+    export_command,
+    push_command,
+    run_commands,
+    study_commands,
+)
 from .checks import (
     PROGRAM,
     check_catalogue,
@@ -28,6 +36,7 @@ from .checks import (
     check_writable,
     find_given_device,
     free_folder,
+    read_adapters,
     read_labels,
     read_level_options,
     read_levels,
@@ -164,6 +173,7 @@ def sample(
         check_numbers(**lengths, num_samples=num_samples, max_batch_size=max_batch_size, seed=seed)  # type: ignore[arg-type]
         check_choices(model.device, model.dtype, upsampling)
         check_listening(listen, shown.progress)
+        read_adapters(model.lora)
         options = read_level_options(level_options)
         options |= {"levels": read_levels(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
         if avoid is not None:
@@ -215,6 +225,7 @@ catalogue_app.command("build")(catalogue_commands.build)
 catalogue_app.command("hash")(catalogue_commands.hash_)
 catalogue_app.command("check")(catalogue_commands.check)
 app.command()(evaluate)
+app.command("push")(push_command.push_command)
 add_training_commands(app)
 app.command()(env)
 

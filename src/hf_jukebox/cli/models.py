@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .. import DEMO_MODEL
 from ..console.lines import is_first_process
 from ..console.quiet import hush_libraries
+from .checks import read_adapters
 from .devices import find_device
 from .options import ModelOptions
 from .terminal import status
@@ -35,8 +36,10 @@ def load_pipeline(options: ModelOptions, *, compile_step: bool = False, quiet: b
 def load_run_pipeline(run_dir: Path, options: ModelOptions, *, quiet: bool = False) -> JukeboxPipeline:
     """Load the pipeline that sampled a run, in the same precision, and say so.
 
+    Its adapters are those of the run, unless the options name others.
+
     Raises:
-        ValueError: it is no longer where it was; the message names `--model`.
+        OSError, ValueError: it or an adapter is no longer where it was; the message names `--model` or `--lora`.
     """
     with status(f"Loading {options.model or f'the model of {run_dir}'} ...", quiet):
         from ..runs.contents import RunReader
@@ -62,13 +65,17 @@ def _load_model_of(run: RunReader, options: ModelOptions) -> JukeboxPipeline:
     from ..runs.model_source import model_of_run
 
     source = options.model or model_of_run(run)
-    return _load(replace(options, model=source, dtype=options.dtype or run.step.model.dtype))
+    dtype = options.dtype or run.step.model.dtype
+    return _load(replace(options, model=source, dtype=dtype), run=None if options.lora else run)
 
 
-def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
+def _load(options: ModelOptions, compile_step: bool = False, run: RunReader | None = None) -> JukeboxPipeline:
     """Load a pipeline onto a device, by default the best available, and on a GPU by default in half precision.
 
     If its models do not all fit into the device's memory, they are moved there one at a time.
+
+    Args:
+        run: Run whose adapters to load, in place of those of the options.
     """
     import torch
 
@@ -86,6 +93,10 @@ def _load(options: ModelOptions, compile_step: bool = False) -> JukeboxPipeline:
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
     pipeline.set_progress_bar_config(disable=True)
+    if run is not None:
+        pipeline.load_run_adapters(run)
+    for adapter, strength in read_adapters(options.lora):
+        pipeline.load_lora_weights(adapter, scale=strength)
     target = torch.device(device)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     if options.low_memory or target.type == "cpu" or sum(map(weight_bytes, parts)) <= 0.8 * free_bytes(target):

@@ -57,6 +57,12 @@ class ModelOptions:
         str | None, typer.Option(help="cuda, mps, cpu, or gpu for any GPU; the best available by default.")
     ] = None
     dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:STRENGTH]", help="LoRA adapter: a folder or Hub repository. Give it once per adapter."
+        ),
+    ] = None
 
     def on_device(self, device: str | None) -> Self:
         """Return the same options with another device."""

@@ -26,6 +26,7 @@ from .checks import (
     check_writable,
     find_given_device,
     free_folder,
+    read_adapters,
     read_labels,
     read_level_options,
     read_levels,
@@ -228,6 +229,7 @@ def _upsample_file(
     """Sample the levels below the codes of a file of the published code, as a new run."""
     check_model(model.model, model.revision)
     check_choices(model.device, model.dtype)
+    read_adapters(model.lora)
     check_writable(output)
     model = model.on_device(find_given_device(model.device))
     from ..convert.openai_codes import levels_to_upsample, read_published_codes

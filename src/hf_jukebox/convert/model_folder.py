@@ -18,6 +18,7 @@ from ..files.atomic import sync_files
 from ..files.text import listed
 from ..modeling_prior import JukeboxPrior
 from ..modeling_vqvae import JukeboxVQVAE
+from ..sharing.licences import NON_COMMERCIAL
 from .names import Layout, is_transposed, name_in_file
 
 _NAMES_LISTED = 12  # per kind of mismatch
@@ -46,6 +47,7 @@ class ModelFolder:
         with torch.device("meta"):
             model = JukeboxVQVAE(config) if isinstance(config, JukeboxVQVAEConfig) else JukeboxPrior(config)
         config.architectures = [type(model).__name__]
+        config.weights_license = NON_COMMERCIAL  # that of every released checkpoint in these layouts
         tensors = model.state_dict()
         self.folder = folder
         self.config = config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
 from ..hierarchy import Hierarchy, code_fingerprint, fitting_tokenizer, shapes_codes
+from ..sharing.cards import CARD
+from ..sharing.model_cards import Origin, pipeline_card
 
 PathLike = str | os.PathLike[str]
 
 _MAX_LEVELS = 3  # of a pipeline
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")  # names of `new_folder`
 
 
 @contextmanager
@@ -81,11 +85,11 @@ def stored_fingerprint(vqvae: Path) -> str:
     return code_fingerprint(config, tensors)
 
 
-def write_pipeline(folder: Path, hierarchy: Hierarchy, card: str) -> None:
+def write_pipeline(folder: Path, hierarchy: Hierarchy, origin: Origin) -> None:
     """Write the tokenizer, index and card that make the folders `vqvae`, `prior_0` ... a pipeline.
 
     Args:
-        card: Text of README.md.
+        origin: Where it comes from, for README.md.
     """
     tokenizer = fitting_tokenizer(None, hierarchy)
     if tokenizer is not None:
@@ -97,4 +101,6 @@ def write_pipeline(folder: Path, hierarchy: Hierarchy, card: str) -> None:
         name: [class_name and "hf_jukebox", class_name] for name, class_name in parts.items()
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    unfinished = _UNFINISHED.fullmatch(folder.name)
+    card = pipeline_card(unfinished[1] if unfinished else folder.name, hierarchy.vqvae, hierarchy.priors, origin=origin)
+    (folder / CARD).write_text(card.text(), encoding="utf-8")

@@ -17,13 +17,16 @@ from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
 from ..files.text import listed
+from ..sharing.cards import Card
+from ..sharing.model_cards import model_card
+from ..sharing.pushing import PushableMixin, take_push_options
 from .sources import check_model_source
 from .weight_files import check_folder, check_size
 
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
 
-class StrictPreTrainedModel(PreTrainedModel):
+class StrictPreTrainedModel(PushableMixin, PreTrainedModel):  # type: ignore[misc]  # push_to_hub returns a text
     """A `PreTrainedModel` whose `from_pretrained` refuses weights that do not fit, and names them.
 
     In half precision the parts in `_keep_in_fp32_modules_strict` stay in float32, both when the model is loaded in half
@@ -121,7 +124,15 @@ class StrictPreTrainedModel(PreTrainedModel):
     @wraps(PreTrainedModel.save_pretrained)  # diffusers inspects the signature for arguments to pass
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self.check_can_be_loaded_again()
+        upload = take_push_options(kwargs)
         super().save_pretrained(*args, **kwargs)
+        if upload is not None:
+            self.push_saved(Path(args[0] if args else kwargs["save_directory"]), upload)
+
+    def hub_card(self, repo_id: str) -> Card:
+        """Return the card for a repository."""
+        config: Any = self.config
+        return model_card(repo_id, config, base=self.name_or_path)
 
     def check_can_be_loaded_again(self) -> None:
         """Refuse models whose files could not be loaded again.

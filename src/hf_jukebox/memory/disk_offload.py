@@ -53,12 +53,17 @@ class DiskOffload:
             if each is not prior:
                 self._empty(name)
                 continue
-            if name in self.partial and (num_layers is None or num_layers > self.partial[name]):
+            has_adapters = getattr(each, "adapters", None) is not None  # they need all layers
+            if name in self.partial and (num_layers is None or has_adapters or num_layers > self.partial[name]):
                 self._empty(name)
             if not each.position_embedding.is_meta:
                 continue
-            if num_layers is None or num_layers >= each.config.num_hidden_layers:
-                loaded: torch.nn.Module = JukeboxPrior.from_pretrained(self.folder / name, **self._options_of(name))
+            if num_layers is None or has_adapters or num_layers >= each.config.num_hidden_layers:
+                loaded = JukeboxPrior.from_pretrained(self.folder / name, **self._options_of(name))
+                if has_adapters:
+                    from ..adapters import put_adapters_on  # needs peft
+
+                    put_adapters_on(each, loaded)
                 loaded.to(device)
                 each._parameters.update(loaded._parameters)
                 each._modules.update(loaded._modules)

@@ -18,8 +18,8 @@ def run_commands(run: RunReader) -> list[str]:
     """Return the commands that sample a run again, one per step, to paste into a shell.
 
     They are empty where no command can do that: a batch of songs from a file, prompts that were no files, codes that
-    were given, songs with labels or seeds of their own, a generator that had been used, or a model that was never
-    saved. A `hop_fraction` and a batch size are not part of the commands.
+    were given, songs with labels or seeds of their own, a generator that had been used, a model that was never saved,
+    or adapters that were merged or removed. A `hop_fraction` and a batch size are not part of the commands.
     """
     lines = []
     for number, step in enumerate(run.steps):
@@ -35,6 +35,9 @@ def _words(step: RunStep, before: RunStep | None, folder: str) -> list[str] | No
     if step.action == "pick":
         return ["pick", folder, str(step.rows[0])]
     if step.model.source is None or request.seed is None or step.folders:
+        return None
+    adapters = step.model.adapters
+    if any(each.is_merged for each in adapters) or (before is not None and before.model.adapters and not adapters):
         return None
     if len({(song.artist, song.genre, song.lyrics, song.total_length) for song in request.songs}) > 1:
         return None
@@ -72,6 +75,8 @@ def _options(step: RunStep, before: RunStep | None) -> list[str]:
     words: list[str] = []
     if (source := step.model.source) and not is_demo_model(source) and before is None:
         words += ["--model", source]
+    if before is None or step.model.adapters != before.model.adapters:
+        words += [word for each in step.model.adapters for word in ("--lora", each.title)]
     for name in ("artist", "genre", "lyrics"):
         value = getattr(song, name)
         if value is not None and (old is None or value != getattr(old.songs[0], name)):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,13 +19,48 @@ from safetensors import safe_open
 from torch import nn
 
 from ..files.atomic import replacing
+from ..files.text import listed
+from ..loading.adapter_files import AdapterSource
+from ..modeling_prior import JukeboxPrior
 from ..sampling.request import MOST_CODES, MOST_LEVELS, MOST_SONGS, SamplingRequest
 from .names import check_song_folder
 
 Action = Literal["sample", "continue", "upsample", "pick"]
 
-FORMAT_VERSION = 3  # 3 added the seed
+FORMAT_VERSION = 3  # 3 added the seed and the adapters
 _VALUES_PER_TENSOR = 64
+
+
+@dataclass(frozen=True)
+class AdapterRecord:
+    """A low-rank adapter on a prior of a step.
+
+    Args:
+        level: Level of the prior.
+        name: Its name in the pipeline.
+        source, subfolder, revision, fingerprint: See [`~loading.adapter_files.AdapterSource`].
+        scale: Its strength.
+        is_merged: True if it was merged into the weights.
+    """
+
+    level: Annotated[int, Field(ge=0, lt=MOST_LEVELS)]
+    name: Annotated[str, Field(pattern=r"^\w+$", max_length=256)]
+    source: Annotated[str, Field(max_length=4096)]
+    subfolder: Annotated[str, Field(max_length=4096)]
+    revision: Annotated[str | None, Field(pattern=r"^[0-9a-f]{40}$")]
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]+$", max_length=64)]
+    scale: Annotated[float, Field(ge=-1e6, le=1e6)]
+    is_merged: bool
+
+    @property
+    def effect(self) -> tuple[int, str, float]:
+        """What decides the codes: level, weights and scale."""
+        return self.level, self.fingerprint, self.scale
+
+    @property
+    def title(self) -> str:
+        """The adapter as `--lora` takes it."""
+        return f"{'/'.join(filter(None, (self.source, self.subfolder)))}:{self.scale:g}"
 
 
 @dataclass(frozen=True)
@@ -36,7 +71,8 @@ class ModelRecord:
         source: Folder or repository that it was loaded from.
         dtype: Precision of the priors' blocks.
         sampling_rate, hop_lengths: Settings of the VQ-VAE, hops finest first.
-        parts: Fingerprints of the parts by name, such as `prior_2`.
+        parts: Fingerprints of the parts by name, such as `prior_2`, without their adapters.
+        adapters: Adapters in use.
     """
 
     source: Annotated[str | None, Field(max_length=4096)]
@@ -46,6 +82,7 @@ class ModelRecord:
     parts: Annotated[
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=64)]], Field(max_length=64)
     ]
+    adapters: Annotated[list[AdapterRecord], Field(max_length=256)] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,11 +154,13 @@ def weights_fingerprint(model: nn.Module, folder: Path | None = None, unused: tu
     """
     kept = tuple(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
     tensors = {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    if (adapters := getattr(model, "adapters", None)) is not None:
+        tensors |= adapters.tables  # the prior's own, without what the adapters add
     tensors = {
         name: tensor
         for name, tensor in sorted(tensors.items())
         if any(part in kept for part in name.split(".")) and tensor.is_floating_point() and tensor.numel()
-        if not name.startswith(unused)
+        if ".lora_" not in name and not name.startswith(unused)
     }
     if folder is not None and any(tensor.is_meta for tensor in tensors.values()):
         tensors = dict(_read_stored(folder, tensors))
@@ -151,6 +190,44 @@ def check_model(recorded: ModelRecord, parts: Mapping[str, str], folder: Path) -
     if others:
         where = f"; load {recorded.source}" if recorded.source else "; load the one that it was sampled with"
         raise ValueError(f"{folder} was sampled with another model: {', '.join(others)} differ{where}.")
+
+
+def adapter_records(priors: Iterable[JukeboxPrior | None]) -> list[AdapterRecord]:
+    """Return the records of the adapters in use on priors, and of those merged into them."""
+    records = []
+    for prior in priors:
+        if prior is None:
+            continue
+        for each in getattr(prior, "merged_adapters", ()):
+            records.append(_adapter_record(prior, each.name, each.place, each.scale, True))
+        state = getattr(prior, "adapters", None)
+        for name, adapter in ({} if state is None else state.by_name).items():
+            if adapter.scale:
+                records.append(_adapter_record(prior, name, adapter.files.place, adapter.scale, False))
+    return records
+
+
+def _adapter_record(
+    prior: JukeboxPrior, name: str, place: AdapterSource, scale: float, is_merged: bool
+) -> AdapterRecord:
+    return AdapterRecord(prior.config.level, name, **asdict(place), scale=scale, is_merged=is_merged)
+
+
+def check_adapters(recorded: ModelRecord, now: ModelRecord, folder: Path) -> None:
+    """Refuse adapters that are not the recorded ones.
+
+    Raises:
+        ValueError: they differ; the message names the recorded ones.
+    """
+    if sorted(each.effect for each in recorded.adapters) != sorted(each.effect for each in now.adapters):
+        raise ValueError(
+            f"{folder} was sampled with {_named(recorded.adapters)}, not with {_named(now.adapters)}; call "
+            f"unload_lora_weights() and load_run_adapters({str(folder)!r}), or leave out --lora."
+        )
+
+
+def _named(adapters: Sequence[AdapterRecord]) -> str:
+    return f"the adapters {listed(each.title for each in adapters)}" if adapters else "no adapters"
 
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:

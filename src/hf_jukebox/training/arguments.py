@@ -78,7 +78,9 @@ class LoopArguments:
     checkpointing_steps: int = _option(1000, "Steps between checkpoints.")
     checkpoints_total_limit: int | None = _option(3, "Keep only this many of the newest checkpoints.")
     resume_from_checkpoint: str | None = _option(
-        None, "A checkpoint folder to resume from, or 'latest': the newest in --output_dir, if there is one."
+        None,
+        "A checkpoint folder to resume from; 'latest', the newest in --output_dir, if there is one; or a Hub "
+        "repository.",
     )
     overwrite_output_dir: bool = _option(
         False, "Start over in an --output_dir that holds a finished model or checkpoints, and replace them."
@@ -88,6 +90,14 @@ class LoopArguments:
     )
     push_to_hub: bool = _option(False, "Upload the finished model to the Hub, with a model card.")
     hub_model_id: str | None = _option(None, "Repository to upload to; by default the name of --output_dir.")
+    hub_strategy: Literal["end", "every_save"] = _option(
+        "end",
+        "Upload at the end, or also every checkpoint, in the background, to resume from on another machine: "
+        "--resume_from_checkpoint REPO.",
+    )
+    hub_private_repo: bool | None = _option(
+        None, "Create a private repository; by default as the settings of your account say."
+    )
 
     def __post_init__(self) -> None:
         """Validate what nothing downstream would catch.
@@ -118,6 +128,8 @@ class LoopArguments:
                 f"--lr_anneal_start {self.lr_anneal_start} leaves no step of {self.max_train_steps} to anneal; start "
                 "earlier, or raise --max_train_steps."
             )
+        if self.hub_strategy == "every_save" and not self.push_to_hub:
+            raise ValueError("--hub_strategy every_save uploads checkpoints only with --push_to_hub.")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema_decay must be at least 0 and below 1, not {self.ema_decay}.")
 

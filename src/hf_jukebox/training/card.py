@@ -1,26 +1,24 @@
-"""Model card of a trained model, and its upload to the Hub."""
+"""Card of a trained model: what it was trained on and how, its curves and its audio samples."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelCard, ModelCardData
 from transformers import PreTrainedModel
 
-from ..files.text import first_line
+from ..sharing.cards import Card, audio_player, loading_code, public_name, repositories, table
+from ..sharing.curves import Curve, draw_curves
+from ..sharing.model_cards import class_name_of, describe, how_to_use, model_snippet
 from .arguments import LoopArguments
 from .lora import adapter_config
 
-_FILES = [
-    "config.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model-*.safetensors",
-    "README.md",
-    "adapter/*",
-]
+CURVES = "curves.png"
+SAMPLES = "samples"
 # Options of the machine and the run rather than of the model.
 _NOT_SHOWN = (
     "output_dir",
@@ -37,135 +35,142 @@ _NOT_SHOWN = (
     "report_to",
     "push_to_hub",
     "hub_model_id",
+    "hub_strategy",
+    "hub_private_repo",
 )
-_CARD = """\
-# {title}
-
-{what}, trained with `hf_jukebox`.
-
-```python
-from hf_jukebox import {class_name}
-
-model = {class_name}.from_pretrained("{title}")
-```
-
-{adapter}`hf-jukebox assemble` assembles a VQ-VAE and its priors into a pipeline.
-
-## Data
-
-{data}. The model's output resembles its training data; this card grants no rights to those recordings.
-
-## Results
-
-{results}
-
-## Training
-
-| option | value |
-|---|---|
-{options}
-"""
 
 
-_ADAPTER = """\
-The weights are those of `{base}` with an adapter merged in. To load the adapter alone:
+@dataclass(frozen=True)
+class Training:
+    """What a card says of a training run.
 
-```python
-from hf_jukebox.adapters import load_adapter
+    Attributes:
+        command: Command of `hf-jukebox` that trains such a model: `"train prior"` or `"train vqvae"`.
+        options: Options of the model: preset, level, VQ-VAE and so on.
+        base: Folder or repository of the model that was fine-tuned; None for a new one.
+        vqvae: The same of the VQ-VAE whose codes a prior models.
+        datasets: Data sets of the Hub that it was trained on.
+    """
 
-prior = JukeboxPrior.from_pretrained("{base}")
-load_adapter(prior, "{title}")
-```
+    command: str = "train prior"
+    options: Mapping[str, object] = field(default_factory=dict)
+    base: str | None = None
+    vqvae: str | None = None
+    datasets: Sequence[str] = ()
 
-"""
 
-
-def write_card(
-    folder: Path,
+def training_card(
+    name: str,
     model: PreTrainedModel,
     arguments: LoopArguments,
+    training: Training,
     data: str,
-    metrics: dict[str, float],
+    metrics: Mapping[str, float],
+    samples: Mapping[str, str],
     repository: str | None = None,
-) -> None:
-    """Write README.md: the kind of model, its data, options and validation metrics.
+) -> Card:
+    """Return the card of a trained model.
 
     Args:
-        repository: Hub repository that the model will be loaded from; by default a folder.
-
-    Raises:
-        OSError: the folder cannot be written.
+        name: Repository or folder that it will be loaded from.
+        data: The training data in a sentence.
+        metrics: Validation metrics; empty before the end.
+        samples: Path to description of each audio sample.
+        repository: Repository whose files the card plays; by default those beside the card.
     """
-    options = {name: value for name, value in asdict(arguments).items() if value is not None and name not in _NOT_SHOWN}
-    title = repository or _name(arguments)
-    base = model.name_or_path or ""  # the fine-tuned model; do not publish local paths
-    local = bool(base) and Path(base).is_dir()
-    card = ModelCard(
-        "---\n"
-        + ModelCardData(
-            library_name="hf_jukebox",
-            tags=["jukebox", "music", "audio"],
-            base_model=None if local else base or None,
-        ).to_yaml()
-        + "\n---\n\n"
-        + _CARD.format(
-            title=title,
-            what=_describe(model.config),
-            class_name=type(model).__name__,
-            adapter=""
-            if adapter_config(model) is None
-            else _ADAPTER.format(title=title, base=Path(base).name if local else base),
-            data=data,
-            results="\n".join(f"- validation {name}: {value:.4g}" for name, value in metrics.items())
-            or "Not validated.",
-            options="\n".join(f"| {name} | {value} |" for name, value in options.items()),
-        )
+    config: Any = model.config
+    adapter = adapter_config(model)
+    options = {**training.options, **asdict(arguments)}
+    shown = {key: _shown(value) for key, value in options.items() if value is not None and key not in _NOT_SHOWN}
+    results = "\n".join(f"- validation {key}: {value:.4g}" for key, value in metrics.items()) or "Not validated."
+    picture = f"\n\n![Curves of the training]({CURVES})" if (Path(arguments.output_dir) / CURVES).is_file() else ""
+    players = [f"{text}\n\n{audio_player(path, repository)}" for path, text in samples.items()]
+    class_name = class_name_of(config)
+    return Card(
+        title=public_name(name),
+        summary=f"A Jukebox {describe(config)}, trained with `hf_jukebox`.",
+        snippet=model_snippet(name, config),
+        licence=config.weights_license,
+        sections={
+            "Adapter": "" if adapter is None else _adapter_text(name, training.base, adapter),
+            "Use it": how_to_use(class_name, name, config),
+            "Data": f"{data}. This card grants no rights to these recordings.",
+            "Results": results + picture,
+            "Samples": "\n\n".join(players),
+            "Training": table(shown),
+            "Continue training": _how_to_continue(name, training, arguments, adapter is not None),
+        },
+        base_model=[each for each in repositories(training.base) if each != name],
+        relation=None if training.base is None else "finetune" if adapter is None else "adapter",
+        datasets=training.datasets,
+        tags=[class_name.removeprefix("Jukebox").lower(), *(["lora"] if adapter is not None else [])],
     )
-    card.save(folder / "README.md")
 
 
-def make_repository(arguments: LoopArguments) -> str:
-    """Create the model's Hub repository unless it exists, and return its full name.
-
-    Raises:
-        OSError: there is no token, or the Hub rejects it or cannot be reached.
-    """
-    try:
-        return HfApi().create_repo(_name(arguments), exist_ok=True).repo_id
-    except Exception as error:  # the types depend on the version of huggingface_hub
-        raise OSError(
-            f"The Hub repository {_name(arguments)} cannot be created ({first_line(error)}); log in with `hf auth "
-            "login`, name another one with --hub_model_id, or leave out --push_to_hub."
-        ) from error
-
-
-def push(folder: Path, repository: str) -> str:
-    """Upload the finished model and its card to the Hub, and return the URL of the commit.
-
-    Raises:
-        OSError: the upload failed; the folder is kept.
-    """
-    try:
-        return (
-            HfApi()
-            .upload_folder(
-                repo_id=repository, folder_path=folder, allow_patterns=_FILES, commit_message="Trained model"
-            )
-            .commit_url
-        )
-    except Exception as error:  # the types depend on the version of huggingface_hub
-        raise OSError(
-            f"The finished model could not be uploaded to the Hub ({first_line(error)}). It is in {folder}: train "
-            "again with --resume_from_checkpoint latest, or upload its files yourself."
-        ) from error
+def draw_history(folder: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Draw the curves of a run beside its card, if there are any; for a prior bits per code, otherwise the loss."""
+    for metric in ("bits_per_code", "loss"):
+        curves: dict[str, Curve] = {}
+        for part in ("train", "validation"):
+            key = f"{part}/{metric}"
+            points = [(int(each["step"]), each[key]) for each in history if math.isfinite(each.get(key, math.nan))]
+            if points:
+                curves[f"{part}: {metric.replace('_', ' ')}"] = points
+        if curves:
+            draw_curves(folder / CURVES, curves)
+            return
 
 
-def _name(arguments: LoopArguments) -> str:
-    return arguments.hub_model_id or Path(arguments.output_dir).resolve().name
+def latest_samples(folder: Path) -> dict[str, str]:
+    """Return the newest audio samples of a run: path in its folder to description."""
+    steps = [(int(path.name.removeprefix("step-")), path) for path in (folder / SAMPLES).glob("step-*")]
+    if not steps:
+        return {}
+    newest = max(steps)[1]
+    notes = json.loads((newest / "prompts.json").read_text("utf-8")) if (newest / "prompts.json").is_file() else {}
+    return {
+        path.relative_to(folder).as_posix(): f"`{path.stem}`, step {newest.name.removeprefix('step-')}"
+        + (f": {notes[path.stem]}" if notes.get(path.stem) else "")
+        for path in sorted(newest.glob("*.wav"))
+    }
 
 
-def _describe(config: Any) -> str:
-    if config.model_type == "jukebox_vqvae":
-        return f"A Jukebox VQ-VAE of {config.num_levels} levels at {config.sampling_rate} Hz"
-    kind = "upsampler" if config.is_upsampler else "top prior"
-    return f"A Jukebox {kind} of level {config.level}, with windows of {config.n_ctx} codes"
+def _adapter_text(name: str, base: str | None, adapter: Any) -> str:
+    base = base or "THE PRIOR"
+    loading = loading_code("JukeboxPrior", base)
+    demo = "DEMO_MODEL, " if "DEMO_MODEL" in loading else ""
+    name = public_name(name)
+    return f"""
+The weights are those of `{public_name(base)}` with a LoRA adapter merged in, of rank {adapter.r} and alpha \
+{adapter.lora_alpha:g}. To load the adapter alone:
+
+```python
+from hf_jukebox import {demo}JukeboxPrior, load_adapter
+
+prior = {loading}
+load_adapter(prior, "{name}")
+```
+
+In a pipeline: `pipe.load_lora_weights("{name}")`, or `hf-jukebox sample prompt.wav --lora {name}`.
+"""
+
+
+def _how_to_continue(name: str, training: Training, arguments: LoopArguments, is_adapter: bool) -> str:
+    name = public_name(name)
+    vqvae = f" --vqvae {public_name(training.vqvae)}" if training.vqvae else ""
+    start = "--prior" if training.vqvae else "--vqvae"
+    text = f"""
+```bash
+hf-jukebox {training.command} {start} {name}{vqvae} --train_data_dir SONGS --output_dir more
+```
+
+trains {"the merged prior" if is_adapter else "it"} further."""
+    if arguments.hub_strategy == "every_save" and arguments.push_to_hub:
+        text += f" The options above with `--resume_from_checkpoint {name}` resume the run from its last checkpoint."
+    return text
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return public_name(value) if isinstance(value, str) and value else str(value)

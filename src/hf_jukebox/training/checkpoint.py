@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,12 @@ def checkpoint_folder(output_dir: Path, step: int) -> Path:
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """List the complete checkpoints, oldest first."""
     found = [(int(match[1]), path) for path in output_dir.glob("checkpoint-*") if (match := _NAME.fullmatch(path.name))]
-    return [path for _, path in sorted(found) if (path / STATE_FOLDER / _PROGRESS).is_file()]
+    return [path for _, path in sorted(found) if is_complete(path)]
+
+
+def is_complete(folder: Path) -> bool:
+    """Return True for a folder that holds a complete checkpoint."""
+    return (folder / STATE_FOLDER / _PROGRESS).is_file()
 
 
 def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
@@ -79,7 +84,7 @@ def find_checkpoint(output_dir: Path, wanted: str) -> Path | None:
     if wanted == "latest":
         return next(reversed(list_checkpoints(output_dir)), None)
     folder = Path(wanted) if Path(wanted).is_dir() else output_dir / wanted
-    if not (folder / STATE_FOLDER / _PROGRESS).is_file():
+    if not is_complete(folder):
         complete = ", ".join(path.name for path in list_checkpoints(output_dir)) or "none"
         raise FileNotFoundError(
             f"{wanted} is not a complete checkpoint; choose one of those in {output_dir}: {complete}."
@@ -196,10 +201,11 @@ def remove_checkpoints(output_dir: Path) -> None:
         shutil.rmtree(path)
 
 
-def remove_old_checkpoints(output_dir: Path, limit: int | None) -> None:
-    """Keep the newest `limit` checkpoints."""
+def remove_old_checkpoints(output_dir: Path, limit: int | None, kept: Collection[Path] = ()) -> None:
+    """Keep the newest `limit` checkpoints, and those of `kept`."""
     for path in list_checkpoints(output_dir)[: -limit if limit else 0]:
-        shutil.rmtree(path)
+        if path not in kept:
+            shutil.rmtree(path)
 
 
 def _save_tensors(state: Path, tensors: Tensors) -> None:

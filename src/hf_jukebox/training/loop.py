@@ -19,12 +19,14 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from ..allocator import keep_freed_memory
+from ..sharing.cards import Card
 from .accelerator import full_tensor, unsharded
 from .arguments import LoopArguments
-from .card import make_repository, push, write_card
+from .card import Training, draw_history, latest_samples, training_card
 from .checkpoint import checkpoint_folder, find_checkpoint, remove_checkpoints, remove_old_checkpoints
 from .data import TrainingData, training_loader, validation_loader
 from .ema import EMA, published_decay
+from .hub import CheckpointPusher, hub_name, make_repository, push_finished
 from .memory_estimate import recompute_activations
 from .run_state import RunState, preserve_rng_state
 from .saving import save_finished
@@ -52,6 +54,9 @@ class Task(Protocol):
     def sample_audio(self, model: PreTrainedModel, batch: Batch) -> dict[str, np.ndarray]:
         """Return audio `[T]` by name, to monitor training by ear; `batch` is held out."""
 
+    def describe_samples(self, batch: Batch) -> dict[str, str]:
+        """Return what each audio sample is made from, by its name; those without a description may be left out."""
+
     def finalize(self, model: PreTrainedModel, batches: Iterable[Batch]) -> None:
         """Record in the config what can only be measured after training, on held-out batches."""
 
@@ -66,6 +71,7 @@ class Trainer:
         arguments: Options of the loop.
         accelerator: Processes and devices.
         num_workers: Worker processes of the data loader.
+        training: What the model card says of the training.
     """
 
     def __init__(
@@ -76,8 +82,10 @@ class Trainer:
         arguments: LoopArguments,
         accelerator: Accelerator,
         num_workers: int = 0,
+        training: Training | None = None,
     ) -> None:
         self.task = task
+        self.training = training or Training(base=model.name_or_path or None)
         self.data = data
         self.arguments = arguments
         self.accelerator = accelerator
@@ -99,6 +107,7 @@ class Trainer:
         bare_optimizer = getattr(self.optimizer, "optimizer", self.optimizer)
         self.state = RunState(self.bare_model, bare_optimizer, self.ema, accelerator)
         self.tracker = Tracker(accelerator, arguments)
+        self.pusher: CheckpointPusher | None = None
 
     @property
     def global_batch_size(self) -> int:
@@ -118,6 +127,8 @@ class Trainer:
         repository = None
         if arguments.push_to_hub and self.accelerator.is_main_process:
             repository = make_repository(arguments)  # before training, so that a missing token fails at once
+            if arguments.hub_strategy == "every_save":
+                self.pusher = CheckpointPusher(repository, self._card(repository, {}))
         self.model.train()
         with self._progress_bar() as bar:
             while self.step < arguments.max_train_steps:
@@ -182,7 +193,8 @@ class Trainer:
             batch = next(iter(loader), None)
             with unsharded(self.bare_model):
                 audio = {} if batch is None else self.task.sample_audio(self.bare_model, batch)
-        self.tracker.log_audio(audio, self.task.sampling_rate, self.step)
+        prompts = {} if batch is None else self.task.describe_samples(batch)
+        self.tracker.log_audio(audio, self.task.sampling_rate, self.step, prompts)
 
     def save(self) -> None:
         """Write checkpoint-STEP.
@@ -191,9 +203,13 @@ class Trainer:
             OSError: the checkpoint cannot be written; earlier checkpoints are kept.
         """
         songs = None if self.data.songs is None else asdict(self.data.songs)
-        self.state.save(checkpoint_folder(self.output_dir, self.step), self.step, self.examples, songs)
+        folder = checkpoint_folder(self.output_dir, self.step)
+        self.state.save(folder, self.step, self.examples, songs)
         if self.accelerator.is_main_process:
-            remove_old_checkpoints(self.output_dir, self.arguments.checkpoints_total_limit)
+            if self.pusher is not None:
+                self.pusher.push(folder)
+            kept = set() if self.pusher is None else self.pusher.in_use
+            remove_old_checkpoints(self.output_dir, self.arguments.checkpoints_total_limit, kept)
 
     def resume(self) -> None:
         """Resume from the checkpoint that the arguments name, if any.
@@ -208,9 +224,11 @@ class Trainer:
                 logger.info("There is no checkpoint in %s yet: starting from step 0.", self.output_dir)
             elif self.arguments.overwrite_output_dir and self.accelerator.is_main_process:
                 remove_checkpoints(self.output_dir)  # of the run to replace, so that `latest` does not find them
+            self.tracker.forget_after(0)
             return
         progress = self.state.load(folder)
         self.step, self.examples = progress.step, progress.examples
+        self.tracker.forget_after(self.step)
         logger.info("Resumed from %s.", folder)
         if self.data.songs is not None and progress.songs:
             self.data.songs.warn_of_changes(progress.songs, folder)
@@ -305,8 +323,21 @@ class Trainer:
             save_finished(self.bare_model, self.accelerator, self.output_dir)
         self.tracker.finish()
         if self.accelerator.is_main_process:
-            write_card(self.output_dir, self.bare_model, arguments, self.data.summary, metrics, repository)
+            draw_history(self.output_dir, self.tracker.history())
+            card = self._card(repository, metrics)
+            (self.output_dir / "README.md").write_text(card.text(), encoding="utf-8")
             if repository is not None:
-                logger.info("Uploaded to %s.", push(self.output_dir, repository))
+                if self.pusher is not None:
+                    self.pusher.finish()
+                samples = list(latest_samples(self.output_dir))
+                logger.info("Uploaded to %s.", push_finished(self.output_dir, repository, card, samples))
         logger.info("The finished model is in %s.", self.output_dir)
         return self.output_dir
+
+    def _card(self, repository: str | None, metrics: dict[str, float]) -> Card:
+        name, samples = repository or hub_name(self.arguments), latest_samples(self.output_dir)
+        hours = "" if self.data.hours is None else f"; {self.data.hours:.2g} hours to train on"
+        data = f"{self.data.summary}{hours}"
+        return training_card(
+            name, self.bare_model, self.arguments, self.training, data, metrics, samples, repository=repository
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..convert.parts import TOP_PRIOR
+from .lora import TARGET_MODULES
 
 
 @dataclass
@@ -59,6 +60,17 @@ class PriorArguments:
         default=0,
         metadata={"help": "Rank of adapters to fine-tune in place of the whole prior; 0 for the whole prior."},
     )
+    lora_alpha: float | None = field(
+        default=None,
+        metadata={"help": "Strength of the adapters: their output is scaled by alpha / rank; 2 * rank by default."},
+    )
+    lora_dropout: float = field(
+        default=0.0, metadata={"help": "Probability of dropping an input of the adapters while they are trained."}
+    )
+    lora_target_modules: list[str] = field(
+        default_factory=lambda: list(TARGET_MODULES),
+        metadata={"help": f"Layers to adapt, of: {', '.join(TARGET_MODULES)}; all by default."},
+    )
     sample_seconds: float | None = field(
         default=None, metadata={"help": "Length of audio samples in seconds; by default a window."}
     )
@@ -82,6 +94,17 @@ class PriorArguments:
             raise ValueError(f"--lora_rank must be 0 (the whole prior) or above, not {self.lora_rank}.")
         if self.lora_rank and self.prior is None:
             raise ValueError("--lora_rank adapts a trained prior: name it with --prior.")
+        if not self.lora_rank and (self.lora_alpha is not None or self.lora_dropout):
+            raise ValueError("--lora_alpha and --lora_dropout need --lora_rank, the rank of the adapters.")
+        if self.lora_alpha is not None and not 0 < self.lora_alpha < 1e6:
+            raise ValueError(f"--lora_alpha must be above 0, such as twice the rank, not {self.lora_alpha}.")
+        if not 0 <= self.lora_dropout < 1:
+            raise ValueError(f"--lora_dropout must be at least 0 and below 1, not {self.lora_dropout}.")
+        unknown = [name for name in self.lora_target_modules if name not in TARGET_MODULES]
+        if unknown or not self.lora_target_modules:
+            raise ValueError(
+                f"--lora_target_modules takes some of {', '.join(TARGET_MODULES)}, not {', '.join(unknown) or 'none'}."
+            )
         if self.prior is not None and (self.alphabet or self.model_config):
             raise ValueError(
                 "A fine-tuned prior keeps its sizes and its alphabet: leave out --alphabet and --model_config."

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from .checkpoint import Progress, Tensors, load_checkpoint, read_progress, save_checkpoint
 from .ema import EMA
+from .lora import check_adapter_settings
 from .saving import save_model
 
 _EMA_PREFIX = "average."  # of the EMA weights in a checkpoint
@@ -74,6 +75,7 @@ class RunState:
         """
         progress = read_progress(folder)
         _check_config(folder, progress.config, self.model.config.to_diff_dict())
+        check_adapter_settings(folder, self.model)
         tensors = self.tensors()
         random_states = load_checkpoint(folder, tensors)
         if self.ema is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,10 @@ import numpy as np
 from accelerate import Accelerator
 
 from ..audio import write_audio
+from ..files.atomic import replacing
 from .arguments import LoopArguments
+
+METRICS = "metrics.jsonl"
 
 
 class Tracker:
@@ -23,11 +27,31 @@ class Tracker:
         accelerator.init_trackers("jukebox", config=settings)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Log scalars by name."""
+        """Log scalars by name, also to metrics.jsonl."""
         self._accelerator.log(metrics, step=step)
+        if self._accelerator.is_main_process:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / METRICS).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **metrics}) + "\n")
 
-    def log_audio(self, audio: dict[str, np.ndarray], sampling_rate: int, step: int) -> None:
+    def history(self) -> list[dict[str, float]]:
+        """Return all entries so far, each with its `step`."""
+        path = self._folder / METRICS
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]  # the last line of a killed run may be cut
+
+    def forget_after(self, step: int) -> None:
+        """Remove the entries after a step from metrics.jsonl, as a run is resumed from there."""
+        if self._accelerator.is_main_process and (self._folder / METRICS).is_file():
+            kept = [entry for entry in self.history() if entry["step"] <= step]
+            with replacing(self._folder / METRICS) as unfinished:
+                unfinished.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+
+    def log_audio(self, audio: dict[str, np.ndarray], sampling_rate: int, step: int, prompts: dict[str, str]) -> None:
         """Write `[T]` float arrays to samples/step-STEP/NAME.wav, and log them to TensorBoard, W&B or Trackio.
+
+        Args:
+            prompts: Description of what each was made from, for prompts.json beside them.
 
         Raises:
             OSError: the folder cannot be written.
@@ -38,6 +62,8 @@ class Tracker:
         folder.mkdir(parents=True, exist_ok=True)
         for name, samples in audio.items():
             write_audio(folder / f"{name}.wav", samples, sampling_rate)
+        if prompts:
+            (folder / "prompts.json").write_text(json.dumps(prompts, ensure_ascii=False) + "\n", encoding="utf-8")
         for tracker in self._accelerator.trackers:
             if tracker.name == "tensorboard":
                 for name, samples in audio.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ from transformers import PreTrainedModel
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..convert.parts import load_part
 from ..hierarchy import Hierarchy, check_fingerprints
-from ..labels.vocabulary import UNKNOWN_ID
+from ..labels.rows import decode_row
+from ..labels.vocabulary import UNKNOWN_ID, LevelVocabulary
 from ..layers.conditioning import LabelColumns, check_timing
+from ..loading.adapter_files import Names
 from ..modeling_prior import JukeboxPrior, JukeboxPriorOutput
 from ..modeling_vqvae import JukeboxVQVAE
 from ..presets import PRIOR_PRESETS
 from ..sampling.single_prior import sample_codes
+from ..sharing.licences import NON_COMMERCIAL
 from ..tokenization_jukebox import NO_GENRE
 from .accelerator import log_memory, make_accelerator
 from .alignment_head import find_alignment
 from .arguments import LoopArguments
+from .card import Training
 from .checkpoint import check_output_dir
 from .data import (
     ChunkEncoder,
@@ -42,12 +47,15 @@ from .data import (
     tables_for_fine_tuning,
     tables_from_songs,
 )
+from .hub import fetch_checkpoint
 from .loop import Trainer
 from .lora import add_adapter
 from .prior_arguments import PriorArguments
 from .train_vqvae import read_settings, whole_seconds
 
 logger = logging.getLogger(__name__)
+
+_SAMPLES = ("held-out", "sampled")
 
 
 def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, arguments: LoopArguments) -> Path:
@@ -56,6 +64,7 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     Raises:
         OSError, ValueError: the data or the options cannot be used; the message says what to change.
     """
+    fetch_checkpoint(arguments)
     check_output_dir(Path(arguments.output_dir), arguments.resume_from_checkpoint, arguments.overwrite_output_dir)
     accelerator = make_accelerator(arguments)
     torch.manual_seed(arguments.seed)
@@ -65,12 +74,14 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
         cache.check(vqvae)
     songs = [] if cache is not None else data_arguments.open_songs()
     metadata = song_metadata(songs) if cache is None else [song.metadata for song in cache.songs]
-    prior = _make_prior(model_arguments, data_arguments, vqvae.config, metadata)
+    prior, own_names = _make_prior(model_arguments, data_arguments, vqvae.config, metadata)
     config = prior.config
     fingerprint = encoder_fingerprint(vqvae)
     if not model_arguments.allow_other_vqvae:
         check_fingerprints([config], fingerprint, "pass --allow_other_vqvae")
     config.vqvae_fingerprint = fingerprint
+    if vqvae.config.weights_license == NON_COMMERCIAL:  # also that of what is made with its codes
+        config.weights_license = NON_COMMERCIAL
     vqvae.to(accelerator.device)
 
     settings = data_arguments.prior_chunks(config, vqvae.config, arguments.seed)
@@ -91,10 +102,31 @@ def train_prior(model_arguments: PriorArguments, data_arguments: DataArguments, 
     log_memory(config, arguments, accelerator)
     if model_arguments.lora_rank:
         logger.info("Adapters need less: gradients, optimizer state and EMA cover the adapters alone.")
-        add_adapter(prior, model_arguments.lora_rank)
+        add_adapter(
+            prior,
+            model_arguments.lora_rank,
+            model_arguments.lora_alpha,
+            dropout=model_arguments.lora_dropout,
+            target_modules=model_arguments.lora_target_modules,
+            own_names=own_names,
+        )
     task = PriorTask(config, vqvae, model_arguments.label_dropout, model_arguments.sample_seconds, arguments.seed)
-    trainer = Trainer(prior, task, data, arguments, accelerator, data_arguments.dataloader_num_workers)
+    workers = data_arguments.dataloader_num_workers
+    trainer = Trainer(
+        prior, task, data, arguments, accelerator, workers, _training(model_arguments, data_arguments, config.level)
+    )
     return trainer.train()
+
+
+def _training(model: PriorArguments, data: DataArguments, level: int) -> Training:
+    """Return what the card of the model says of its training."""
+    options = {name: value for name, value in asdict(model).items() if value and name != "codes_dir"}
+    if model.prior is not None:
+        del options["preset"]
+    if not model.lora_rank:
+        del options["lora_target_modules"]
+    datasets = [data.dataset_name] if data.dataset_name else []
+    return Training("train prior", options | {"level": level}, model.prior, model.vqvae, datasets)
 
 
 def _what_fits(longest: int, config: JukeboxPriorConfig, arguments: PriorArguments) -> str:
@@ -118,17 +150,22 @@ def _make_prior(
     data_arguments: DataArguments,
     vqvae: JukeboxVQVAEConfig,
     songs: Sequence[SongMetadata],
-) -> JukeboxPrior:
-    """Make the prior to train: from a preset, fitted to VQ-VAE and data, or a trained one to fine-tune."""
+) -> tuple[JukeboxPrior, Names]:
+    """Make the prior to train: from a preset, fitted to VQ-VAE and data, or a trained one to fine-tune.
+
+    Returns:
+        The prior with the names of the data, and the names that it had before.
+    """
     if model_arguments.prior is not None:
         prior = load_part(JukeboxPrior, model_arguments.prior, model_arguments.part)
         Hierarchy.of(vqvae, [prior.config])
+        own_names = {"artists": prior.config.artists or {}, "genres": prior.config.genres or {}}
         if prior.config.has_labels:
             tables = tables_for_fine_tuning(songs, prior.config)
             for kind, name, old in tables.replaced:
                 logger.info("The %s %s takes the row of %s.", kind, name, ", ".join(old))
             tables.put_into(prior.config)
-        return prior
+        return prior, own_names
     preset = PRIOR_PRESETS.get(model_arguments.preset, {})
     level = model_arguments.level
     if level is None:
@@ -142,7 +179,7 @@ def _make_prior(
             if getattr(data_arguments, name) is not None:
                 setattr(config, name, getattr(data_arguments, name))
         tables_from_songs(songs, config).put_into(config)
-    return JukeboxPrior(config)
+    return JukeboxPrior(config), {"artists": {}, "genres": {}}
 
 
 class PriorTask:
@@ -215,10 +252,21 @@ class PriorTask:
             seed=self.seed,
         )
         audio: dict[str, np.ndarray] = {}
-        for name, codes in (("held-out", held_out), ("sampled", sampled)):
+        for name, codes in zip(_SAMPLES, (held_out, sampled), strict=True):
             decoded = self.vqvae.decode(codes, self.config.level).float().clamp(-1, 1).cpu().numpy()
             audio |= {f"{song}-{name}": samples for song, samples in enumerate(decoded)}
         return audio
+
+    def describe_samples(self, batch: dict[str, Any]) -> dict[str, str]:
+        """Return the labels of each sample, in words."""
+        if "labels" not in batch or self.config.artists is None:
+            return {}
+        vocabulary = LevelVocabulary.from_config(self.config)
+        words: dict[str, str] = {}
+        for song, row in enumerate(batch["labels"].tolist()):
+            labels = decode_row(row, vocabulary)
+            words |= {f"{song}-{name}": f"artist {labels.artist}, genre {labels.genre}" for name in _SAMPLES}
+        return words
 
     def finalize(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
         """Record the layer and head that follow the lyrics, if the prior has lyrics."""

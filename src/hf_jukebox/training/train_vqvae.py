@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from ..files.text import read_json_object, user_path
 from ..modeling_vqvae import JukeboxVQVAE, JukeboxVQVAEOutput
 from .accelerator import log_memory, make_accelerator
 from .arguments import LoopArguments
+from .card import Training
 from .checkpoint import check_output_dir, find_checkpoint
 from .data import AudioChunks, DataArguments, DataStatistics, NoSongsError, TrainingData, audio_data, measure_statistics
+from .hub import fetch_checkpoint
 from .loop import Trainer
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ def train_vqvae(model_arguments: VQVAEArguments, data_arguments: DataArguments, 
     Raises:
         OSError, ValueError: the data or the options cannot be used; the message says what to change.
     """
+    fetch_checkpoint(arguments)
     check_output_dir(Path(arguments.output_dir), arguments.resume_from_checkpoint, arguments.overwrite_output_dir)
     accelerator = make_accelerator(arguments)
     torch.manual_seed(arguments.seed)
@@ -74,7 +77,10 @@ def train_vqvae(model_arguments: VQVAEArguments, data_arguments: DataArguments, 
         _normalize(config, data, arguments, accelerator)
     log_memory(config, arguments, accelerator, chunk_length=model_arguments.chunk_length)
     task = VQVAETask(model, accelerator.device)
-    trainer = Trainer(model, task, data, arguments, accelerator, data_arguments.dataloader_num_workers)
+    options = {name: value for name, value in asdict(model_arguments).items() if value is not None}
+    datasets = [data_arguments.dataset_name] if data_arguments.dataset_name else []
+    training = Training("train vqvae", options, model_arguments.vqvae, datasets=datasets)
+    trainer = Trainer(model, task, data, arguments, accelerator, data_arguments.dataloader_num_workers, training)
     return trainer.train()
 
 
@@ -146,6 +152,10 @@ class VQVAETask:
             clipped = decoded.float().clamp(-1, 1).cpu().numpy()
             audio |= {f"{i}-level-{level}": samples for i, samples in enumerate(clipped)}
         return audio
+
+    def describe_samples(self, batch: dict[str, Any]) -> dict[str, str]:
+        """Return nothing: the names say it."""
+        return {}
 
     def finalize(self, model: PreTrainedModel, batches: Iterable[dict[str, Any]]) -> None:
         """Do nothing: a VQ-VAE needs no final measurement."""

@@ -155,12 +155,14 @@ class TrainingData:
     Attributes:
         summary: One line with the numbers of songs.
         songs: Songs to train on; None if they are unknown beforehand, as in a stream.
+        hours: Length of the songs to train on; None if it is unknown beforehand.
     """
 
     train: Dataset[Example]
     validation: Dataset[Example]
     summary: str
     songs: SongList | None = None
+    hours: float | None = None
 
 
 def song_metadata(songs: Songs | CodeCache) -> list[SongMetadata]:
@@ -230,6 +232,7 @@ def code_data(cache: CodeCache, settings: ChunkSettings, config: JukeboxPriorCon
         examples(selection.validation, False),
         _summary(selection, len(cache.unreadable)),
         SongList.from_songs((cache.songs[i].metadata.name, lengths[i]) for i in selection.train),
+        sum(lengths[i] for i in selection.train) / config.sampling_rate / 3600,
     )
 
 
@@ -253,6 +256,7 @@ def _from_audio(songs: Songs, reader: ChunkReader, process_index: int, num_proce
         examples(selection.validation, False),
         _summary(selection, len(unreadable)),
         SongList.from_songs((recordings[i].song.metadata.name, lengths[i]) for i in selection.train),
+        sum(lengths[i] for i in selection.train) / reader.settings.sampling_rate / 3600,
     )
 
 

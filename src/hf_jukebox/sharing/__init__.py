@@ -1,0 +1,1 @@
+"""Models and runs on the Hub: cards, pictures and uploads."""
