@@ -1,15 +1,18 @@
 """Parts of a pipeline are trained further, and remember the VQ-VAE of their codes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.golden import ORIGINAL
 from helpers.refusals import refusal
 from helpers.tiny import RATE, noise_audio, tiny_pipeline, tiny_vqvae
 from helpers.tiny_training import loop_arguments
 
-from hf_jukebox import JukeboxPipeline, JukeboxPrior
+from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
 from hf_jukebox.audio import write_audio
+from hf_jukebox.convert.parts import load_part
 from hf_jukebox.training.data import DataArguments, encoder_fingerprint
 from hf_jukebox.training.prior_arguments import PriorArguments
 from hf_jukebox.training.train_prior import train_prior
@@ -53,3 +56,14 @@ def test_fine_tuning_on_the_codes_of_another_vqvae_needs_an_option(folder: Path,
     other = train(folder, tmp_path / "second", "prior", "vqvae", allow_other_vqvae=True)
     assert other.config.vqvae_fingerprint == encoder_fingerprint(tiny_vqvae(5))
     assert not torch.equal(other.position_embedding, trained.position_embedding)
+
+
+def test_a_part_of_an_old_repository_is_named_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._cache_assets.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+    old = tmp_path / "old"
+    shutil.copytree(ORIGINAL.parent / "transformers", old)
+    with pytest.warns(UserWarning, match="has no artist"):
+        prior = load_part(JukeboxPrior, old, "prior_1")
+    assert prior.config.level == 1 and prior.name_or_path == str(old)
+    vqvae = load_part(JukeboxVQVAE, old / "vqvae", "vqvae")
+    assert encoder_fingerprint(vqvae) == prior.config.vqvae_fingerprint and vqvae.name_or_path == str(old)
