@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import json
 import os
+import tempfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
@@ -46,29 +49,60 @@ def push_run(
     run = RunReader.open(user_path(run_dir))
     if not run.audio_paths():
         raise ValueError(f"{run.folder} has no audio to listen to yet; resume it first: hf-jukebox resume {run.folder}")
-    return upload_folder(
-        run.folder,
-        repo_id,
-        lambda name: run_card(run, name, repo_type, license),
-        repo_type=repo_type,
-        private=private,
-        revision=revision,
-        create_pr=create_pr,
-        token=token,
-        commit_message=commit_message,
-        files=run_files(run),
-        space_sdk="static",
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        return upload_folder(
+            run.folder,
+            repo_id,
+            lambda name: run_card(run, name, repo_type, license),
+            repo_type=repo_type,
+            private=private,
+            revision=revision,
+            create_pr=create_pr,
+            token=token,
+            commit_message=commit_message,
+            files=run_files(run, Path(scratch)),
+            space_sdk="static",
+        )
 
 
-def run_files(run: RunReader) -> dict[str, Path | bytes]:
-    """Return the files of a run to upload: path in the repository to path or content."""
+def run_files(run: RunReader, scratch: Path) -> dict[str, Path | bytes]:
+    """Return the files of a run to upload: path in the repository to path or content.
+
+    Args:
+        scratch: Empty folder for copies without the paths of this machine, which audio files and the page name too.
+    """
     files: dict[str, Path | bytes] = {}
+    places = _folders_named(run)
+    digests: set[str] = set()
     for name, path in iter_files(run.folder):
         if name.startswith("state/") and run.is_finished:
             continue
-        files[name] = _without_paths(path) if PurePosixPath(name).name == REQUEST else path
+        files[name] = path
+        if PurePosixPath(name).name == REQUEST:
+            files[name] = _without_paths(path)
+        elif path.suffix in (".wav", ".flac", ".html") and any(
+            place in (content := path.read_bytes()) for place in places
+        ):
+            for place in places:  # audio keeps its length, which its header states
+                content = content.replace(place, b"" if path.suffix == ".html" else b" " * len(place))
+            copy = scratch / str(len(files))
+            copy.write_bytes(content)
+            files[name] = copy
+            digests.add(hashlib.sha256(content).hexdigest()[:32])
+    for name in [name for name in files if PurePosixPath(name).name == "audio.json"] if digests else []:
+        written = read_json_object(run.folder / name)
+        files[name] = json.dumps({"written": sorted({*written.get("written", []), *digests})}).encode() + b"\n"
     return files
+
+
+def _folders_named(run: RunReader) -> list[bytes]:
+    """Return the folders that the record of a run names, with a slash at the end, longest first, as files hold them."""
+    named = [song.prompt for step in run.steps for song in step.request.songs]
+    named += [step.model.source for step in run.steps]
+    named += [adapter.source for step in run.steps for adapter in step.model.adapters]
+    folders = {path[: -len(name)] for path in named if path and (name := _name_of(path)) and name != path}
+    texts = {text for folder in folders for text in (folder, json.dumps(folder)[1:-1], html.escape(folder))}
+    return sorted((text.encode() for text in texts if len(text) > 1), key=len, reverse=True)
 
 
 def run_card(run: RunReader, repo_id: str, repo_type: RunRepoType, licence: str | None = None) -> Card:
