@@ -20,13 +20,18 @@ import hf_jukebox
 Command = dict[str, Any]
 
 API = [
-    ("Pipeline", "hf_jukebox", ["JukeboxPipeline", "JukeboxPipelineOutput", "SamplingProgress", "SamplingSettings"]),
+    (
+        "Pipeline",
+        "hf_jukebox",
+        ["JukeboxPipeline", "JukeboxPipelineOutput", "AudioBlock", "SamplingProgress", "SamplingSettings"],
+    ),
     ("Models", "hf_jukebox", ["JukeboxVQVAE", "JukeboxVQVAEConfig", "JukeboxPrior", "JukeboxPriorConfig"]),
     ("Labels and lyrics", "hf_jukebox", ["JukeboxTokenizer", "WindowLabels", "LyricAlignment", "align_lyrics"]),
     ("Representations", "hf_jukebox", ["JukeboxEmbeddings"]),
     ("Runs", "hf_jukebox", ["JukeboxRun", "SongRequest", "pick_candidate", "read_songs", "export_run", "open_song"]),
     ("A single prior", "hf_jukebox", ["sample_codes", "score_codes"]),
     ("Adapters", "hf_jukebox", ["load_adapter", "set_adapters", "merge_adapters", "unload_adapter"]),
+    ("Sharing", "hf_jukebox", ["push_folder"]),
     ("Sharing", "hf_jukebox", ["push_folder"]),
     ("Several processes", "hf_jukebox", ["device_of_process"]),
     ("Codes of the published implementation", "hf_jukebox", ["read_published_codes"]),

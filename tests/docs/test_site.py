@@ -1,7 +1,9 @@
 """The parts of the documentation site that are made by code, without building it."""
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,29 @@ def test_the_reference_has_every_command_with_help_for_every_option() -> None:
 def test_every_public_name_is_on_the_page_of_the_api() -> None:
     page = "\n".join(reference._api_page())
     assert [name for name in hf_jukebox.__all__ if name != "DEMO_MODEL" and f"hf_jukebox.{name}" not in page] == []
+
+
+def test_the_messages_of_the_page_on_troubleshooting_are_those_of_the_code() -> None:
+    messages = re.findall(
+        r'^\*\*(?:Training: )?"(.+?)"\*\*', (DOCS / "troubleshooting.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(messages) > 15
+    texts = list(texts_of_the_code())
+    for message in messages:
+        for part in re.split(r"\.\.\.|artist|[;,]", message):
+            words = part.strip(" .()")
+            is_whole = len(words.split()) > 3  # shorter ones may stand around a value
+            assert not is_whole or any(words in text for text in texts), f"{message}: the code does not say {words!r}"
+
+
+def texts_of_the_code() -> Iterator[str]:
+    """Yield the strings in the source, with a mark in the place of values."""
+    for path in Path(hf_jukebox.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "\0" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
 
 
 @pytest.mark.parametrize("page", sorted((DOCS).glob("*.md")), ids=lambda page: page.stem)
