@@ -32,6 +32,7 @@ RUNTIME = [
 LORA = ["peft>=0.21,<1"]
 TRAIN = [*LORA, "datasets>=4.4,<6", "tensorboard>=2.19,<3"]
 STUDY = ["matplotlib>=3.10,<4", "pyarrow>=21"]
+APP = ["gradio>=6.31,<7"]
 PLAY = ["sounddevice>=0.5,<1"]
 LOUDNESS = ["pyloudnorm>=0.2,<0.3"]
 QUANTIZE = ["torchao>=0.18,<1"]
@@ -98,7 +99,7 @@ setup(
     ],
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page*"]},
+    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page*", "app/static/*"]},
     python_requires=">=3.11",
     install_requires=RUNTIME,
     extras_require={
@@ -108,7 +109,8 @@ setup(
         "play": PLAY,
         "loudness": LOUDNESS,
         "quantize": QUANTIZE,
-        "test": TRAIN + STUDY + QUANTIZE + LOUDNESS + TEST,
+        "app": APP,
+        "test": APP + TRAIN + STUDY + QUANTIZE + LOUDNESS + TEST,
         "docs": DOCS,
         "release": RELEASE,
     },

@@ -24,6 +24,7 @@ LAYERS = [
     ["training"],
     ["sampler", "push", "pipeline_*", "study"],
     ["train_vqvae", "train_prior", "encode"],
+    ["app"],
     ["cli", "__main__"],
 ]
 COMPUTE = ["layers", "modeling_*", "sampling"]

@@ -30,6 +30,9 @@ _FLAGS = (
 )
 
 
+_KEY_CODES = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+
+
 class Browser:
     """One tab. `problems` collects errors of its console, `requests` the URLs that it requested."""
 
@@ -111,10 +114,31 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
 
-    def press(self, key: str) -> None:
-        text = {"text": key} if len(key) == 1 else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key)
+    def press(self, key: str, modifiers: int = 0) -> None:
+        """Press a key; 8 as `modifiers` is Shift."""
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        code = {"windowsVirtualKeyCode": _KEY_CODES[key]} if key in _KEY_CODES else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, modifiers=modifiers, **text, **code)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, modifiers=modifiers, **code)
+
+    def type(self, text: str) -> None:
+        """Type text into the field that has the focus, in place of what it holds."""
+        self.run("document.activeElement.select?.()")
+        self.call("Input.insertText", text=text)
+
+    def wait_for(self, condition: str, seconds: float = 120) -> None:
+        """Wait until an expression holds; an error in it counts as not yet."""
+        self.run(f"""new Promise((resolve, reject) => {{
+            const end = Date.now() + {1000 * seconds};
+            const look = () => {{
+                let holds = false;
+                try {{ holds = {condition}; }} catch (error) {{ /* not yet */ }}
+                if (holds) resolve();
+                else if (Date.now() > end) reject(`{condition}`);
+                else setTimeout(look, 20);
+            }};
+            look();
+        }})""")
 
     def screenshot(self, path: Path, *, whole_page: bool = True) -> None:
         picture = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole_page)

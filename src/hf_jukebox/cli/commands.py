@@ -16,6 +16,7 @@ from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import handle_signals
 from . import (
+    app_command,
     catalogue_commands,
     compile_command,
     convert_commands,
@@ -218,6 +219,7 @@ app.command()(study_commands.embed)
 app.command()(export_command.export)
 app.command("compile")(compile_command.compile_)
 app.command()(study_commands.score)
+app.command("app")(app_command.app)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
 app.command("assemble")(convert_commands.assemble_command)

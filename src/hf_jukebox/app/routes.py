@@ -1,0 +1,335 @@
+"""The interface over HTTP: runs, their audio, prompts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from .audio_responses import audio_response, peaks_view
+from .peaks import file_peaks
+from .schemas import Back, Continuation, Job, NewRun, Pending, Pick, Upsampling
+from .store import NotFoundError, RunStore
+from .view import list_view, model_view, run_view
+from .worker import BusyError, Worker
+
+logger = logging.getLogger(__name__)
+
+_EVENT_PAUSE_IN_S = 0.25
+_KEEP_ALIVE_IN_S = 15.0
+_PAGE_FILES = (".wav", ".html")
+
+
+class TooLargeError(ValueError):
+    """Error for a recording that is larger than the limit."""
+
+
+class Interface:
+    """What the routes and the functions of the Gradio client share.
+
+    Args:
+        store: The runs.
+        worker: The thread that samples them.
+    """
+
+    def __init__(self, store: RunStore, worker: Worker) -> None:
+        self.store, self.worker, self.settings = store, worker, store.settings
+
+    def create(self, body: NewRun) -> str:
+        """Make a run and add it to the queue; return its id.
+
+        Raises:
+            ValueError: a limit of the server is exceeded, or there is no such prompt.
+        """
+        self._check_limits(body.seconds, body.candidates)
+        self._check_levels(body.levels)
+        if body.prompt is not None:
+            self.store.prompt(body.prompt)
+        job = Job(title=body.title, created=time.time())
+        run_id = self.store.new(job)
+        if body.prompt is not None:
+            name = self.store.give_prompt(run_id, body.prompt)
+            self.store.write_job(run_id, job.model_copy(update={"prompt": name}))
+        try:
+            self.worker.queue(run_id, Pending.of(body, 0))
+        except BusyError:
+            self.store.delete(run_id)
+            raise
+        return run_id
+
+    def advance(self, run_id: str, body: Continuation | Upsampling) -> None:
+        """Queue the next step of a finished run.
+
+        Raises:
+            ValueError: a limit is exceeded, or the run is not finished.
+        """
+        if isinstance(body, Continuation):
+            self._check_levels(body.levels)
+            run = self.store.open(run_id)
+            self._check_limits(body.seconds, body.candidates * (1 if run is None else len(run.request.songs)))
+        view = self.view(run_id)
+        if view["state"] not in ("finished", "failed"):
+            raise BusyError("This run is not finished; wait for it, or resume it first.")
+        self.worker.queue(run_id, Pending.of(body, len(view["steps"])))
+
+    def resume(self, run_id: str) -> None:
+        """Queue a stopped or failed run again.
+
+        Raises:
+            BusyError: there is nothing to resume.
+        """
+        view, pending = self.view(run_id), self.store.job(run_id).pending
+        if view["state"] not in ("stopped", "failed"):
+            raise BusyError(f"This run is {view['state']}; there is nothing to resume.")
+        if pending is None and self.store.open(run_id) is None:
+            raise BusyError("This run has nothing to resume; delete it.")
+        self.worker.queue(run_id, pending or Pending(action="resume"))
+
+    def stop(self, run_id: str) -> None:
+        """Stop a run; everything sampled so far is kept."""
+        self.store.path(run_id)
+        self.worker.stop(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Stop and remove a run."""
+        self.store.path(run_id)
+        self.worker.stop(run_id)
+        self.store.delete(run_id)
+
+    def view(self, run_id: str) -> dict[str, Any]:
+        """Return the state of a run."""
+        return run_view(run_id, self.store, self.worker)
+
+    def estimate(self, seconds: float, given: float, candidates: int, levels: list[int] | None) -> float | None:
+        """Return how long sampling takes, in seconds; None if that is not known yet."""
+        if self.worker.pipeline is None:
+            return None
+        return self.worker.speeds.estimate(self.worker.pipeline, seconds, given, candidates, levels)
+
+    def server_view(self) -> dict[str, Any]:
+        """Return the model, once it is loaded, and the limits."""
+        pipeline, settings = self.worker.pipeline, self.settings
+        return {
+            "model": None if pipeline is None else model_view(pipeline),
+            "failure": self.worker.failure,
+            "limits": {
+                "upload_bytes": settings.max_upload_bytes,
+                "prompt_seconds": settings.max_prompt_seconds,
+                "seconds": settings.max_seconds,
+                "candidates": settings.max_candidates,
+            },
+        }
+
+    def _check_limits(self, seconds: float, candidates: int) -> None:
+        settings = self.settings
+        if self.worker.failure:
+            raise ValueError(self.worker.failure)
+        if seconds > settings.max_seconds:
+            raise ValueError(f"{seconds:.0f} s are too long; ask for at most {settings.max_seconds:.0f} s.")
+        if candidates > settings.max_candidates:
+            raise ValueError(f"{candidates} candidates are too many; ask for at most {settings.max_candidates}.")
+
+    def _check_levels(self, levels: list[int] | None) -> None:
+        if levels is not None and self.worker.pipeline is not None:
+            present = model_view(self.worker.pipeline)["levels"]
+            if not set(levels) <= set(present):
+                raise ValueError(f"levels may be {present}, not {levels}.")
+
+
+def add_routes(app: FastAPI, interface: Interface) -> None:
+    """Add the interface to a server; every error is a sentence in JSON."""
+    store, worker = interface.store, interface.worker
+    _add_error_handlers(app)
+
+    @app.get("/v1/model")
+    def model() -> dict[str, Any]:
+        return interface.server_view()
+
+    @app.get("/v1/estimate")
+    def estimate(seconds: float, given: float = 0.0, candidates: int = 1, levels: str = "") -> dict[str, Any]:
+        wanted = [int(level) for level in levels.split(",")] if levels else None
+        interface._check_levels(wanted)
+        return {"seconds": interface.estimate(seconds, given, candidates, wanted)}
+
+    @app.get("/v1/runs")
+    def runs() -> list[dict[str, Any]]:
+        return list_view(store, worker)
+
+    @app.post("/v1/runs", status_code=201)
+    def create(body: NewRun) -> dict[str, Any]:
+        return interface.view(interface.create(body))
+
+    @app.get("/v1/runs/{run_id}")
+    async def run(run_id: str, request: Request, until: Literal["", "done"] = "") -> Response:
+        view = await run_in_threadpool(interface.view, run_id)
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            return JSONResponse(view)
+        events = _events(lambda: interface.view(run_id), until == "done")
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+    @app.delete("/v1/runs/{run_id}", status_code=204)
+    def delete(run_id: str) -> None:
+        interface.delete(run_id)
+
+    def act(run_id: str, action: Callable[[], object]) -> dict[str, Any]:
+        store.path(run_id)
+        action()
+        return interface.view(run_id)
+
+    @app.post("/v1/runs/{run_id}/stop")
+    def stop(run_id: str) -> dict[str, Any]:
+        return act(run_id, lambda: interface.stop(run_id))
+
+    @app.post("/v1/runs/{run_id}/resume")
+    def resume(run_id: str) -> dict[str, Any]:
+        return act(run_id, lambda: interface.resume(run_id))
+
+    @app.post("/v1/runs/{run_id}/pick")
+    def pick(run_id: str, body: Pick) -> dict[str, Any]:
+        return act(run_id, lambda: worker.pick(run_id, body.candidate))
+
+    @app.post("/v1/runs/{run_id}/continue")
+    def continue_(run_id: str, body: Continuation) -> dict[str, Any]:
+        return act(run_id, lambda: interface.advance(run_id, body))
+
+    @app.post("/v1/runs/{run_id}/upsample")
+    def upsample(run_id: str, body: Upsampling) -> dict[str, Any]:
+        return act(run_id, lambda: interface.advance(run_id, body))
+
+    @app.post("/v1/runs/{run_id}/back", status_code=201)
+    def back(run_id: str, body: Back) -> dict[str, Any]:
+        return interface.view(store.branch(run_id, body.step))
+
+    _add_audio_routes(app, interface)
+    _add_prompt_routes(app, store)
+
+    @app.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
+    def nothing(rest: str) -> None:
+        raise NotFoundError("There is nothing here; see docs/app.md for the paths that there are.")
+
+
+def _add_audio_routes(app: FastAPI, interface: Interface) -> None:
+    store, worker = interface.store, interface.worker
+
+    def opened(run_id: str) -> Any:
+        run = store.open(run_id)
+        if run is None:
+            raise NotFoundError("This run has not begun yet.")
+        return run
+
+    @app.api_route("/v1/runs/{run_id}/audio/{level}/{item}", methods=["GET", "HEAD"])
+    async def audio(request: Request, run_id: str, level: int, item: int, download: bool = False) -> Response:
+        run = await run_in_threadpool(opened, run_id)
+        return audio_response(request, run_id, run, level, item, worker, is_download=download)
+
+    @app.get("/v1/runs/{run_id}/peaks/{level}/{item}")
+    def peaks(run_id: str, level: int, item: int, first: int = 0) -> dict[str, Any]:
+        return dict(peaks_view(run_id, opened(run_id), level, item, worker, max(first, 0)))
+
+    @app.get("/v1/runs/{run_id}/page/{path:path}")
+    def page(run_id: str, path: str) -> Response:
+        """Return the listening page of a run, or a sound file that it plays."""
+        folder = store.path(run_id).resolve()
+        file = (folder / (path or "index.html")).resolve()
+        if not file.is_relative_to(folder) or file.suffix not in _PAGE_FILES or not file.is_file():
+            raise NotFoundError("There is no such page yet; it is written when the first level is finished.")
+        return FileResponse(file)
+
+
+def _add_prompt_routes(app: FastAPI, store: RunStore) -> None:
+    limit = store.settings.max_upload_bytes
+    too_large = f"The recording is larger than {limit / 2**20:.0f} MiB, the limit of this server; give a shorter one."
+
+    @app.post("/v1/prompts", status_code=201)
+    async def upload(request: Request, name: str = "prompt") -> dict[str, Any]:
+        """Receive a recording as the body of the request, block by block."""
+        if int(request.headers.get("content-length") or 0) > limit:
+            raise TooLargeError(too_large)
+        prompt_id, path = await run_in_threadpool(store.new_upload)
+        try:
+            await _receive(request, path, limit, too_large)
+            kept, seconds, peaks = await run_in_threadpool(store.keep_upload, path, name)
+        except BaseException as error:
+            store.drop_upload(path)
+            if isinstance(error, ClientDisconnect):
+                logger.warning("The upload of %r was cut off; nothing of it is kept.", name[:80])
+            raise
+        return {"prompt": prompt_id, "name": kept, "seconds": seconds, "peaks": peaks}
+
+    @app.get("/v1/prompts/{prompt_id}")
+    def prompt(prompt_id: str) -> Response:
+        return FileResponse(store.prompt(prompt_id))
+
+    @app.get("/v1/prompts/{prompt_id}/peaks")
+    def prompt_peaks(prompt_id: str) -> dict[str, Any]:
+        path = store.prompt(prompt_id)
+        peaks = file_peaks(path)
+        return {"prompt": prompt_id, "name": path.name, "seconds": len(peaks) / 20, "peaks": peaks}
+
+
+async def _receive(request: Request, path: Path, limit: int, too_large: str) -> None:
+    """Write the body of a request to a file, and refuse it as soon as it is too large."""
+    size = 0
+    with path.open("wb") as file:
+        async for block in request.stream():
+            size += len(block)
+            if size > limit:
+                raise TooLargeError(too_large)
+            await run_in_threadpool(file.write, block)
+
+
+async def _events(view: Callable[[], dict[str, Any]], until_done: bool) -> AsyncIterator[str]:
+    """Yield the state of a run as server-sent events: at once, and whenever it changes, until it is deleted.
+
+    Args:
+        until_done: End when the run is neither sampled nor waiting.
+    """
+    last, sent = "", time.monotonic()
+    while True:
+        try:
+            state = await run_in_threadpool(view)
+        except (OSError, ValueError) as error:
+            yield f"event: gone\ndata: {json.dumps({'error': str(error)})}\n\n"
+            return
+        text = json.dumps(state)
+        if text != last:
+            last, sent = text, time.monotonic()
+            yield f"data: {text}\n\n"
+        elif time.monotonic() - sent > _KEEP_ALIVE_IN_S:
+            sent = time.monotonic()
+            yield ": still here\n\n"
+        if until_done and state["state"] not in ("running", "queued"):
+            return
+        await asyncio.sleep(_EVENT_PAUSE_IN_S)
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    statuses = {NotFoundError: 404, BusyError: 409, TooLargeError: 413, ValueError: 400, OSError: 400}
+
+    async def as_sentence(request: Request, error: Exception) -> Response:
+        status = next(status for kind, status in statuses.items() if isinstance(error, kind))
+        logger.warning("%s %s: %s", request.method, request.url.path[:200], error)
+        headers = {"Connection": "close"} if status == 413 else {}
+        return JSONResponse({"error": str(error)}, status, headers)
+
+    async def as_field(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"] if part != "body")
+        sentence = f"{field or 'The request'}: {first['msg'].rstrip('.')}."
+        logger.warning("%s %s: %s", request.method, request.url.path[:200], sentence)
+        return JSONResponse({"error": sentence}, 400)
+
+    for kind in statuses:
+        app.add_exception_handler(kind, as_sentence)
+    app.add_exception_handler(RequestValidationError, as_field)

@@ -1,0 +1,123 @@
+// The form for a new piece: what it begins with, its labels and lengths.
+
+import { get, post, upload } from "./api.js";
+import { labelFields, values } from "./labels.js";
+import { isPlaying, onPlayer, position, seek, toggle } from "./player.js";
+import { drawWaveform, duration } from "./waveform.js";
+
+const form = document.getElementById("compose");
+const error = document.getElementById("compose-error");
+const estimate = document.getElementById("estimate");
+const drop = document.getElementById("drop");
+const file = document.getElementById("file");
+const view = document.getElementById("prompt-view");
+const end = document.getElementById("prompt-end");
+const playButton = document.getElementById("prompt-play");
+let prompt = null;
+let server = null;
+
+export function startCompose(loaded, created) {
+  server = loaded;
+  form.querySelector("[data-labels]").replaceChildren(...labelFields(server.model));
+  form.elements.candidates.max = server.limits.candidates;
+  form.elements.seconds.max = server.limits.seconds;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await reporting(async () => created(await post("/v1/runs", request())));
+  });
+  for (const name of ["input", "change"]) form.addEventListener(name, showEstimate);
+  showEstimate();
+}
+
+function request() {
+  const body = values(form, ["artist", "genre", "lyrics", "candidates", "temperature", "seed", "title"]);
+  const begin = prompt ? Number(end.value) : 0;
+  body.seconds = begin + Number(form.elements.seconds.value);
+  if (prompt) Object.assign(body, { prompt: prompt.prompt, prompt_seconds: begin });
+  if (form.elements.levels.value === "top") body.levels = [Math.max(...server.model.levels)];
+  return body;
+}
+
+let timer = 0;
+function showEstimate() {
+  clearTimeout(timer);
+  timer = setTimeout(async () => {
+    const { seconds, candidates, levels } = request();
+    const given = prompt ? Number(end.value) : 0;
+    const query = new URLSearchParams({ seconds, given, candidates: candidates ?? 1, levels: levels ?? "" });
+    const found = await get(`/v1/estimate?${query}`).catch(() => ({}));
+    if (found.seconds == null) setTimeout(showEstimate, 3000); // the speed is being measured
+    estimate.textContent = found.seconds == null ? "" : `takes about ${duration(found.seconds)}`;
+  }, 200);
+}
+
+async function reporting(action) {
+  error.textContent = "";
+  const submit = form.querySelector("[type=submit]");
+  submit.disabled = true;
+  try {
+    await action();
+  } catch (problem) {
+    error.textContent = problem.message;
+  } finally {
+    submit.disabled = false;
+  }
+}
+
+// The prompt ---------------------------------------------------------------------------------------------------------
+
+const address = () => `/v1/prompts/${prompt.prompt}`;
+
+function use(found) {
+  prompt = found;
+  view.hidden = prompt === null;
+  if (prompt) {
+    document.getElementById("prompt-name").textContent = prompt.name;
+    end.max = prompt.seconds;
+    end.value = Math.min(prompt.seconds, server?.model ? server.model.window_in_s / 2 : prompt.seconds);
+    drawPrompt();
+  }
+  showEstimate();
+}
+
+function drawPrompt() {
+  if (!prompt) return;
+  document.getElementById("prompt-end-shown").textContent = `${Number(end.value).toFixed(2)} s`;
+  end.setAttribute("aria-valuetext", `${Number(end.value).toFixed(2)} of ${prompt.seconds.toFixed(2)} seconds`);
+  drawWaveform(document.getElementById("prompt-wave"), {
+    peaks: prompt.peaks, perSecond: 20, seconds: prompt.seconds, played: Number(end.value),
+  });
+  playButton.textContent = isPlaying(address()) ? "Pause" : "Play";
+  playButton.setAttribute("aria-label", `${playButton.textContent} the prompt`);
+  if (isPlaying(address()) && position() >= Number(end.value)) {
+    toggle(address());
+    seek(address(), 0);
+  }
+}
+
+async function take(chosen) {
+  await reporting(async () => {
+    const limit = server?.limits.upload_bytes ?? Infinity;
+    if (chosen.size > limit) {
+      throw new Error(`${chosen.name} is larger than ${Math.round(limit / 2 ** 20)} MiB, the limit of this server.`);
+    }
+    use(await upload(chosen));
+  });
+}
+
+file.addEventListener("change", () => file.files.length && take(file.files[0]));
+document.getElementById("use-example").addEventListener("click", () =>
+  reporting(async () => use(await get("/v1/prompts/example/peaks"))));
+document.getElementById("no-prompt").addEventListener("click", () => use(null));
+playButton.addEventListener("click", () => toggle(address()));
+end.addEventListener("input", drawPrompt);
+onPlayer(drawPrompt);
+window.addEventListener("resize", drawPrompt);
+for (const name of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault(); // elsewhere on the page the browser would open the file
+    drop.classList.toggle("over", name === "dragover");
+    if (name === "drop" && event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  });
+}
+
