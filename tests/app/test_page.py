@@ -25,8 +25,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 def open_page(browser: Browser, url: str) -> None:
-    browser.problems.clear()
     browser.open("about:blank")  # another fragment of the same page would not load it again
+    browser.problems.clear()
     browser.open(url)
     browser.wait_for("document.documentElement.dataset.ready")
 

@@ -13,12 +13,21 @@ _SOURCE = Path(__file__).parents[2] / "src"
 
 
 class AppProcess:
-    """A server with the demo model, ready when it is made; `log` is its file of messages."""
+    """A server with the demo model, ready when it is made; `log` is its file of messages.
 
-    def __init__(self, runs: Path, *options: str) -> None:
+    Args:
+        runs: Folder of the runs.
+        options: Options of the command.
+        program: Script to run in place of the command.
+        variables: Environment variables.
+    """
+
+    def __init__(self, runs: Path, *options: str, program: Path | None = None, **variables: str) -> None:
         self.log = runs.with_suffix(".log")
-        environment = os.environ | {"PYTHONPATH": str(_SOURCE), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": str(_SOURCE), "OMP_NUM_THREADS": "1"} | variables
         command = [sys.executable, "-m", "hf_jukebox", "app", "--runs", str(runs), *options]
+        if program is not None:
+            command = [sys.executable, str(program)]
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         assert self.process.stdout is not None
