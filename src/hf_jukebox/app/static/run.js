@@ -52,7 +52,10 @@ export class RunView {
     this.error = element("p", "", "error");
     this.error.setAttribute("role", "alert");
     this.levels = element("fieldset", "", "levels");
-    this.candidates = new Candidates((item) => this.act("pick", { candidate: item }));
+    this.candidates = new Candidates((item) => {
+      stopPlayer(); // what is loaded may be a candidate that is gone then
+      this.act("pick", { candidate: item });
+    });
     this.next = element("div");
     this.history = element("div");
     view.replaceChildren(head, this.progress, this.error, this.levels, this.candidates.element, this.next, this.history);
@@ -77,6 +80,7 @@ export class RunView {
     const before = this.run;
     this.run = run;
     if (before?.state !== run.state) this.changed();
+    if (before && before.steps.length !== run.steps.length) stopPlayer(); // its files are those of another step
     this.title.textContent = run.title;
     this.state.textContent = sentence(run);
     if (run.error || before?.error) this.error.textContent = run.error;
