@@ -3,7 +3,6 @@
 The source distribution must hold every file of the repository, and the wheel those of the package and no others.
 """
 
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -23,21 +22,11 @@ def files_below(folder: Path) -> set[str]:
     }
 
 
-def repository() -> set[str]:
-    """Return the files of the repository; outside of git all files of its folder."""
-    command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    try:
-        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
-    except (OSError, subprocess.CalledProcessError):
-        return files_below(ROOT)
-    return {name for name in listed if name and (ROOT / name).is_file()}
-
-
 def main(folder: Path) -> None:
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         packed = {name.partition("/")[2] for name in archive.getnames()}
-    lacking = sorted(repository() - packed)
+    lacking = sorted(files_below(ROOT) - packed)
     with zipfile.ZipFile(wheel) as archive:
         installed = {name for name in archive.namelist() if ".dist-info/" not in name}
     expected = {f"hf_jukebox/{name}" for name in files_below(ROOT / "src" / "hf_jukebox")}

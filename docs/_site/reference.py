@@ -32,7 +32,6 @@ API = [
     ("A single prior", "hf_jukebox", ["sample_codes", "score_codes"]),
     ("Adapters", "hf_jukebox", ["load_adapter", "set_adapters", "merge_adapters", "unload_adapter"]),
     ("Sharing", "hf_jukebox", ["push_folder"]),
-    ("Sharing", "hf_jukebox", ["push_folder"]),
     ("Several processes", "hf_jukebox", ["device_of_process"]),
     ("Codes of the published implementation", "hf_jukebox", ["read_published_codes"]),
     ("Conversion", "hf_jukebox.convert", None),
