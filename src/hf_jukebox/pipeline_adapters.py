@@ -147,8 +147,9 @@ class JukeboxAdapters(JukeboxSampling):
         if any(record.is_merged for record, _ in found):
             self._check_not_low_memory("merge adapters")
         for is_merged in (True, False):
-            self._add([(each, it.name, files, it.scale) for each, it, files in wanted if it.is_merged == is_merged])
-            if is_merged:
+            added = [(each, it.name, files, it.scale) for each, it, files in wanted if it.is_merged == is_merged]
+            self._add(added)
+            if is_merged and added:
                 self.fuse_lora()
 
     # Parts -----------------------------------------------------------------------------------------------------------
