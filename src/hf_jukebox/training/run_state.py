@@ -119,9 +119,13 @@ def _restore_random_states(states: Tensors) -> None:
         torch.cuda.set_rng_state(states["cuda"])
 
 
+_LATER_SETTINGS = ("vqvae_fingerprint", "weights_license")  # that checkpoints of earlier versions lack
+
+
 def _check_config(folder: Path, saved: dict[str, Any], now: dict[str, Any]) -> None:
     """Refuse a checkpoint of another model."""
     ignored = {"transformers_version", "dtype", "architectures", "_name_or_path"}
+    ignored |= {name for name in _LATER_SETTINGS if name not in saved}
     names = sorted(name for name in (saved.keys() | now.keys()) - ignored if saved.get(name) != now.get(name))
     if names:
         name = names[0]
