@@ -33,7 +33,7 @@ MOST_CODES = 2**32  # at which positions no longer fit into 32 bits
 
 _PARTS = {"codes": np.uint16, "positions": np.uint32, "checks": np.uint8, "table": np.uint32}
 _RUN_PARTS = {"run_codes": np.uint16, "run_lengths": np.uint32, "run_following": np.uint16}
-_ANCHORS_SORTED = 2**23  # at a time
+_ANCHORS_SORTED = 2**22  # at a time
 _ANCHORS_READ = 2**18  # at a time
 _MOST_TOUCHED = 1024  # places looked at before the pages of the mapping are released
 _BITS_SPARED = 3  # a bucket holds up to 2**_BITS_SPARED anchors on average
