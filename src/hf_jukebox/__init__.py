@@ -3,10 +3,10 @@
 The public names are imported on first use, so that `import hf_jukebox` costs nothing.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .lazy_names import names_on_first_use
 from .registration import register
 
 if TYPE_CHECKING:
@@ -107,14 +107,7 @@ register()
 
 # Hidden from type checkers, for which a module-level __getattr__ means that every name exists.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Import the module that defines a public name when the name is first used (PEP 562)."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-        globals()[name] = value
-        return value
+    __getattr__ = names_on_first_use(__name__, _MODULES)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

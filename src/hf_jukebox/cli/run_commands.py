@@ -74,8 +74,7 @@ def resume(
         check_listening(listen, shown.progress)
         if avoid is not None:
             check_catalogue(avoid)
-        model = model.on_device(check_run_and_model(run_dir, model))
-        pipeline = load_run_pipeline(run_dir, model, quiet=shown.quiet)
+        pipeline = _run_pipeline(run_dir, model, shown)
         with sampling_to(run_dir, shown, listen) as callbacks:
             pipeline.resume_run(run_dir, max_batch_size=max_batch_size, avoid=avoid, output_type="latent", **callbacks)
 
@@ -116,8 +115,7 @@ def continue_(
             return
         if output is not None:
             raise ValueError(f"--output is for song files; {source} is a run, which is continued in its folder.")
-        model = model.on_device(check_run_and_model(run_dir, model))
-        pipeline = load_run_pipeline(run_dir, model, quiet=shown.quiet)
+        pipeline = _run_pipeline(run_dir, model, shown)
         _continue(pipeline, run_dir, seconds, num_samples, seed, overrides, shown, listen)
 
 
@@ -134,6 +132,11 @@ def _continue(
     overrides |= generator(seed) | {"num_waveforms_per_prompt": num_samples, "output_type": "latent"}
     with sampling_to(run_dir, shown, listen) as callbacks:
         pipeline.continue_run(run_dir, seconds, **callbacks, **overrides)
+
+
+def _run_pipeline(run_dir: Path, model: RunModelOptions, shown: OutputOptions) -> JukeboxPipeline:
+    """Check a run and the options of its model, and load its pipeline."""
+    return load_run_pipeline(run_dir, model.on_device(check_run_and_model(run_dir, model)), quiet=shown.quiet)
 
 
 @contextmanager
@@ -180,8 +183,7 @@ def upsample(
             return
         if source.is_file():
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
-        model = model.on_device(check_run_and_model(source, model))
-        pipeline = load_run_pipeline(source, model, quiet=shown.quiet)
+        pipeline = _run_pipeline(source, model, shown)
         overrides |= generator(seed)
         with sampling_to(source, shown, listen) as callbacks:
             pipeline.upsample_run(source, output_type="latent", **callbacks, **overrides)

@@ -3,8 +3,9 @@
 The names are imported on first use: the folders and codes that other parts read need no library for data sets.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from ...lazy_names import names_on_first_use
 
 if TYPE_CHECKING:
     from .audio_folder import songs_of_folder
@@ -107,11 +108,4 @@ _MODULES = {
 
 # Hidden from type checkers, for which a module-level __getattr__ means that every name exists.
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Import the module that defines a name when the name is first used (PEP 562)."""
-        if name not in _MODULES:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f".{_MODULES[name]}", __name__), name)
-        globals()[name] = value
-        return value
+    __getattr__ = names_on_first_use(__name__, _MODULES)
