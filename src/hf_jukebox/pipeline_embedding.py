@@ -78,8 +78,7 @@ class JukeboxEmbedder(JukeboxParts):
         """
         prior = self.top_prior()
         settings = self._embedding_settings(prior, layers, pool, windows, hop_fraction, compat)
-        if (audio is None) == (codes is None):
-            raise ValueError("Give either recordings as audio, or codes.")
+        check_one_input(audio, codes)
         if codes is not None:
             if compat is not None:
                 raise ValueError("compat='jukemir' begins with the waveform; give audio instead of codes.")
@@ -218,3 +217,13 @@ class JukeboxEmbedder(JukeboxParts):
         if prior is None:
             raise ValueError("This pipeline has no top prior to study music with; load it with one.")
         return prior
+
+
+def check_one_input(audio: object, codes: object) -> None:
+    """Refuse a call with both audio and codes, or with neither.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if (audio is None) == (codes is None):
+        raise ValueError("Give either recordings as audio, or codes.")

@@ -9,7 +9,7 @@ import torch
 
 from .audio.prompts import Audio
 from .modeling_prior import JukeboxPrior
-from .pipeline_embedding import JukeboxEmbedder
+from .pipeline_embedding import JukeboxEmbedder, check_one_input
 from .pipeline_parts import sampling
 from .sampling.known import as_codes
 from .sampling.request import SongConditioning, levels_to_sample, song_timing, window_hops
@@ -158,8 +158,7 @@ class JukeboxStudy(JukeboxEmbedder):
 
     def _songs(self, audio: Any, codes: Any, sampling_rate: int | None, levels: Sequence[int]) -> list[CodedSong]:
         """Return the songs of a call, with the codes that scoring `levels` needs."""
-        if (audio is None) == (codes is None):
-            raise ValueError("Give either recordings as audio, or codes.")
+        check_one_input(audio, codes)
         if codes is not None:
             return songs_of_codes(as_codes(codes) or [], self.hierarchy, levels)
         self.load_part(self.vqvae)

@@ -17,10 +17,10 @@ from uuid import uuid4
 import numpy as np
 
 from ..files.atomic import sync_files, sync_folder
-from ..files.text import read_json_object, user_path
+from ..files.text import read_json_object, text_value, user_path, whole_value
 from .following import CodeFollower, Follower
 from .hashes import HashedGrams, HashFollower, write_hashes
-from .index import SEPARATOR, SHORTEST, CodeIndex, write_index
+from .index import SEPARATOR, SHORTEST, CodeIndex, array_path, write_index
 
 INDEX = "catalogue.json"
 FORMAT = 1
@@ -43,6 +43,10 @@ class CodeFormat:
     sampling_rate: int
     hop_lengths: list[int]
     codebook_size: int
+
+    def ratio(self, level: int) -> int:
+        """Return the codes of a level per top-level code."""
+        return self.hop_lengths[-1] // self.hop_lengths[level]
 
     def codes(self, level: int, seconds: float) -> int:
         """Return the whole codes of a level in this many seconds."""
@@ -73,12 +77,12 @@ class AnyCatalogue:
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
         self.folder = folder
         self.format = CodeFormat(
-            _text(content["fingerprint"]),
-            _whole(content["sampling_rate"]),
-            [_whole(hop) for hop in content["hop_lengths"]],
-            _whole(content["codebook_size"], SEPARATOR),
+            text_value(content["fingerprint"]),
+            whole_value(content["sampling_rate"], _MOST_SIZE),
+            [whole_value(hop, _MOST_SIZE) for hop in content["hop_lengths"]],
+            whole_value(content["codebook_size"], SEPARATOR),
         )
-        self.levels = [_whole(level, _MOST_LEVELS) for level in content["levels"]]
+        self.levels = [whole_value(level, _MOST_LEVELS) for level in content["levels"]]
         if not self.levels or max(self.levels) >= len(self.format.hop_lengths):
             raise ValueError(f"levels {self.levels}")
         self.digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -113,9 +117,11 @@ class Catalogue(AnyCatalogue):
 
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
         super().__init__(folder, content)
-        self.songs = [CatalogueSong(_text(name), _whole(codes, _MOST_SIZE)) for name, codes in content["songs"]]
+        self.songs = [
+            CatalogueSong(text_value(name), whole_value(codes, _MOST_SIZE)) for name, codes in content["songs"]
+        ]
         lengths = [song.top_codes for song in self.songs]
-        ratios = {level: self.format.hop_lengths[-1] // self.format.hop_lengths[level] for level in self.levels}
+        ratios = {level: self.format.ratio(level) for level in self.levels}
         # A song starts after the codes and the separator of each song before it.
         self._starts = {
             level: [0, *accumulate(length * ratio + 1 for length in lengths)] for level, ratio in ratios.items()
@@ -167,9 +173,9 @@ class HashedCatalogue(AnyCatalogue):
 
     def __init__(self, folder: Path, content: dict[str, Any]) -> None:
         super().__init__(folder, content)
-        self._salt = bytes.fromhex(_text(content["salt"]))
+        self._salt = bytes.fromhex(text_value(content["salt"]))
         self.lengths = {
-            level: _whole(length, 2**24) for level, length in zip(self.levels, content["lengths"], strict=True)
+            level: whole_value(length, 2**24) for level, length in zip(self.levels, content["lengths"], strict=True)
         }
 
     def grams(self, level: int) -> HashedGrams:
@@ -251,7 +257,7 @@ def write_catalogue(
     digests = {}
     with _new_folder(folder) as unfinished:
         for level in levels:
-            ratio, digest = codes.hop_lengths[-1] // codes.hop_lengths[level], hashlib.sha256()
+            ratio, digest = codes.ratio(level), hashlib.sha256()
 
             def song_codes(level: int = level, digest: Any = digest) -> Iterator[np.ndarray]:
                 for number in range(len(songs)):
@@ -280,7 +286,7 @@ def write_hashed_catalogue(catalogue: Catalogue, folder: Path, longest_in_s: flo
             longest = catalogue.format.codes(level, longest_in_s)
             spans = [catalogue.span(song, level) for song in range(len(catalogue.songs))]
             lengths.append(write_hashes(unfinished, level, catalogue.index(level).codes, spans, longest, salt))
-            digests.append(hashlib.sha256((unfinished / f"level_{level}.hashes.npy").read_bytes()).hexdigest())
+            digests.append(hashlib.sha256((array_path(unfinished, level, "hashes")).read_bytes()).hexdigest())
         _write_content(
             unfinished, "hashes", catalogue.format, catalogue.levels, digests=digests, salt=salt.hex(), lengths=lengths
         )
@@ -317,15 +323,3 @@ def _write_content(folder: Path, kind: str, codes: CodeFormat, levels: Iterable[
     content = {"format": FORMAT, "kind": kind, **vars(codes), "levels": list(levels), **more}
     # ASCII escapes file names that are not valid UTF-8, so that they are read back unchanged.
     (folder / INDEX).write_text(json.dumps(content) + "\n", encoding="ascii")
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r:.80} is not text")
-    return value
-
-
-def _whole(value: Any, most: int = _MOST_SIZE) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{value!r:.80} is not a whole number up to {most}")
-    return value

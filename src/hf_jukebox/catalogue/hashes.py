@@ -14,7 +14,17 @@ from typing import Self
 
 import numpy as np
 
-from .index import SEPARATOR, STRIDE, ArrayFile, array_path, entries_of, mixed, open_array
+from .index import (
+    SEPARATOR,
+    STRIDE,
+    array_path,
+    buckets_of,
+    entries_of,
+    mixed,
+    open_array,
+    table_bits,
+    write_array,
+)
 
 _SHORTEST = 16  # codes of a hashed stretch: shorter ones could be guessed
 _SPARED = 1  # bits: a bucket holds up to two hashes on average
@@ -87,7 +97,7 @@ class HashedGrams:
         """Return whether each of the hashes is one of a song, bool of the same shape."""
         flat = hashes.ravel()
         bits = len(self.table).bit_length() - 1
-        rows, entries = entries_of(self.table, (flat >> np.uint64(64 - bits)).astype(np.int64))
+        rows, entries = entries_of(self.table, buckets_of(flat, bits))
         found = np.zeros(len(flat), bool)
         found[rows[self.hashes[entries] == flat[rows]]] = True
         return found.reshape(hashes.shape)
@@ -122,11 +132,10 @@ def write_hashes(
             f"No song of the catalogue has {length} codes at level {level}; choose a smaller longest_in_s."
         )
     hashes = np.unique(np.concatenate(found))
-    bits = max((len(hashes) - 1).bit_length() - _SPARED, 1)
+    bits = table_bits(len(hashes), _SPARED)
     table = np.searchsorted(hashes >> np.uint64(64 - bits), np.arange(2**bits + 1, dtype=np.uint64)).astype(np.uint32)
     for name, kind, values in (("hashes", np.uint64, hashes), ("table", np.uint32, table)):
-        with ArrayFile(array_path(folder, level, name), kind, len(values)) as file:
-            file.write(values)
+        write_array(folder, level, name, kind, values)
     return length
 
 

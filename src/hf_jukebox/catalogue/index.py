@@ -172,9 +172,7 @@ def write_index(folder: Path, level: int, lengths: Sequence[int], songs: Iterabl
     _write_anchors(folder, level, path, num_codes, held[:, :2], (np.concatenate(positions), np.concatenate(grams)))
     for column, (name, kind) in zip((2, 1, 3), _RUN_PARTS.items(), strict=True):
         # An array is never empty: a run of length 0 changes nothing.
-        values = np.append(held[:, column], 0)
-        with ArrayFile(array_path(folder, level, name), kind, len(values)) as file:
-            file.write(values)
+        write_array(folder, level, name, kind, np.append(held[:, column], 0))
 
 
 def held_runs(song: np.ndarray) -> np.ndarray:
@@ -225,8 +223,7 @@ def _write_anchors(
             table[first + 1 : last + 1] = positions.done + np.cumsum(counts)
             positions.write(starts[order])
             checks.write(check)
-    with ArrayFile(array_path(folder, level, "table"), np.uint32, len(table)) as file:
-        file.write(table)
+    write_array(folder, level, "table", np.uint32, table)
 
 
 class ArrayFile:
@@ -259,9 +256,20 @@ class ArrayFile:
         assert error[0] is not None or self.done == self.length
 
 
-def table_bits(entries: int) -> int:
-    """Return the bits of a hash that select a bucket, for this number of entries."""
-    return max((entries - 1).bit_length() - _BITS_SPARED, 1)
+def write_array(folder: Path, level: int, name: str, kind: type, values: np.ndarray) -> None:
+    """Write one array of a level as a whole."""
+    with ArrayFile(array_path(folder, level, name), kind, len(values)) as file:
+        file.write(values)
+
+
+def table_bits(entries: int, spared: int = _BITS_SPARED) -> int:
+    """Return the bits of a hash that select a bucket, of up to `2**spared` of this number of entries on average."""
+    return max((entries - 1).bit_length() - spared, 1)
+
+
+def buckets_of(hashes: np.ndarray, bits: int) -> np.ndarray:
+    """Return the buckets of hashes, int64: their first bits."""
+    return (hashes >> np.uint64(64 - bits)).astype(np.int64)
 
 
 def open_array(path: Path, kind: type) -> np.memmap:
@@ -314,7 +322,7 @@ def _anchors_within(
     hashes, starts = [], []
 
     def keep(found: np.ndarray, at: np.ndarray) -> None:
-        buckets = (found >> np.uint64(64 - bits)).astype(np.int64)
+        buckets = buckets_of(found, bits)
         (inside,) = np.nonzero((buckets >= first) & (buckets < last))
         hashes.append(found[inside])
         starts.append(at[inside].astype(np.uint32))
@@ -345,5 +353,4 @@ def _read_aligned(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 def bucket_keys(hashes: np.ndarray, buckets: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the bucket, int64, and the check, uint8, of hashes."""
     bits = buckets.bit_length() - 1
-    bucket = (hashes >> np.uint64(64 - bits)).astype(np.int64)
-    return bucket, ((hashes << np.uint64(bits)) >> np.uint64(56)).astype(np.uint8)
+    return buckets_of(hashes, bits), ((hashes << np.uint64(bits)) >> np.uint64(56)).astype(np.uint8)

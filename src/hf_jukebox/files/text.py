@@ -78,3 +78,25 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     ordered = list(names)
     more = len(ordered) - limit
     return ", ".join(ordered[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def text_value(value: Any) -> str:
+    """Return a value of a JSON file that must be text.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.80} is not text")
+    return value
+
+
+def whole_value(value: Any, most: int) -> int:
+    """Return a value of a JSON file that must be a whole number from 0 to `most`.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if type(value) is not int or not 0 <= value <= most:
+        raise ValueError(f"{value!r:.80} is not a whole number up to {most}")
+    return value

@@ -18,6 +18,7 @@ import soundfile
 from PIL import Image
 
 from ..audio import audio_info
+from ..audio.k_weighting import k_weights
 
 _COLUMNS_PER_BAR, _BANDS = 3, 108  # of a spectrogram, under a waveform of bars
 _WINDOW = 2048
@@ -118,7 +119,7 @@ class _Bands:
         # Music has less energy at high frequencies; 3 dB per two octaves compensate some of it.
         self._weights = np.sqrt((hertz[1:] + hertz[:-1]) / 2000)
         # Each bin but the first and last stands for two.
-        self._k_weights = 2 * _k_weighting(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
+        self._k_weights = 2 * k_weights(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
 
     def measure(self, samples: np.ndarray, start: int, end: int) -> tuple[np.ndarray, float]:
         """Return the energy `[_BANDS]` and the K-weighted mean square of samples `[T]` from start to end.
@@ -155,18 +156,6 @@ def _hann_window(size: int) -> tuple[np.ndarray, float]:
     """Return a window `[size]` and the sum of its squares."""
     shape = np.hanning(size).astype(np.float32)
     return shape, float((shape**2).sum())
-
-
-def _k_weighting(hertz: np.ndarray) -> np.ndarray:
-    """Return the power response of the K-weighting of BS.1770-5, whose filters are given for 48 kHz."""
-    z = np.exp(-2j * np.pi * np.minimum(hertz, 24000) / 48000)
-
-    def response(b: tuple[float, float, float], a: tuple[float, float, float]) -> np.ndarray:
-        return np.abs(np.polyval(b[::-1], z) / np.polyval(a[::-1], z)) ** 2
-
-    shelf = response((1.53512485958697, -2.69169618940638, 1.19839281085285), (1, -1.69065929318241, 0.73248077421585))
-    high_pass = response((1, -2, 1), (1, -1.99004745483398, 0.99007225036621))
-    return shelf * high_pass
 
 
 def _gated_loudness(mean_squares: np.ndarray) -> float | None:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from ..audio.k_weighting import k_weights
 from ..layers.losses import MULTISPECTRAL_STFTS, SPECTRAL_STFT, STFT, item_norms
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 _SMALL = 1e-7
-_MEL_STFT, _MEL_BANDS, _LOWEST_HZ = STFT(2048, 512, 2048), 80, 0.0
+_MEL_STFT, _MEL_BANDS = STFT(2048, 512, 2048), 80
 # How well each pitch class fits a major and a minor key (Krumhansl and Kessler, Psychological Review, 1982).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-# Coefficients of both filters of the K weighting at 48 kHz (ITU-R BS.1770-5, tables 1 and 2): b and a.
-_K_FILTERS = (
-    ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585)),
-    ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621)),
-)
 
 
 def spectral_convergence_in_db(audio: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -70,16 +66,16 @@ def mel_distance(audio: torch.Tensor, target: torch.Tensor, sampling_rate: int) 
     return (found - wanted).abs().flatten(1).mean(1)
 
 
-def mel_filters(sampling_rate: int, bands: int = _MEL_BANDS, n_fft: int = _MEL_STFT.n_fft) -> torch.Tensor:
-    """Return triangles of equal width in mel by O'Shaughnessy's formula, `[bands, n_fft / 2 + 1]`, each of sum 1."""
-    lowest, highest = (1127 * np.log1p(hertz / 700) for hertz in (_LOWEST_HZ, sampling_rate / 2))
-    edges = 700 * np.expm1(np.linspace(lowest, highest, bands + 2) / 1127)
-    hertz = np.linspace(0, sampling_rate / 2, n_fft // 2 + 1)
+def mel_filters(sampling_rate: int) -> torch.Tensor:
+    """Return triangles of equal width in mel by O'Shaughnessy's formula, `[80, 1025]`, each of sum 1."""
+    highest = 1127 * np.log1p(sampling_rate / 2 / 700)
+    edges = 700 * np.expm1(np.linspace(0.0, highest, _MEL_BANDS + 2) / 1127)
+    hertz = np.linspace(0, sampling_rate / 2, _MEL_STFT.n_fft // 2 + 1)
     rising = (hertz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - hertz) / (edges[2:] - edges[1:-1])[:, None]
     triangles = np.maximum(0, np.minimum(rising, falling))
     nearest = np.abs(hertz - edges[1:-1, None]).argmin(axis=1)  # narrow bands may lie between two frequencies
-    triangles[np.arange(bands), nearest] += 1e-3
+    triangles[np.arange(_MEL_BANDS), nearest] += 1e-3
     return torch.from_numpy(triangles / triangles.sum(axis=1, keepdims=True)).float()
 
 
@@ -92,7 +88,7 @@ def loudness(audio: np.ndarray, sampling_rate: int) -> float:
     size = round(0.4 * sampling_rate)
     audio = np.pad(np.asarray(audio, np.float64), (0, max(size - len(audio), 0)))
     blocks = np.lib.stride_tricks.sliding_window_view(audio, size)[:: max(size // 4, 1)]
-    gains = _k_gains(np.fft.rfftfreq(size, 1 / sampling_rate))
+    gains = k_weights(np.fft.rfftfreq(size, 1 / sampling_rate))
     spectra = np.abs(np.fft.rfft(blocks, axis=1)) ** 2
     doubled = np.full(spectra.shape[1], 2.0)
     doubled[0] = 1.0
@@ -127,20 +123,11 @@ def estimate_key(audio: np.ndarray, sampling_rate: int) -> str:
     return max(scores, key=lambda key: np.nan_to_num(scores[key], nan=-1.0))
 
 
-def spectral_flux(audio: np.ndarray, sampling_rate: int, hop_in_s: float = 0.005) -> np.ndarray:
+def spectral_flux(audio: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Return the change of the log spectrum at every 5 ms of `audio` `[T]`, `[frames]`."""
-    stft = STFT(512, round(hop_in_s * sampling_rate), 512)
+    stft = STFT(512, round(0.005 * sampling_rate), 512)
     logs = torch.log10(stft.magnitude(torch.from_numpy(np.asarray(audio, np.float32))[None])[0] + 1e-4)
     return torch.cat([torch.zeros(1), logs.diff(dim=1).abs().mean(dim=0)]).numpy()
-
-
-def _k_gains(hertz: np.ndarray) -> np.ndarray:
-    """Return the squared magnitude of the K weighting."""
-    z = np.exp(-2j * np.pi * np.minimum(hertz, 24000) / 48000)
-    gains = np.ones(len(hertz))
-    for b, a in _K_FILTERS:
-        gains *= np.abs(np.polyval(b[::-1], z) / np.polyval(a[::-1], z)) ** 2
-    return gains
 
 
 def _lufs(power: np.ndarray) -> np.ndarray:

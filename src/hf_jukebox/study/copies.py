@@ -74,7 +74,7 @@ def null_distribution(
         ValueError: no song is as long as the piece, or the held-out codes are of another VQ-VAE.
     """
     random = np.random.default_rng(seed)
-    ratio = catalogue.format.hop_lengths[-1] // catalogue.format.hop_lengths[level]
+    ratio = catalogue.format.ratio(level)
     if held_out is None:
         totals = [song.top_codes * ratio for song in catalogue.songs]
         source = "songs of the catalogue, each against all others"

@@ -162,17 +162,21 @@ def embed_codes(
     return {pool: pooling.result() for pool, pooling in pooled.items()}
 
 
+def pool_ends(pool: Pool, num_codes: int, codes_per_second: float) -> list[int]:
+    """Return the code at which each row of a pooling ends."""
+    if pool == "mean":
+        return [num_codes]
+    if pool is None:
+        return list(range(1, num_codes + 1))
+    return stretch_ends(num_codes, codes_per_second * float(pool))
+
+
 class _Pooling:
     """Means over stretches of codes, window by window."""
 
     def __init__(self, pool: Pool, num_codes: int, num_layers: int, width: int, codes_per_second: float) -> None:
         self.pool = pool
-        if pool == "mean":
-            self.ends = [num_codes]
-        elif pool is None:
-            self.ends = list(range(1, num_codes + 1))
-        else:
-            self.ends = stretch_ends(num_codes, codes_per_second * pool)
+        self.ends = pool_ends(pool, num_codes, codes_per_second)
         counts = np.diff(self.ends, prepend=0).astype(np.float64)
         self.counts = counts[:, None, None]
         kept = np.float32 if pool is None else np.float64
@@ -180,14 +184,13 @@ class _Pooling:
 
     def add(self, layer: int, window: Window, states: torch.Tensor) -> None:
         """Add the states `[t, width]` of the new codes of a window."""
-        start = window.start + window.context
+        first = start = window.start + window.context
         if self.pool is None:
             self.sums[start : window.end, layer] = states.cpu().numpy()
             return
         frame = int(np.searchsorted(self.ends, start, side="right"))
         while start < window.end:
             end = min(self.ends[frame], window.end)
-            first = window.start + window.context
             self.sums[frame, layer] += states[start - first : end - first].sum(0).cpu().numpy()
             start, frame = end, frame + 1
 

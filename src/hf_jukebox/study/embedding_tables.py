@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import replacing
-from .embedding import Pool, pool_name, stretch_ends
+from .embedding import Pool, pool_ends, pool_name
 
 SUFFIXES = (".parquet", ".npz")
 
@@ -38,12 +38,7 @@ class EmbeddedRecording:
 
     def times(self, pool: Pool, codes_per_second: float) -> np.ndarray:
         """Return the start and the end of each row in seconds, `[T, 2]`."""
-        if pool == "mean":
-            ends = [self.length]
-        elif pool is None:
-            ends = list(range(1, self.length + 1))
-        else:
-            ends = stretch_ends(self.length, codes_per_second * float(pool))
+        ends = pool_ends(pool, self.length, codes_per_second)
         return np.stack([np.array([0, *ends[:-1]]), np.array(ends)], axis=1) / codes_per_second
 
 

@@ -101,8 +101,9 @@ class CheckpointPusher:
 
     def finish(self) -> None:
         """Wait until all is uploaded."""
-        if self._thread is not None:
-            self._thread.join()
+        thread = self._thread  # which ends by setting it to None
+        if thread is not None:
+            thread.join()
 
     def _work(self) -> None:
         while True:

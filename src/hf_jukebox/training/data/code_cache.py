@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from ...configuration_checks import own_settings
 from ...configuration_jukebox import JukeboxVQVAEConfig
 from ...files.atomic import replacing
-from ...files.text import read_json_object
+from ...files.text import read_json_object, text_value, whole_value
 from ...layers.quantizer import are_codes
 from ...modeling_vqvae import JukeboxVQVAE
 from .encoding import encoder_fingerprint
@@ -101,11 +101,11 @@ class CodeCache:
             index = read_json_object(path, _MOST_INDEX_BYTES)
             if index["format"] != FORMAT:
                 raise ValueError(f"format {index['format']!r}")
-            self.fingerprint: str = _text(index["fingerprint"])
+            self.fingerprint: str = text_value(index["fingerprint"])
             self.config = JukeboxVQVAEConfig(**own_settings(index["vqvae"], JukeboxVQVAEConfig))
             self.metadata = [_metadata(entry) for entry in index["metadata"]]
             self.songs = [_song(entry, self.metadata) for entry in index["songs"]]
-            self.unreadable: dict[str, str] = {_text(k): _text(v) for k, v in index["unreadable"].items()}
+            self.unreadable: dict[str, str] = {text_value(k): text_value(v) for k, v in index["unreadable"].items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"{path} is not an index of codes that this version wrote; encode the songs again."
@@ -180,28 +180,18 @@ class CodeCache:
 def _metadata(entry: dict[str, Any]) -> SongMetadata:
     song = SongMetadata(**entry)
     for value in (song.artist, song.genre, song.lyrics):
-        _text(value or "")
-    _text(song.name)
+        text_value(value or "")
+    text_value(song.name)
     return song
 
 
 def _song(entry: dict[str, Any], metadata: Sequence[SongMetadata]) -> CodedSong:
     for name, most in (("num_samples", _MOST_SAMPLES), ("shard", _MOST_SHARDS), ("place", _MOST_SHARDS)):
-        _whole(entry[name], most)
+        whole_value(entry[name], most)
     entry = dict(entry)
-    return CodedSong(metadata[_whole(entry["position"], len(metadata) - 1)], shard_index=entry.pop("place"), **entry)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f"{value!r:.80} is not text")
-    return value
-
-
-def _whole(value: Any, most: int) -> int:
-    if type(value) is not int or not 0 <= value <= most:
-        raise ValueError(f"{value!r:.80} is not a whole number up to {most}")
-    return value
+    return CodedSong(
+        metadata[whole_value(entry["position"], len(metadata) - 1)], shard_index=entry.pop("place"), **entry
+    )
 
 
 def shard_name(number: int) -> str:
@@ -230,7 +220,7 @@ def read_header(path: Path) -> ShardHeader | None:
             header = json.loads((file.metadata() or {})[_HEADER])
         if header["format"] != FORMAT:
             return None
-        return ShardHeader(_text(header["fingerprint"]), [ShardEntry(**entry) for entry in header["entries"]])
+        return ShardHeader(text_value(header["fingerprint"]), [ShardEntry(**entry) for entry in header["entries"]])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
