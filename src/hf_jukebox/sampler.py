@@ -106,19 +106,20 @@ class CodeSampler:
                     if run is not None and timer.is_due:
                         with timer.writing():
                             self._save(scheduler, run)
-                    progress = SamplingProgress(
-                        level=level,
-                        songs=songs,
-                        filled=scheduler.num_filled,
-                        length=level_codes.length,
-                        codes_per_second=rate,
-                        level_sampled=scheduler.num_sampled,
-                        level_to_sample=scheduler.num_to_sample,
-                        sampled=self.num_sampled,
-                        to_sample=before + scheduler.num_to_sample + left_below,
-                    )
-                    if callback is not None and callback(progress) is False:
-                        break
+                    if callback is not None:
+                        progress = SamplingProgress(
+                            level=level,
+                            songs=songs,
+                            filled=scheduler.num_filled,
+                            length=level_codes.length,
+                            codes_per_second=rate,
+                            level_sampled=scheduler.num_sampled,
+                            level_to_sample=scheduler.num_to_sample,
+                            sampled=self.num_sampled,
+                            to_sample=before + scheduler.num_to_sample + left_below,
+                        )
+                        if callback(progress) is False:
+                            break
                     yield scheduler
             finally:
                 self._save(scheduler, run)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 
 from ..sampling.options import SamplingSettings
-from ..sampling.request import SamplingRequest, SongConditioning
+from ..sampling.request import SamplingRequest
 from .contents import RunReader
 from .model_source import is_demo_model
 from .record import RunStep
@@ -82,7 +82,7 @@ def _options(step: RunStep, before: RunStep | None) -> list[str]:
         if value is not None and (old is None or value != getattr(old.songs[0], name)):
             words += [f"--{name}", value.replace("\n", r"\n")]
     end = song.offset + request.top_codes * step.model.hop_lengths[-1]
-    if song.total_length != _default_length(song, end, old):
+    if song.total_length != _default_length(end, old):
         words += ["--total-seconds", f"{song.total_length / rate:.6f}".rstrip("0").rstrip(".")]
     if old is None and song.offset:
         words += ["--offset-seconds", f"{song.offset / rate:.6f}".rstrip("0").rstrip(".")]
@@ -99,7 +99,7 @@ def _options(step: RunStep, before: RunStep | None) -> list[str]:
     return words
 
 
-def _default_length(song: SongConditioning, end: int, before: SamplingRequest | None) -> int:
+def _default_length(end: int, before: SamplingRequest | None) -> int:
     """Return the length that a song has where the command names none."""
     return end if before is None else max(before.songs[0].total_length, end)
 

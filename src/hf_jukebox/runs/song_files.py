@@ -92,14 +92,12 @@ def song_data(run: RunReader, song: int, comments: Mapping[str, str]) -> bytes:
         ValueError: none of its levels is finished.
     """
     levels = run.song_codes(song)
-    totals = [run.song_length(song, level) for level in range(len(levels))]
-    step = _one_step(run, song, [known.lengths[0] >= total for known, total in zip(levels, totals, strict=True)])
-    tensors = {}
-    for level, known in enumerate(levels):
-        if level not in step.request.levels:
-            known.lengths = [min(known.lengths[0], totals[level])]
-        for name, tensor in codes_to_tensors(known).items():
-            tensors[f"{level}.{name}"] = tensor.contiguous()
+    step = _one_step(run, song, [known.lengths[0] for known in levels])
+    tensors = {
+        f"{level}.{name}": tensor.contiguous()
+        for level, known in enumerate(levels)
+        for name, tensor in codes_to_tensors(known).items()
+    }
     return save(tensors, data_metadata(comments, steps_to_json([step])))
 
 
@@ -172,9 +170,10 @@ def _levels(tensors: dict[str, torch.Tensor], count: int) -> list[KnownCodes] | 
     return None if tensors else levels
 
 
-def _one_step(run: RunReader, song: int, finished: Sequence[bool]) -> RunStep:
-    """Return the run of one song as a single step that has sampled all its finished levels."""
-    sampled = {level for step in run.steps for level in step.request.levels if finished[level]}
+def _one_step(run: RunReader, song: int, lengths: Sequence[int]) -> RunStep:
+    """Return the run of one song, with this many codes per level, as one step that has sampled all finished levels."""
+    named = {level for step in run.steps for level in step.request.levels}
+    sampled = {level for level in named if lengths[level] >= run.song_length(song, level)}
     if not sampled:
         raise ValueError(f"{run.folder} has no finished level yet; resume it first: hf-jukebox resume {run.folder}")
     step, hops = run.step, run.step.model.hop_lengths
@@ -185,8 +184,5 @@ def _one_step(run: RunReader, song: int, finished: Sequence[bool]) -> RunStep:
         levels=sorted(sampled, reverse=True),
     )
     prompt = min(prompt_codes(run.steps)[song], request.top_codes)
-    known = [
-        [prompt * hops[-1] // hop if level in sampled else codes.lengths[0]]
-        for level, (hop, codes) in enumerate(zip(hops, run.song_codes(song), strict=True))
-    ]
+    known = [[prompt * hops[-1] // hop if level in sampled else lengths[level]] for level, hop in enumerate(hops)]
     return replace(step, action="sample", request=request, known=known, rows=[0], folders=[])

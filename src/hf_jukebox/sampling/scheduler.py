@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -169,8 +169,7 @@ class LevelScheduler:
 
     def merge(self, codes: Mapping[Span, torch.Tensor]) -> None:
         """Store codes that another process has sampled."""
-        for row, row_codes in codes.items():
-            self._write((row,), row_codes[None])
+        self._write(tuple(codes), list(codes.values()))
 
     def snapshots(self) -> dict[Rows, Snapshot]:
         """Return snapshots of every batch that was started, so that its rows stay together when the run is resumed.
@@ -276,7 +275,7 @@ class LevelScheduler:
         earlier = [level_codes.codes[row.song, :end].numpy() for row, end in zip(rows, ends, strict=True)]
         return self.avoidance.guard(longest, earlier)
 
-    def _write(self, rows: Rows, codes: torch.Tensor) -> None:
+    def _write(self, rows: Rows, codes: torch.Tensor | Sequence[torch.Tensor]) -> None:
         level_codes = self.level_codes
         for row, row_codes in zip(rows, codes, strict=True):
             level_codes.write(row, row_codes)

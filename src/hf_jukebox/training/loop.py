@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -276,12 +276,9 @@ class Trainer:
     def _evaluation_mode(self) -> Iterator[None]:
         """Evaluate with the EMA weights; restore weights and RNG state on exit."""
         self.model.eval()
-        with self._ema_weights(), preserve_rng_state(), torch.no_grad():
+        with self.state.averaged(), preserve_rng_state(), torch.no_grad():
             yield
         self.model.train()
-
-    def _ema_weights(self) -> Any:
-        return nullcontext() if self.ema is None else self.ema.applied()
 
     def _limit_loss_scale(self) -> None:
         scaler = self.accelerator.scaler

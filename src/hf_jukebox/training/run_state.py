@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +60,14 @@ class RunState:
         )
 
         def write_model(folder: Path) -> None:
-            if self.ema is None:
-                save_model(self.model, self.accelerator, folder)
-                return
-            with self.ema.applied():
+            with self.averaged():
                 save_model(self.model, self.accelerator, folder)
 
         save_checkpoint(folder, self.tensors(), _random_states(), progress, write_model)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has the EMA weights, if there are any."""
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     def load(self, folder: Path) -> Progress:
         """Restore the state from a checkpoint, and return its progress.
