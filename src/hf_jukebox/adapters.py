@@ -167,13 +167,8 @@ def merge_adapters(prior: JukeboxPrior) -> None:
                 if name in layer.lora_A:
                     layer.get_base_layer().weight.add_(layer.get_delta_weight(name))
     merged = [MergedAdapter(name, adapter.files.place, adapter.scale) for name, adapter in used.items()]
-    prior.merged_adapters = [*merged_adapters_of(prior), *merged]  # type: ignore[assignment]
+    prior.merged_adapters = [*getattr(prior, "merged_adapters", ()), *merged]  # type: ignore[assignment]
     _unwrap(prior)
-
-
-def merged_adapters_of(prior: JukeboxPrior) -> list[MergedAdapter]:
-    """Return the adapters that were merged into a prior since it was loaded."""
-    return list(getattr(prior, "merged_adapters", ()))
 
 
 def unload_adapter(prior: JukeboxPrior, name: str | None = None) -> None:

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..audio import audio_info, iter_audio
+from ..audio import AudioInfo, iter_audio
 
 PER_SECOND = 20
 
 
-def file_peaks(path: Path) -> list[int]:
+def file_peaks(path: Path, info: AudioInfo) -> list[int]:
     """Return the peaks of a sound file, from 0 to 100, `PER_SECOND` of them.
 
     Raises:
         OSError, ValueError: it cannot be read.
     """
-    info = audio_info(path)
     return list(_peaks(iter_audio(path, info.sampling_rate, info=info), info.sampling_rate))
 
 

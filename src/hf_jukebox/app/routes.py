@@ -16,8 +16,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from ..audio import audio_info
 from .audio_responses import audio_response, peaks_view
-from .peaks import file_peaks
+from .peaks import PER_SECOND, file_peaks
 from .schemas import Back, Continuation, Job, NewRun, Pending, Pick, Upsampling
 from .store import NotFoundError, RunStore
 from .view import list_view, model_view, run_view
@@ -273,8 +274,8 @@ def _add_prompt_routes(app: FastAPI, store: RunStore) -> None:
     @app.get("/v1/prompts/{prompt_id}/peaks")
     def prompt_peaks(prompt_id: str) -> dict[str, Any]:
         path = store.prompt(prompt_id)
-        peaks = file_peaks(path)
-        return {"prompt": prompt_id, "name": path.name, "seconds": len(peaks) / 20, "peaks": peaks}
+        peaks = file_peaks(path, audio_info(path))
+        return {"prompt": prompt_id, "name": path.name, "seconds": len(peaks) / PER_SECOND, "peaks": peaks}
 
 
 async def _receive(request: Request, path: Path, limit: int, too_large: str) -> None:

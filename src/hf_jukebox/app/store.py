@@ -156,8 +156,9 @@ class RunStore:
         name = _file_name(name)
         limit = self.settings.max_prompt_seconds
         try:
-            seconds = audio_info(path).duration_in_s
-            peaks = file_peaks(path) if seconds <= limit else []  # reads all of it
+            info = audio_info(path)
+            seconds = info.duration_in_s
+            peaks = file_peaks(path, info) if seconds <= limit else []  # reads all of it
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{name} is not a recording that can be read; give a wav, flac, ogg or mp3 file."

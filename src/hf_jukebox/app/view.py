@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from ..pipeline_jukebox import JukeboxPipeline
@@ -39,7 +40,8 @@ def run_view(run_id: str, store: RunStore, worker: Worker) -> dict[str, Any]:
         OSError, ValueError: it is damaged.
     """
     job, run = store.job(run_id), store.open(run_id)
-    state = _state(run_id, job, run, worker)
+    complete = {} if run is None else run.audio_paths()
+    state = _state(run_id, job, run, worker, complete)
     view = _brief(run_id, job, state) | {
         "place": worker.place(run_id),
         "error": job.error,
@@ -68,7 +70,7 @@ def run_view(run_id: str, store: RunStore, worker: Worker) -> dict[str, Any]:
             {"artist": song.artist, "genre": song.genre, "lyrics": song.lyrics, "prompt": song.prompt}
             for song in run.request.songs
         ],
-        "audio": _audio(run_id, run, worker),
+        "audio": _audio(run_id, run, worker, complete),
         "steps": _steps(run),
         "commands": run_commands(run),
         "model": model_name(run.step.model.source),
@@ -82,7 +84,8 @@ def list_view(store: RunStore, worker: Worker) -> list[dict[str, Any]]:
     for run_id in store.ids():
         try:
             job, run = store.job(run_id), store.open(run_id)
-            views.append(_brief(run_id, job, _state(run_id, job, run, worker)) | {"place": worker.place(run_id)})
+            state = _state(run_id, job, run, worker, {} if run is None else run.audio_paths())
+            views.append(_brief(run_id, job, state) | {"place": worker.place(run_id)})
         except (OSError, ValueError) as error:
             views.append({"id": run_id, "title": run_id, "state": "damaged", "error": str(error), "place": None})
     return views
@@ -92,7 +95,8 @@ def _brief(run_id: str, job: Job, state: str) -> dict[str, Any]:
     return {"id": run_id, "title": job.title or job.prompt or "Untitled", "state": state}
 
 
-def _state(run_id: str, job: Job, run: RunReader | None, worker: Worker) -> str:
+def _state(run_id: str, job: Job, run: RunReader | None, worker: Worker, complete: Container[int]) -> str:
+    """Return the state of a run whose levels `complete` have all their audio."""
     if worker.current == run_id:
         return "running"
     if worker.place(run_id) is not None:
@@ -101,13 +105,12 @@ def _state(run_id: str, job: Job, run: RunReader | None, worker: Worker) -> str:
         return "failed"
     if run is None:
         return "stopped"
-    return "stopped" if any(run.missing_audio(level) for level in run.request.levels) else "finished"
+    return "finished" if all(level in complete for level in run.request.levels) else "stopped"
 
 
-def _audio(run_id: str, run: RunReader, worker: Worker) -> list[dict[str, Any]]:
+def _audio(run_id: str, run: RunReader, worker: Worker, complete: Container[int]) -> list[dict[str, Any]]:
     """Return the audio that can be heard: finished files, and what is decoded so far."""
     found = []
-    complete = run.audio_paths()
     for level in range(len(run.step.known) - 1, -1, -1):
         for song in range(len(run.request.songs)):
             live = worker.live.get(run_id, level, song)

@@ -13,10 +13,9 @@ from ..console.quiet import hush_libraries
 from ..console.signals import work_to_keep
 from .checks import (
     check_catalogue,
-    check_choices,
     check_codes,
     check_files,
-    check_model,
+    check_model_options,
     find_given_device,
     read_levels,
 )
@@ -98,8 +97,7 @@ def check(
         check_files(pieces)
         check_catalogue(catalogue)
         check_codes([] if held_out is None else [held_out])
-        check_choices(model.device, model.dtype)
-        check_model(model.model, model.revision)
+        check_model_options(model)
         report = _check(pieces, catalogue, held_out, excerpts, output, model)
         write_line(json.dumps(report))
 

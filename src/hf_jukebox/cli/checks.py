@@ -238,9 +238,18 @@ def check_run_model(options: ModelOptions) -> None:
     """
     if options.revision is not None and options.model is None:
         raise ValueError("--revision needs a Hub repository; name it with --model.")
-    check_model(options.model, options.revision)
+    check_model_options(options)
+
+
+def check_model_options(options: ModelOptions) -> None:
+    """Check the options of a model before torch is imported.
+
+    Raises:
+        OSError, ValueError: there is no such model, device, precision or adapter.
+    """
     check_choices(options.device, options.dtype)
     read_adapters(options.lora)
+    check_model(options.model, options.revision)
 
 
 def find_given_device(device: str | None) -> str | None:

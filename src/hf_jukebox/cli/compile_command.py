@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..console.lines import write_line
-from .checks import check_choices, check_model, check_numbers, find_given_device, read_level_options, read_levels
+from .checks import check_model_options, check_numbers, find_given_device, read_level_options, read_levels
 from .models import load_pipeline
 from .options import Levels, ModelOptions, OutputOptions, with_options
 from .terminal import command_errors
@@ -36,9 +36,8 @@ def compile_(
             raise ValueError("Name the model once, as MODEL or with --model.")
         model = replace(model, model=model_name or model.model)
         check_numbers(num_samples=num_samples)
-        check_choices(model.device, model.dtype)
         options = read_level_options(level_options) | {"levels": read_levels(levels)}
-        check_model(model.model, model.revision)
+        check_model_options(model)
         pipeline = load_pipeline(model.on_device(find_given_device(model.device)), compile_step=True, quiet=shown.quiet)
         from ..loading.compile_cache import use_compile_cache
 

@@ -12,7 +12,7 @@ import typer
 
 from ..console.lines import write_line
 from ..console.signals import work_to_keep
-from .checks import check_choices, check_files, check_model, check_writable, find_given_device, read_levels
+from .checks import check_files, check_model_options, check_writable, find_given_device, read_levels
 from .models import load_pipeline
 from .options import Levels, ModelOptions, path_option, with_options
 from .terminal import command_errors, status
@@ -53,10 +53,9 @@ def evaluate(
             raise ValueError("Name the model as the argument MODEL, without --model.")
         wanted = read_levels(levels)
         model = replace(model, model=None if model_source == "demo" else model_source)
-        check_choices(model.device, model.dtype)
         check_files([data])
         check_writable(output)
-        check_model(model.model, model.revision)
+        check_model_options(model)
         from ..study.evaluation_report import check_plots, write_report
 
         if plots:

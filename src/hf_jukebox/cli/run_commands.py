@@ -15,9 +15,8 @@ from ..console.lines import write_line
 from ..console.signals import work_to_keep
 from .checks import (
     check_catalogue,
-    check_choices,
     check_files,
-    check_model,
+    check_model_options,
     check_no_run,
     check_numbers,
     check_run,
@@ -26,7 +25,6 @@ from .checks import (
     check_writable,
     find_given_device,
     free_folder,
-    read_adapters,
     read_labels,
     read_level_options,
     read_levels,
@@ -229,9 +227,7 @@ def _upsample_file(
     listen: ListenOptions,
 ) -> None:
     """Sample the levels below the codes of a file of the published code, as a new run."""
-    check_model(model.model, model.revision)
-    check_choices(model.device, model.dtype)
-    read_adapters(model.lora)
+    check_model_options(model)
     check_writable(output)
     model = model.on_device(find_given_device(model.device))
     from ..convert.openai_codes import levels_to_upsample, read_published_codes

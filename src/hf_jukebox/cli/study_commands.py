@@ -18,9 +18,8 @@ from ..console.signals import work_to_keep
 from ..files.text import user_path
 from ..sampling.options import check_hop_fraction
 from .checks import (
-    check_choices,
     check_files,
-    check_model,
+    check_model_options,
     check_numbers,
     check_writable,
     find_given_device,
@@ -84,10 +83,9 @@ def embed(
         }
         if compat not in (None, "jukemir"):
             raise ValueError(f"--compat must be jukemir, not {compat!r}.")
-        check_choices(model.device, model.dtype)
         if bool(recordings) == (dataset is not None):
             raise ValueError("Give recordings, or a data set with --dataset.")
-        check_model(model.model, model.revision)
+        check_model_options(model)
         check_output_file(output)
         songs, total = _songs(recordings or [], dataset, dataset_config, split, streaming)
         model = replace(model.on_device(find_given_device(model.device)), low_memory=True)
@@ -136,7 +134,6 @@ def score(
         check_numbers(offset_seconds=offset_seconds)
         if not 0 < step < math.inf:
             raise ValueError(f"--step must be a number of seconds above 0, not {step:g}.")
-        check_choices(model.device, model.dtype)
         song_labels = read_labels(labels)
         compared = _compared(compare, names, song_labels)
         options = {"levels": read_levels(levels), "hop_fraction": hop_fraction, "offset_in_s": offset_seconds}
@@ -144,7 +141,7 @@ def score(
         recordings = _readable(recordings)
         if plot and output is None:
             raise ValueError("--plot needs a folder for the pictures; give one with --output.")
-        check_model(model.model, model.revision)
+        check_model_options(model)
         if output is not None:
             check_writable(output)
         if plot:

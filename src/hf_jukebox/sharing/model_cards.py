@@ -92,7 +92,7 @@ def model_card(name: str, config: Config, *, base: str | None = None, licence: s
         summary=f"A Jukebox {kind}, for `hf_jukebox`.",
         snippet=model_snippet(name, config),
         licence=licence or config.weights_license,
-        sections={"Use it": how_to_use(class_name, name, config)},
+        sections={"Use it": how_to_use(name, config)},
         base_model=[each for each in repositories(base) if each != name],
         tags=[class_name.removeprefix("Jukebox").lower()],
     )
@@ -128,7 +128,7 @@ def model_snippet(name: str, config: Config) -> str:
     return "\n".join(lines)
 
 
-def how_to_use(class_name: str, name: str, config: Config) -> str:
+def how_to_use(name: str, config: Config) -> str:
     """Return Markdown about a part in a pipeline."""
     name = public_name(name)
     if isinstance(config, JukeboxVQVAEConfig):

@@ -93,7 +93,7 @@ def training_card(
         licence=config.weights_license,
         sections={
             "Adapter": "" if adapter is None else _adapter_text(name, training.base, adapter),
-            "Use it": how_to_use(class_name, name, config),
+            "Use it": how_to_use(name, config),
             "Data": f"{data}. This card grants no rights to these recordings.",
             "Results": results + picture,
             "Samples": "\n\n".join(players),
