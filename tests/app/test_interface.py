@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import threading
 import wave
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from gradio_client import Client
-from helpers.tiny import RATE, codes_in_s
+from helpers.tiny import RATE, codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun
 from hf_jukebox.app.settings import AppSettings
@@ -152,6 +153,39 @@ def test_a_restart_goes_on_with_the_run_in_progress_and_the_queue(pipe: JukeboxP
         assert second.run(ids[1])["state"] == "stopped"
         second.act(ids[1], "resume")
         second.finish(ids[1])
+
+
+def test_what_a_stopped_run_has_is_heard_after_a_restart(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    settings = AppSettings(tmp_path / "runs", **LIMITS)
+    with running(settings, pipe) as first:
+        run_id = first.make(prompt="example", prompt_seconds=0.1, seconds=8, candidates=2, levels=[2], seed=3)["id"]
+        first.wait(run_id, lambda view: view["progress"].get("seconds_done", 0) > 0.5)
+        first.act(run_id, "stop")
+    other = tiny_pipeline(seed=9)
+    other(audio_length_in_s=1, levels=2, output_dir=settings.runs / "other", output_type="latent")
+    shutil.rmtree(settings.runs / "other" / "level_2")
+    with running(settings, pipe) as second:
+        stopped = second.run(run_id)
+        assert stopped["state"] == "stopped" and [audio["final"] for audio in stopped["audio"]] == [False, False]
+        codes = JukeboxRun.open(settings.runs / run_id).num_filled[2]
+        heard = [second.http.get(audio["url"]).content for audio in stopped["audio"]]
+        assert [len(each) for each in heard] == [44 + 2 * 128 * count for count in codes]
+        part = second.http.get(stopped["audio"][1]["url"], headers={"Range": "bytes=100-199"})
+        assert part.status_code == 206 and part.content == heard[1][100:200]
+        peaks = second.http.get(f"/v1/runs/{run_id}/peaks/2/0").json()
+        assert not peaks["growing"] and len(peaks["peaks"]) == int(stopped["audio"][0]["seconds"] * 20)
+        assert second.run("other")["audio"] == []  # its codes mean other sounds
+        own = settings.runs / run_id / "codes"
+        own.rename(tmp_path / "codes")
+        own.symlink_to(tmp_path / "codes")  # nothing outside the folder is read
+        assert second.run(run_id)["audio"] == []
+        assert second.http.get(stopped["audio"][0]["url"]).status_code == 404
+        own.unlink()
+        (tmp_path / "codes").rename(own)
+        second.act(run_id, "resume")
+        for audio, before in zip(second.finish(run_id)["audio"], heard, strict=True):
+            end = len(before) - 2 * 128 * 16  # a decoder looks some codes ahead
+            assert audio["final"] and second.http.get(audio["url"]).content[44:end] == before[44:end]
 
 
 def test_a_run_of_the_command_line_is_in_the_list(app: App, pipe: JukeboxPipeline) -> None:

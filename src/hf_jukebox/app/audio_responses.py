@@ -1,4 +1,4 @@
-"""Audio as responses: finished files, and files that grow while the music is sampled, both with ranges."""
+"""Audio as responses: finished files, and files that grow while the music is sampled or decoded, with ranges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PAUSE_IN_S = 0.1  # between two looks for more audio
 def audio_response(
     request: Request, run_id: str, run: RunReader, level: int, item: int, worker: Worker, *, is_download: bool
 ) -> Response:
-    """Return the audio of a candidate at a level; one that is still being sampled arrives as it is decoded.
+    """Return the audio of a candidate at a level; one that has no file yet arrives as it is sampled or decoded.
 
     Raises:
         NotFoundError: there is none yet.
@@ -37,10 +37,10 @@ def audio_response(
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'} if is_download else {}
     if path is not None:
         return FileResponse(path, media_type="audio/wav", headers={"Cache-Control": "no-cache"} | disposition)
-    live = worker.live.get(run_id, level, item)
+    live = worker.unfinished_audio(run_id, run, level, item)
     if live is None:
         raise NotFoundError(f"Candidate {item} has no audio at level {level} yet.")
-    samples = run.song_length(item) * run.step.model.hop_lengths[-1]
+    samples = live.total or run.song_length(item) * run.step.model.hop_lengths[-1]
     header = wav_header(samples, run.sampling_rate)
     total = len(header) + 2 * samples
     start, end = 0, total - 1
@@ -58,7 +58,7 @@ def audio_response(
 def peaks_view(
     run_id: str, run: RunReader, level: int, item: int, worker: Worker, first: int
 ) -> dict[str, int | bool | list[int]]:
-    """Return the peaks of a candidate from one on, as far as there are any.
+    """Return the peaks of a candidate from one on, as far as there are any, and whether more will come.
 
     Raises:
         NotFoundError: there is no such candidate or level.
@@ -66,18 +66,20 @@ def peaks_view(
     rate = run.sampling_rate
     path = _final_path(run, level, item)
     offset = samples_before(first, rate)
+    view = {"per_second": PER_SECOND, "first": first, "final": path is not None}
     if path is not None:
         with path.open("rb") as file, wave.open(file) as audio:
             audio.setpos(min(offset, audio.getnframes()))
-            samples, is_final = np.frombuffer(audio.readframes(audio.getnframes() - offset), "<i2"), True
+            samples, is_growing = np.frombuffer(audio.readframes(audio.getnframes() - offset), "<i2"), False
     else:
-        live = worker.live.get(run_id, level, item)
+        live = worker.unfinished_audio(run_id, run, level, item)
         if live is None:  # it has just been stopped, or has not begun
-            return {"per_second": PER_SECOND, "first": first, "peaks": [], "final": False}
+            return view | {"peaks": [], "growing": False}
+        is_growing = live.is_growing  # before the samples are counted
         whole = live.num_samples * PER_SECOND // rate
         count = max(samples_before(whole, rate) - offset, 0)
-        samples, is_final = np.fromfile(live.path, "<i2", count=count, offset=2 * offset), False
-    return {"per_second": PER_SECOND, "first": first, "peaks": pcm_peaks(samples, rate), "final": is_final}
+        samples = np.fromfile(live.path, "<i2", count=count, offset=2 * offset)
+    return view | {"peaks": pcm_peaks(samples, rate), "growing": is_growing}
 
 
 def wav_header(num_samples: int, sampling_rate: int) -> bytes:

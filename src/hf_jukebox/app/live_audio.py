@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from ..audio import to_pcm
 from ..sampling.decode import AudioBlock
 
@@ -18,14 +20,27 @@ class GrowingAudio:
 
     Attributes:
         path: The file, without a header.
+        total: Samples that it will have; None for those of the whole song, unless the run is stopped before.
         num_samples: Samples in it.
         is_growing: False once no more will come.
     """
 
     path: Path
     file: BinaryIO
+    total: int | None = None
     num_samples: int = 0
     is_growing: bool = True
+
+    def append(self, samples: np.ndarray) -> None:
+        """Append float samples `[t]`."""
+        self.file.write(to_pcm(samples).astype("<i2").tobytes())
+        self.file.flush()
+        self.num_samples += len(samples)
+
+    def end(self) -> None:
+        """Close the file: no more will come."""
+        self.file.close()
+        self.is_growing = False
 
 
 class LiveAudio:
@@ -59,18 +74,14 @@ class LiveAudio:
                 path = self.folder / f"level_{block.level}_item_{block.song}.pcm"
                 path.unlink(missing_ok=True)
                 audio = self._files[key] = GrowingAudio(path, path.open("wb"))
-        samples = to_pcm(block.samples).astype("<i2")
-        audio.file.write(samples.tobytes())
-        audio.file.flush()
-        audio.num_samples += len(samples)
+        audio.append(block.samples)
         audio.is_growing = not block.is_last
 
     def end(self) -> None:
         """Close the files: nothing more will come. They can be read until the next run begins."""
         with self._lock:
             for audio in self._files.values():
-                audio.file.close()
-                audio.is_growing = False
+                audio.end()
 
     def get(self, run_id: str, level: int, song: int) -> GrowingAudio | None:
         """Return the growing audio of a song; None if there is none."""

@@ -109,19 +109,24 @@ def _state(run_id: str, job: Job, run: RunReader | None, worker: Worker, complet
 
 
 def _audio(run_id: str, run: RunReader, worker: Worker, complete: Container[int]) -> list[dict[str, Any]]:
-    """Return the audio that can be heard: finished files, and what is decoded so far."""
-    found = []
+    """Return the audio that can be heard: finished files, and what is sampled so far."""
+    found, hops = [], run.step.model.hop_lengths
     for level in range(len(run.step.known) - 1, -1, -1):
+        is_final = level in complete
+        codes = [] if is_final or worker.current == run_id else worker.kept.num_codes(run, level)
         for song in range(len(run.request.songs)):
-            live = worker.live.get(run_id, level, song)
-            if level in complete:
-                seconds = round(run.song_length(song) * run.step.model.hop_lengths[-1] / run.sampling_rate, 3)
-            elif live is not None and live.num_samples:
-                seconds = round(live.num_samples / run.sampling_rate, 3)
-            else:
-                continue
             url = f"/v1/runs/{run_id}/audio/{level}/{song}?step={len(run.steps)}"
-            found.append({"level": level, "item": song, "seconds": seconds, "final": level in complete, "url": url})
+            if is_final:
+                samples = run.song_length(song) * hops[-1]
+            elif codes:
+                samples = codes[song] * hops[level]
+                url += f"&codes={codes[song]}"  # another file than the one that grew while it was sampled
+            else:
+                live = worker.live.get(run_id, level, song)
+                samples = 0 if live is None else live.num_samples
+            if samples:
+                seconds = round(samples / run.sampling_rate, 3)
+                found.append({"level": level, "item": song, "seconds": seconds, "final": is_final, "url": url})
     return found
 
 

@@ -13,7 +13,9 @@ from typing import Any
 from ..allocator import is_out_of_memory
 from ..pipeline_jukebox import JukeboxPipeline, SamplingProgress
 from ..runs.actions import pick_candidate
-from .live_audio import LiveAudio
+from ..runs.contents import RunReader
+from .kept_audio import KeptAudio
+from .live_audio import GrowingAudio, LiveAudio
 from .schemas import Continuation, Job, NewRun, Pending, Settings
 from .speeds import Speeds, SpeedWatch
 from .store import RunStore, pending_ids
@@ -48,6 +50,7 @@ class Worker:
         self.current: str | None = None
         self.progress: dict[str, Any] = {}
         self.live = LiveAudio(store.folder / ".live")
+        self.kept = KeptAudio(store.folder / ".kept")
         self.speeds = Speeds()
         self._queue = list(pending_ids(store))
         self._changed = threading.Condition()
@@ -65,6 +68,7 @@ class Worker:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
+        self.kept.close()
         self._thread.join(_LONGEST_WAIT_IN_S)
 
     # Requests ------------------------------------------------------------------------------------------------------
@@ -92,6 +96,12 @@ class Worker:
             if run_id not in self._queue:
                 return None
             return self._queue.index(run_id) + (self.current is not None)
+
+    def unfinished_audio(self, run_id: str, run: RunReader, level: int, song: int) -> GrowingAudio | None:
+        """Return the audio of a song at a level that has no file yet; None if there is nothing to hear."""
+        if self.current == run_id:
+            return self.live.get(run_id, level, song)
+        return self.kept.get(run, level, song)
 
     def stop(self, run_id: str) -> None:
         """Stop a run, or take it from the queue; everything sampled so far is kept.
@@ -145,8 +155,10 @@ class Worker:
 
     def _work(self) -> None:
         try:
-            self.pipeline = self.load()
-            self.speeds.measure(self.pipeline)
+            pipeline = self.load()
+            self.kept.use(pipeline)
+            self.pipeline = pipeline
+            self.speeds.measure(pipeline)
         except Exception as error:
             self.failure = f"The model cannot be loaded: {error}"
             logger.error("%s", self.failure)
@@ -158,7 +170,7 @@ class Worker:
                     return
                 self.current, self.progress = self._queue.pop(0), {}
             try:
-                self._run(self.current, self.pipeline)
+                self._run(self.current, pipeline)
             finally:
                 with self._changed:
                     self._stopping.discard(self.current)

@@ -68,14 +68,14 @@ class RunReader:
 
     def level_codes(self, level: int) -> torch.Tensor:
         """Return the codes that all songs have so far at a level, `[N, T_level]`."""
-        known = self._read_level(level)
+        known = self.read_level(level)
         return known.codes[:, : min(known.lengths)]
 
     def song_codes(self, song: int) -> list[KnownCodes]:
         """Return the codes that a song has so far, per level, finest first, with the seams of parallel upsampling."""
         levels = []
         for level in range(len(self.step.known)):
-            known, length = self._read_level(level).select([song]), self.song_length(song, level)
+            known, length = self.read_level(level).select([song]), self.song_length(song, level)
             known.lengths = [min(known.lengths[0], length)]
             levels.append(known.select([0]))
         return levels
@@ -83,11 +83,11 @@ class RunReader:
     @property
     def num_filled(self) -> list[list[int]]:
         """Codes filled so far, per level (finest first) and song."""
-        return [self._read_level(level).lengths for level in range(len(self.step.known))]
+        return [self.read_level(level).lengths for level in range(len(self.step.known))]
 
     def avoided(self, level: int) -> list[dict[int, float]]:
         """Return the price in bits of each position at which codes of a catalogue were excluded, per song."""
-        return self._read_level(level).avoided or [{} for _ in self.request.songs]
+        return self.read_level(level).avoided or [{} for _ in self.request.songs]
 
     def avoided_in_words(self) -> str:
         """Return a sentence on the catalogue that the run avoids, and the price of that; empty if it avoids none."""
@@ -103,7 +103,7 @@ class RunReader:
     @property
     def is_finished(self) -> bool:
         """True when every code of the current step is sampled; its audio may still be missing."""
-        return all(min(self._read_level(level).lengths) >= self._length(level) for level in self.request.levels)
+        return all(min(self.read_level(level).lengths) >= self._length(level) for level in self.request.levels)
 
     def audio_path(self, level: int, song: int) -> Path:
         """Return the path of a song's audio at a level, whether or not it exists yet."""
@@ -146,7 +146,7 @@ class RunReader:
     def _level_path(self, level: int) -> Path:
         return self.folder / "codes" / f"level_{level}.safetensors"
 
-    def _read_level(self, level: int) -> KnownCodes:
+    def read_level(self, level: int) -> KnownCodes:
         """Read the codes of a level for the songs of the current step."""
         path, known = self._level_path(level), self.step.known[level]
         read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known), [[] for _ in known])
@@ -157,7 +157,7 @@ class RunReader:
             if step >= len(self.steps):  # another process started a step since we read the file
                 self.steps = read_steps(self.folder / REQUEST)
                 if step < len(self.steps):
-                    return self._read_level(level)
+                    return self.read_level(level)
             if step >= len(self.steps) or len(read.lengths) != len(self.steps[step].request.songs):
                 raise self._wrong_codes(path)
             if step + 1 < len(self.steps):

@@ -142,7 +142,7 @@ class JukeboxRun(RunReader):
             raise ValueError(f"{self.folder} was sampled with another model, whose levels differ; load that model.")
         levels = []
         for level in range(hierarchy.num_levels):
-            read = self._read_level(level)
+            read = self.read_level(level)
             warm_ups = [seam.warm_up for song_seams in read.seams for seam in song_seams]
             if max((int(codes.max()) for codes in [read.codes, *warm_ups] if codes.numel()), default=0) >= (
                 vqvae.codebook_size

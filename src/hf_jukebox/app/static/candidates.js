@@ -20,6 +20,8 @@ async function loadPeaks(run, audio, changed) {
     known.peaks.push(...found.peaks);
     known.final = found.final;
     known.perSecond = found.per_second;
+    // While it is sampled, the next state of the run asks again; while it is only decoded, there is none.
+    if (found.growing && run.state !== "running") setTimeout(() => loadPeaks(run, audio, changed), 300);
   } catch {
     // the next state of the run brings another try
   } finally {
@@ -38,13 +40,16 @@ export class Candidates {
 
   /** Show a run at a level; the cards are made anew only when others are needed, so that the focus stays. */
   show(run, level) {
-    this.run = run;
+    const before = { run: this.run, level: this.level, audios: this.audios };
+    Object.assign(this, { run, level });
     this.audios = run.candidates.map((_, item) => run.audio.find((each) => each.item === item && each.level === level));
-    const shape = JSON.stringify([run.id, run.steps.length, run.candidates, level, this.audios.map(Boolean)]);
+    const shape = JSON.stringify([run.id, run.steps.length, run.candidates, level, this.audios.map((audio) => audio?.url)]);
     if (shape !== this.shape) {
+      const isSame = before.run?.id === run.id && before.run.steps.length === run.steps.length && before.level === level;
       this.shape = shape;
       this.cards = run.candidates.map((candidate, item) => this.card(candidate, item));
       this.element.replaceChildren(...this.cards.map((card) => card.element));
+      if (isSame) this.follow(before.audios); // a run that was stopped has other files
     }
     for (const audio of this.audios.filter(Boolean)) loadPeaks(run, audio, () => this.draw());
     this.draw();
@@ -91,7 +96,7 @@ export class Candidates {
   /** Continue at another level where this one was. */
   follow(before) {
     const item = before.findIndex((audio) => audio && isPlaying(audio.url));
-    if (item >= 0 && this.audios[item]) play(this.audios[item].url, true);
+    if (item >= 0 && this.audios[item] && this.audios[item].url !== before[item].url) play(this.audios[item].url, true);
   }
 
   draw() {
