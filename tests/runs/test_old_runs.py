@@ -80,3 +80,21 @@ def test_edited_audio_of_an_old_run_is_kept(pipe: JukeboxPipeline, runs: Path) -
     path.write_bytes(header + samples)
     pipe.continue_run(runs / "finished", 0.52, output_type="latent")
     assert path.with_name("item_0.edited.wav").read_bytes() == header + samples
+
+
+def test_an_old_run_with_names_that_are_reserved_now_is_opened_and_resumed(pipe: JukeboxPipeline, runs: Path) -> None:
+    names = {"first": "surprise", "second": "export"}
+    text = (runs / "batch" / "request.json").read_text()
+    audio = {}
+    for old, new in names.items():
+        text = text.replace(f'"name": "{old}"', f'"name": "{new}"')
+        (runs / "batch" / old).rename(runs / "batch" / new)
+        audio[new] = runs / "batch" / new / "level_2" / "item_0.wav"
+    (runs / "batch" / "request.json").write_text(text)
+    before = {name: path.read_bytes() for name, path in audio.items()}
+    for path in audio.values():
+        path.unlink()
+    assert [part.name for part in JukeboxRun.open(runs / "batch").step.folders] == list(names.values())
+    pipe.resume_run(runs / "batch", output_type="latent")
+    for name, path in audio.items():
+        assert soundfile.read(path, dtype="int16")[0].tobytes() in before[name]

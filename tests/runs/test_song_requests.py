@@ -146,6 +146,8 @@ def test_a_song_made_in_python_needs_a_name_that_is_free_for_its_folder(name: st
         (["a", {}], "song 1: expected fields such as artist and genre, not 'a'"),
         ([{"name": "!!!"}], "must hold letters or digits, as of a folder"),
         ([{"name": "Level_0"}], "cannot name a song's folder, since it is reserved"),
+        ([{"name": "surprise"}], "cannot name a song's folder, since it is reserved"),
+        ([{"name": "Export"}], "cannot name a song's folder, since it is reserved"),
         ([{"name": "a"}, {"name": "A"}], "a, A is the name of more than one song"),
         ([{"name": "My Song"}, {"name": "My-Song"}], "My-Song is the name of more than one song"),
         ([{"name": "a"} for _ in range(1001)], "holds 1001 songs; give at most 1000 at a time"),

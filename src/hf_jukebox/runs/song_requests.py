@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files.text import listed, read_text, user_path
 from ..files.yaml_files import read_yaml
-from .names import check_song_folder
+from .names import check_new_song_folder
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ class SongRequest:
 
     def __post_init__(self) -> None:
         """Check everything that would otherwise fail, or leave the folder of the batch, only after sampling."""
-        check_song_folder(self.name)
+        check_new_song_folder(self.name)
         if not _is_folder_name(self.name):
             raise ValueError(f"name must be letters, digits, '-', '_' and '.', as of a folder, not {self.name!r:.80}.")
         for name in ("prompt_seconds", "seconds", "total_seconds"):
