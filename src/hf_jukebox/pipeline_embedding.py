@@ -15,7 +15,7 @@ from .pipeline_parts import JukeboxParts, sampling
 from .runs.record import weights_fingerprint
 from .sampling.known import as_codes
 from .sampling.request import SongConditioning
-from .sampling.window_labels import WindowLabels
+from .sampling.window_labels import WindowLabels, covered_length, labels_of_windows
 from .study.coded_songs import songs_of_codes
 from .study.embedding import (
     JUKEMIR_SECONDS,
@@ -29,7 +29,6 @@ from .study.embedding import (
 )
 from .study.embedding_files import EmbeddedFiles, check_output, embed_to_file, iter_openers
 from .study.recordings import Recording, encode_recording, open_recordings
-from .study.window_labels import covered_length, labels_of_windows
 
 
 class JukeboxEmbedder(JukeboxParts):

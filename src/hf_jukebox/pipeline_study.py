@@ -14,10 +14,10 @@ from .pipeline_parts import sampling
 from .sampling.known import as_codes
 from .sampling.request import SongConditioning, levels_to_sample, song_timing, window_hops
 from .sampling.single_prior import rate_codes, score_codes
+from .sampling.window_labels import covered_length, labels_of_windows
 from .study.coded_songs import CodedSong, encode_songs, levels_with_codes, songs_of_codes
 from .study.recordings import open_recordings
 from .study.scoring import JukeboxScore, LabelPosterior, LevelScore, labels_to_compare
-from .study.window_labels import covered_length, labels_of_windows
 
 
 class JukeboxStudy(JukeboxEmbedder):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,13 @@ from ..modeling_prior import JukeboxPrior
 from ..report import Candidate, ListeningPage, LyricTiming, write_listening_page
 from ..sampling.lyric_alignment import align_lyrics, why_not_aligned
 from ..sampling.options import SamplingSettings
-from ..sampling.request import SongConditioning
 from ..sampling.single_prior import score_codes
-from ..sampling.window_labels import WindowLabels
+from ..sampling.window_labels import WindowLabels, labels_of_windows
 from ..tokenization_jukebox import JukeboxTokenizer
 from .command_lines import run_commands
 from .contents import RunReader
 from .model_source import model_name
+from .names import REQUEST
 from .record import RunStep
 
 _ALIGNMENT, _SURPRISE = "alignment", "surprise"  # folders in that of the top level
@@ -48,19 +47,21 @@ def update_page(
         load_part: Brings the prior to its device.
     """
     try:
+        complete = dict(_complete_codes(run))
         try:
             if top_prior is not None and tokenizer is not None:
-                _align(run, top_prior, tokenizer, load_part)
+                _align(run, complete, top_prior, tokenizer, load_part)
             if top_prior is not None and top_prior.config.level in run.request.levels:
-                _score(run, top_prior, tokenizer, load_part)
+                _score(run, complete, top_prior, tokenizer, load_part)
         finally:
-            _write(run, top_prior)
+            _write(run, complete, top_prior)
     except Exception as error:
         logger.warning("The listening page of %s is not up to date: %s", run.folder, error)
 
 
 def _align(
     run: RunReader,
+    complete: Mapping[int, torch.Tensor],
     prior: JukeboxPrior,
     tokenizer: JukeboxTokenizer,
     load_part: Callable[[torch.nn.Module], None] | None,
@@ -69,7 +70,7 @@ def _align(
     if why_not_aligned(prior.config) is not None:
         return
     hop = run.request.hops[prior.config.level]
-    for number, codes in _complete_codes(run):
+    for number, codes in complete.items():
         song, path = run.request.songs[number], _cached_path(run, number, codes, _ALIGNMENT)
         if song.lyrics and not path.is_file():
             if load_part is not None:
@@ -79,6 +80,7 @@ def _align(
 
 def _score(
     run: RunReader,
+    complete: Mapping[int, torch.Tensor],
     prior: JukeboxPrior,
     tokenizer: JukeboxTokenizer | None,
     load_part: Callable[[torch.nn.Module], None] | None,
@@ -87,7 +89,7 @@ def _score(
     config = prior.config
     if config.has_labels and tokenizer is None:
         return
-    for number, codes in _complete_codes(run):
+    for number, codes in complete.items():
         song, path = run.request.songs[number], _cached_path(run, number, codes, _SURPRISE)
         if path.is_file():
             continue
@@ -95,30 +97,26 @@ def _score(
             load_part(prior)
         labels = None
         if tokenizer is not None and config.has_labels:
-            labels = partial(_label_rows, WindowLabels(tokenizer, config), song)
+            labels = labels_of_windows(WindowLabels(tokenizer, config), song)
         bits = score_codes(prior, codes[None], labels=labels, hop=config.n_ctx // 2)[0]
         write_tensors(path, {"bits": bits.half().cpu()}, {})
 
 
-def _label_rows(labels: WindowLabels, song: SongConditioning, start: int) -> torch.Tensor:
-    return labels.for_songs([song], [start])
-
-
-def _write(run: RunReader, top_prior: JukeboxPrior | None) -> None:
+def _write(run: RunReader, complete: Mapping[int, torch.Tensor], top_prior: JukeboxPrior | None) -> None:
     for part in run.step.folders:
         song = run.folder / part.name
-        if (song / "request.json").is_file():
-            _write_one(RunReader.open(song), top_prior)
-    _write_one(run, top_prior)
+        if (song / REQUEST).is_file():
+            part_run = RunReader.open(song)
+            _write_one(part_run, dict(_complete_codes(part_run)), top_prior)
+    _write_one(run, complete, top_prior)
 
 
-def _write_one(run: RunReader, top_prior: JukeboxPrior | None) -> None:
+def _write_one(run: RunReader, complete: Mapping[int, torch.Tensor], top_prior: JukeboxPrior | None) -> None:
     audio = run.audio_paths()
     if not audio:
         return
-    complete = list(_complete_codes(run))
-    timings = {song: _cached_path(run, song, codes, _ALIGNMENT) for song, codes in complete}
-    surprises = {song: _cached_path(run, song, codes, _SURPRISE) for song, codes in complete}
+    timings = {song: _cached_path(run, song, codes, _ALIGNMENT) for song, codes in complete.items()}
+    surprises = {song: _cached_path(run, song, codes, _SURPRISE) for song, codes in complete.items()}
     note = "" if top_prior is None else why_not_aligned(top_prior.config) or ""
     candidates, prompts = [], prompt_codes(run.steps)
     for number, song in enumerate(run.request.songs):
