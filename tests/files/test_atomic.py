@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun
-from hf_jukebox.files.atomic import locked, replacing
+from hf_jukebox.files.atomic import locked, new_folder, replacing
 
 
 def fail_sync(monkeypatch: pytest.MonkeyPatch, number: int, *, of_folders: bool) -> None:
@@ -54,6 +54,30 @@ def test_a_file_that_cannot_be_synchronised_does_not_appear(tmp_path: Path, monk
     fail_sync(monkeypatch, errno.EINVAL, of_folders=False)
     with pytest.raises(OSError, match="cannot be written"), replacing(tmp_path / "file") as unfinished:
         unfinished.write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_new_folder_appears_as_a_whole(tmp_path: Path, is_there: bool) -> None:
+    folder = tmp_path / "above" / "new"
+    if is_there:
+        folder.mkdir(parents=True)
+    with new_folder(folder) as unfinished:
+        (unfinished / "file").write_text("x")
+        assert not (folder / "file").exists()
+    assert (folder / "file").read_text() == "x" and [each.name for each in folder.parent.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("no song")])
+def test_nothing_is_left_of_a_new_folder_that_fails(tmp_path: Path, error: Exception) -> None:
+    def write() -> None:
+        with new_folder(tmp_path / "new") as unfinished:
+            (unfinished / "file").write_text("x")
+            raise error
+
+    message = "new cannot be written: No space left on device" if isinstance(error, OSError) else "no song"
+    with pytest.raises(type(error), match=message):
+        write()
     assert list(tmp_path.iterdir()) == []
 
 

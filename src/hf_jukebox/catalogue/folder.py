@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
-from ..files.atomic import sync_files, sync_folder
+from ..files.atomic import new_folder
 from ..files.text import read_json_object, text_value, user_path, whole_value
 from .following import CodeFollower, Follower
 from .hashes import HashedGrams, HashFollower, write_hashes
@@ -255,7 +252,8 @@ def write_catalogue(
     if codes.codebook_size > SEPARATOR:
         raise ValueError(f"A catalogue takes codebooks of up to {SEPARATOR} codes, not {codes.codebook_size}.")
     digests = {}
-    with _new_folder(folder) as unfinished:
+    _check_new(folder)
+    with new_folder(folder) as unfinished:
         for level in levels:
             ratio, digest = codes.ratio(level), hashlib.sha256()
 
@@ -281,7 +279,8 @@ def write_hashed_catalogue(catalogue: Catalogue, folder: Path, longest_in_s: flo
         ValueError: `longest_in_s` is too short.
     """
     salt, lengths, digests = os.urandom(16), [], []
-    with _new_folder(folder) as unfinished:
+    _check_new(folder)
+    with new_folder(folder) as unfinished:
         for level in catalogue.levels:
             longest = catalogue.format.codes(level, longest_in_s)
             spans = [catalogue.span(song, level) for song in range(len(catalogue.songs))]
@@ -295,28 +294,9 @@ def write_hashed_catalogue(catalogue: Catalogue, folder: Path, longest_in_s: flo
     return opened
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that gets its name when the block ends.
-
-    Raises:
-        FileExistsError: there is something of that name.
-    """
+def _check_new(folder: Path) -> None:
     if folder.exists():
         raise FileExistsError(f"{folder} exists already; give the catalogue a new folder.")
-    unfinished = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        sync_files(unfinished)
-        os.rename(unfinished, folder)
-        sync_folder(folder.parent)
-    except OSError as error:
-        if isinstance(error, FileExistsError):
-            raise
-        raise type(error)(f"{folder} cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write_content(folder: Path, kind: str, codes: CodeFormat, levels: Iterable[int], **more: Any) -> None:

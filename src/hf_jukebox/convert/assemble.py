@@ -15,7 +15,7 @@ from ..hierarchy import Hierarchy, check_fingerprints
 from .cards import assembled_card
 from .model_sources import from_hub, public_name
 from .parts import find_part
-from .pipeline_folder import PathLike, check_one_per_level, new_folder, stored_fingerprint, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_pipeline_folder, stored_fingerprint, write_pipeline
 
 # Files of a model; training leaves more in its folder.
 _FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors")
@@ -38,7 +38,7 @@ def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike, *, a
         ValueError: a part is not the expected model, or the parts do not fit together.
     """
     names = ["vqvae", *(f"prior_{level}" for level in range(len(priors)))]
-    with new_folder(output) as folder:
+    with new_pipeline_folder(output) as folder:
         parts = [_part(source, name) for source, name in zip([vqvae, *priors], names, strict=True)]
         vqvae_config = _config(parts[0], JukeboxVQVAEConfig)
         check_one_per_level(vqvae_config, len(priors))

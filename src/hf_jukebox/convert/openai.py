@@ -13,7 +13,7 @@ from .cards import converted_card
 from .model_folder import ModelFolder, check_tensors
 from .openai_files import read_torch_file, tensors_of
 from .openai_settings import SettingsSource
-from .pipeline_folder import PathLike, check_one_per_level, new_folder, stored_fingerprint, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_pipeline_folder, stored_fingerprint, write_pipeline
 from .settings import check_ids
 
 
@@ -48,7 +48,7 @@ def convert_openai(
         if not path.is_file():
             raise FileNotFoundError(f"There is no file {path}.")
     settings = SettingsSource(preset, hparams)
-    with new_folder(output) as folder:
+    with new_pipeline_folder(output) as folder:
         vqvae_config = convert_vqvae(paths[0], folder / "vqvae", settings)
         check_one_per_level(vqvae_config, len(priors))
         fingerprint = stored_fingerprint(folder / "vqvae")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..configuration_jukebox import JukeboxVQVAEConfig
+from ..files.atomic import new_folder
 from ..hierarchy import Hierarchy, code_fingerprint, fitting_tokenizer, shapes_codes
 from ..sharing.cards import CARD
 from ..sharing.model_cards import Origin, pipeline_card
@@ -23,11 +22,11 @@ from ..sharing.model_cards import Origin, pipeline_card
 PathLike = str | os.PathLike[str]
 
 _MAX_LEVELS = 3  # of a pipeline
-_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")  # names of `new_folder`
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp")  # names of `files.atomic.new_folder`
 
 
 @contextmanager
-def new_folder(output: PathLike) -> Iterator[Path]:
+def new_pipeline_folder(output: PathLike) -> Iterator[Path]:
     """Yield a temporary folder that becomes `output` at the end, and is removed if anything fails.
 
     Raises:
@@ -38,18 +37,8 @@ def new_folder(output: PathLike) -> Iterator[Path]:
         raise FileExistsError(f"{output} is a file; name a new folder for the output.")
     if output.is_dir() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; name a new folder for the output.")
-    unfinished = output.with_name(f".{output.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        unfinished.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"Cannot write to {output.parent} ({error.strerror}); name another output.") from error
-    try:
+    with new_folder(output) as unfinished:
         yield unfinished
-        if output.is_dir():
-            output.rmdir()  # it is empty; not every system renames over a folder
-        os.replace(unfinished, output)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def check_one_per_level(vqvae: JukeboxVQVAEConfig, num_priors: int) -> None:

@@ -15,7 +15,7 @@ from ..loading.weight_files import shard_paths
 from .cards import converted_card
 from .model_folder import ModelFolder, check_tensors
 from .model_sources import from_hub, public_name
-from .pipeline_folder import PathLike, check_one_per_level, new_folder, stored_fingerprint, write_pipeline
+from .pipeline_folder import PathLike, check_one_per_level, new_pipeline_folder, stored_fingerprint, write_pipeline
 from .settings import check_ids, errors_in_settings
 from .tensor_files import TensorFile
 from .transformers4_settings import prior_config, prior_settings, vqvae_config
@@ -38,7 +38,7 @@ def convert_transformers(source: PathLike, output: PathLike, *, revision: str | 
         OSError: a file cannot be read, or the folder cannot be written.
         ValueError: the weights are damaged, or do not fit the configuration.
     """
-    with new_folder(output) as folder:
+    with new_pipeline_folder(output) as folder:
         convert_models(download_transformers(source, {"revision": revision}), folder, public_name(source))
 
 

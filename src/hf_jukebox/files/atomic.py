@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +25,7 @@ _CANNOT_SYNC_FOLDERS = {
     errno.EISDIR,
     errno.ENOTTY,
 }
+_DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EROFS, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else [])}
 _CANNOT_LOCK = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -42,10 +45,52 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(unfinished, path)
         sync_folder(path.parent)
     except OSError as error:
-        raise type(error)(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise _not_written(path, error) from error
     finally:
         with suppress(OSError):  # the first error has been raised already
             unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that gets its name at the end, flushed to disk.
+
+    The folder must be new, or empty. If anything fails, nothing is left.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with _naming(folder):
+            unfinished.mkdir(parents=True)
+        try:
+            yield unfinished
+        except OSError as error:
+            if error.errno in _DISK_FULL:  # others may be of files that are read
+                raise _not_written(folder, error) from error
+            raise
+        with _naming(folder):
+            sync_files(unfinished)
+            if folder.is_dir():
+                folder.rmdir()  # it is empty; not every system renames over a folder
+            os.rename(unfinished, folder)
+            sync_folder(folder.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name what cannot be written in errors of the system."""
+    try:
+        yield
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> OSError:
+    return type(error)(f"{path} cannot be written: {error.strerror or error}.")
 
 
 @contextmanager
