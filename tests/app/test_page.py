@@ -1,5 +1,6 @@
 """The page in a real browser: a whole session, by mouse and by keyboard, and what every page must be."""
 
+import base64
 import lzma
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from helpers.app_process import AppProcess
 from helpers.browser import Browser
+
+from hf_jukebox import export_run
 
 from .conftest import App
 
@@ -61,6 +64,12 @@ def drop(browser: Browser, name: str, content: str) -> None:
     }})()""")
 
 
+def bytes_of(path: Path) -> str:
+    """Return an expression for the content of a file."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f"Uint8Array.from(atob({content!r}), (each) => each.charCodeAt())"
+
+
 def test_a_session_from_the_prompt_to_the_download(browser: Browser, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     browser.look()
@@ -95,6 +104,8 @@ def test_a_session_from_the_prompt_to_the_download(browser: Browser, tmp_path: P
     with AppProcess(runs, "--port", server.port) as server:
         open_page(browser, f"{server.url}#{run_id}")
         browser.wait_for(f"{STATE}.startsWith('Stopped')")
+        click(browser, ".candidate .play")  # what it has is heard before it is finished
+        browser.wait_for("audio.currentTime > 0.2")
         click(browser, "#run-view button", "Resume")
         browser.wait_for(f"{STATE}.startsWith('0:43, finished')")
         steps = browser.run("[...document.querySelectorAll('.steps li')].map((e) => e.firstChild.textContent)")
@@ -170,6 +181,28 @@ def finished(app: App) -> str:
     app.act(run_id, "upsample")
     app.finish(run_id)
     return f"{app.http.base_url}#{run_id}"
+
+
+def test_a_song_file_is_dropped_and_opens_as_its_piece(
+    browser: Browser, app: App, finished: str, tmp_path: Path
+) -> None:
+    run = app.settings.runs / finished.rpartition("#")[2]
+    mp3, flac = (export_run(run, name, tmp_path, songs=[1])[0] for name in ("mp3", "flac"))
+    browser.look()
+    open_page(browser, str(app.http.base_url))
+    drop(browser, "my song.mp3", bytes_of(mp3))
+    remark = "document.getElementById('prompt-remark').textContent"
+    browser.wait_for(f"{remark}.startsWith('my song.mp3 was made by hf_jukebox, but holds no codes')")
+    drop(browser, "my song.flac", bytes_of(flac))
+    browser.wait_for("document.getElementById('run-title').textContent === 'my song'")
+    assert browser.run("document.querySelector('.run-head .hint').textContent") == (
+        "Opened from my song.flac, with its codes at levels 2, 1, 0."
+    )
+    browser.wait_for(f"{STATE}.startsWith('0:03, finished')")
+    fill(browser, "#run-view [name=more]", "1")
+    click(browser, "#run-view button", "Continue")
+    browser.wait_for(f"{STATE}.startsWith('0:04, finished')")
+    assert browser.problems == []
 
 
 @pytest.mark.parametrize("dark", [False, True])

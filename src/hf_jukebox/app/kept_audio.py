@@ -13,7 +13,6 @@ import torch
 
 from ..layers.quantizer import are_codes
 from ..modeling_vqvae import JukeboxVQVAE
-from ..pipeline_jukebox import JukeboxPipeline
 from ..runs.contents import RunReader
 from ..runs.run_page import prompt_codes
 from ..sampling.decode import SongDecoder
@@ -47,17 +46,24 @@ class KeptAudio:
         self._is_closing = False
         shutil.rmtree(folder, ignore_errors=True)
 
-    def use(self, pipeline: JukeboxPipeline) -> None:
-        """Copy the VQ-VAE of a pipeline, whose own one may be moved between devices at any time."""
-        vqvae = JukeboxVQVAE(pipeline.vqvae.config)
-        vqvae.load_state_dict({name: each.cpu() for name, each in pipeline.vqvae.state_dict().items()})
-        self._fingerprint = pipeline.model_record().parts["vqvae"]
-        self._vqvae = vqvae.float().eval()
+    def use(self, vqvae: JukeboxVQVAE, fingerprint: str) -> None:
+        """Copy the VQ-VAE of a pipeline, which may be moved between devices at any time."""
+        own = JukeboxVQVAE(vqvae.config)
+        own.load_state_dict({name: each.cpu() for name, each in vqvae.state_dict().items()})
+        self._fingerprint, self._vqvae = fingerprint, own.float().eval()
 
     def close(self) -> None:
         """End the decoding."""
         self._is_closing = True
         self._pool.shutdown(cancel_futures=True)
+
+    def is_complete(self, run: RunReader) -> bool:
+        """Return whether all levels of the current step of a run can be heard to the end."""
+        songs = range(len(run.request.songs))
+        return all(
+            self.num_codes(run, level) == [run.song_length(song, level) for song in songs]
+            for level in run.request.levels
+        )
 
     def num_codes(self, run: RunReader, level: int) -> list[int]:
         """Return the codes per song that can be heard at a level of a run; 0 if there are only those of a prompt."""

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from ..audio import audio_info
 from .audio_responses import audio_response, peaks_view
 from .peaks import PER_SECOND, file_peaks
 from .schemas import Back, Continuation, Job, NewRun, Pending, Pick, Upsampling
+from .song_uploads import SongUpload, is_sampled_by, origin
 from .store import NotFoundError, RunStore
 from .view import list_view, model_view, run_view
 from .worker import BusyError, Worker
@@ -66,6 +68,32 @@ class Interface:
         except BusyError:
             self.store.delete(run_id)
             raise
+        return run_id
+
+    def look_at(self, path: Path) -> SongUpload:
+        """Return the song in an upload, or why it cannot be opened."""
+        return SongUpload.read(path, self.worker.model, self.settings.max_seconds)
+
+    def open_song(self, prompt_id: str) -> str:
+        """Open an uploaded song file as the run that it came from; return its id.
+
+        Raises:
+            BusyError: the model is still being loaded.
+            ValueError: it holds no codes, or those of another model.
+        """
+        path, model = self.store.prompt(prompt_id), self.worker.model
+        if self.worker.failure:
+            raise ValueError(self.worker.failure)
+        if model is None:
+            raise BusyError("The model is still being loaded; try again in a minute.")
+        song, remark = self.look_at(path)
+        if song is None:
+            raise ValueError(remark or f"{path.name} holds no codes; its sound is used as a prompt.")
+        job = Job(title=path.stem[:100], created=time.time(), origin=origin(song, model))
+        run_id = self.store.new_song(song, job)
+        if is_sampled_by(song, model):
+            with suppress(BusyError):  # a full queue: it is heard all the same
+                self.worker.queue(run_id, Pending(action="resume"))  # which decodes it to its files
         return run_id
 
     def advance(self, run_id: str, body: Continuation | Upsampling) -> None:
@@ -212,7 +240,7 @@ def add_routes(app: FastAPI, interface: Interface) -> None:
         return interface.view(store.branch(run_id, body.step))
 
     _add_audio_routes(app, interface)
-    _add_prompt_routes(app, store)
+    _add_prompt_routes(app, interface)
 
     @app.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
     def nothing(rest: str) -> None:
@@ -247,7 +275,8 @@ def _add_audio_routes(app: FastAPI, interface: Interface) -> None:
         return FileResponse(file)
 
 
-def _add_prompt_routes(app: FastAPI, store: RunStore) -> None:
+def _add_prompt_routes(app: FastAPI, interface: Interface) -> None:
+    store = interface.store
     limit = store.settings.max_upload_bytes
     too_large = f"The recording is larger than {limit / 2**20:.0f} MiB, the limit of this server; give a shorter one."
 
@@ -260,12 +289,23 @@ def _add_prompt_routes(app: FastAPI, store: RunStore) -> None:
         try:
             await _receive(request, path, limit, too_large)
             kept, seconds, peaks = await run_in_threadpool(store.keep_upload, path, name)
+            found = await run_in_threadpool(song_view, path.with_name(kept))
         except BaseException as error:
             store.drop_upload(path)
             if isinstance(error, ClientDisconnect):
                 logger.warning("The upload of %r was cut off; nothing of it is kept.", name[:80])
             raise
-        return {"prompt": prompt_id, "name": kept, "seconds": seconds, "peaks": peaks}
+        return {"prompt": prompt_id, "name": kept, "seconds": seconds, "peaks": peaks} | found
+
+    def song_view(path: Path) -> dict[str, Any]:
+        """Return the length and the levels of the song in an upload, if it can be opened, or a sentence why not."""
+        song, remark = interface.look_at(path)
+        levels = [] if song is None else song.step.request.levels
+        return {"song": None if song is None else {"seconds": song.run.seconds, "levels": levels}, "remark": remark}
+
+    @app.post("/v1/prompts/{prompt_id}/open", status_code=201)
+    def open_song(prompt_id: str) -> dict[str, Any]:
+        return interface.view(interface.open_song(prompt_id))
 
     @app.get("/v1/prompts/{prompt_id}")
     def prompt(prompt_id: str) -> Response:

@@ -112,4 +112,5 @@ class Job(BaseModel):
     error: str = ""
     remarks: list[str] = Field(default_factory=list, max_length=100)
     parent: str = ""
+    origin: str = ""
     prompt: str = ""

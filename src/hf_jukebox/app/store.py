@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from ..audio import audio_info
 from ..files.atomic import locked, replacing
 from ..runs.contents import RunReader
 from ..runs.names import REQUEST, check_song_folder
+from ..runs.song_files import SongFile
 from .peaks import file_peaks
 from .schemas import EXAMPLE, Job
 from .settings import AppSettings
@@ -63,10 +64,22 @@ class RunStore:
 
     def new(self, job: Job) -> str:
         """Make the folder of a run, and return its id."""
+        return self._new(job, Path.mkdir)
+
+    def new_song(self, song: SongFile, job: Job) -> str:
+        """Write the song of a file as a run, and return its id.
+
+        Raises:
+            OSError: it cannot be written.
+            ValueError: its codes do not belong to its settings.
+        """
+        return self._new(job, song.write_run)
+
+    def _new(self, job: Job, make: Callable[[Path], object]) -> str:
         for _ in range(10):
             run_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
             try:
-                (self.folder / run_id).mkdir()
+                make(self.folder / run_id)
             except FileExistsError:
                 continue
             self.write_job(run_id, job)

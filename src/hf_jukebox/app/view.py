@@ -47,6 +47,7 @@ def run_view(run_id: str, store: RunStore, worker: Worker) -> dict[str, Any]:
         "error": job.error,
         "remarks": job.remarks,
         "parent": job.parent,
+        "origin": job.origin,
         "progress": worker.progress if state == "running" else {},
     }
     if run is None:
@@ -105,7 +106,9 @@ def _state(run_id: str, job: Job, run: RunReader | None, worker: Worker, complet
         return "failed"
     if run is None:
         return "stopped"
-    return "finished" if all(level in complete for level in run.request.levels) else "stopped"
+    if all(level in complete for level in run.request.levels):
+        return "finished"
+    return "finished" if job.origin and worker.kept.is_complete(run) else "stopped"  # a song file holds no audio
 
 
 def _audio(run_id: str, run: RunReader, worker: Worker, complete: Container[int]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from ..allocator import is_out_of_memory
 from ..pipeline_jukebox import JukeboxPipeline, SamplingProgress
 from ..runs.actions import pick_candidate
 from ..runs.contents import RunReader
+from ..runs.record import ModelRecord
 from .kept_audio import KeptAudio
 from .live_audio import GrowingAudio, LiveAudio
 from .schemas import Continuation, Job, NewRun, Pending, Settings
@@ -38,6 +39,7 @@ class Worker:
 
     Attributes:
         pipeline: The pipeline, once it is loaded.
+        model: Its record.
         failure: The reason why it could not be loaded.
         current: Id of the run that is sampled.
         progress: Its progress.
@@ -46,6 +48,7 @@ class Worker:
     def __init__(self, store: RunStore, load: Callable[[], JukeboxPipeline]) -> None:
         self.store, self.load = store, load
         self.pipeline: JukeboxPipeline | None = None
+        self.model: ModelRecord | None = None
         self.failure = ""
         self.current: str | None = None
         self.progress: dict[str, Any] = {}
@@ -156,7 +159,8 @@ class Worker:
     def _work(self) -> None:
         try:
             pipeline = self.load()
-            self.kept.use(pipeline)
+            self.model = pipeline.model_record()
+            self.kept.use(pipeline.vqvae, self.model.parts["vqvae"])
             self.pipeline = pipeline
             self.speeds.measure(pipeline)
         except Exception as error:

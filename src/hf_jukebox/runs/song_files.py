@@ -8,7 +8,6 @@ checks of a run folder, and nothing is unpickled or run.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import load, save
 
 from ..audio.blocks import WITH_BLOCKS, read_data
 from ..audio.mark import data_metadata
+from ..files.atomic import new_folder
 from ..files.tensors import tensors_metadata
 from ..files.text import user_path
 from ..sampling.known import KnownCodes
@@ -30,6 +30,10 @@ from .record import RunStep, steps_to_json, write_steps
 from .run_page import prompt_codes
 from .schema import parse_steps
 from .storage import codes_to_tensors, tensors_to_codes, write_level
+
+
+class NoCodesError(ValueError):
+    """Error for an audio file that holds no codes."""
 
 
 @dataclass
@@ -62,17 +66,13 @@ class SongFile:
         folder = user_path(folder)
         if folder.exists() or folder.is_symlink():
             raise FileExistsError(f"{folder} exists already; give another folder for the run of {self.path.name}.")
-        unfinished = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
-        try:
+        with new_folder(folder) as unfinished:
             for level, known in enumerate(self.levels):
                 if known.lengths[0]:
                     write_level(unfinished / "codes" / f"level_{level}.safetensors", known, 0)
             write_steps(unfinished / REQUEST, [self.step])
             if not self._is_whole(unfinished):
                 raise ValueError(f"{self.path} is damaged: its codes do not belong to its settings; use a copy of it.")
-            os.rename(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
         return folder
 
     def _is_whole(self, folder: Path) -> bool:
@@ -120,14 +120,15 @@ def read_song(path: str | os.PathLike[str]) -> SongFile:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it holds no codes, or damaged ones.
+        NoCodesError: it holds no codes.
+        ValueError: it holds damaged ones.
     """
     path = user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; check its name.")
     data = read_data(path)
     if data is None:
-        raise ValueError(_no_codes(path))
+        raise NoCodesError(_no_codes(path))
     damaged = f"{path} is damaged: the codes in it cannot be read; use a copy of it."
     try:
         tensors = load(data)
@@ -136,7 +137,7 @@ def read_song(path: str | os.PathLike[str]) -> SongFile:
         raise ValueError(damaged) from error
     text = content.get("request") if isinstance(content, dict) else content
     if text is None:
-        raise ValueError(
+        raise NoCodesError(
             f"{path} is audio of a run, or was exported without metadata, and holds no codes; continue the run itself."
         )
     if not isinstance(text, str):

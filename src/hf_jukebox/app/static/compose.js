@@ -15,9 +15,11 @@ const end = document.getElementById("prompt-end");
 const playButton = document.getElementById("prompt-play");
 let prompt = null;
 let server = null;
+let show = null; // shows a piece that was made, once the model is loaded
 
 export function startCompose(loaded, created) {
   server = loaded;
+  show = created;
   form.querySelector("[data-labels]").replaceChildren(...labelFields(server.model));
   form.elements.candidates.max = server.limits.candidates;
   form.elements.seconds.max = server.limits.seconds;
@@ -73,6 +75,7 @@ function use(found) {
   view.hidden = prompt === null;
   if (prompt) {
     document.getElementById("prompt-name").textContent = prompt.name;
+    document.getElementById("prompt-remark").textContent = prompt.remark ?? "";
     end.max = prompt.seconds;
     end.value = Math.min(prompt.seconds, server?.model ? server.model.window_in_s / 2 : prompt.seconds);
     drawPrompt();
@@ -101,7 +104,10 @@ async function take(chosen) {
     if (chosen.size > limit) {
       throw new Error(`${chosen.name} is larger than ${Math.round(limit / 2 ** 20)} MiB, the limit of this server.`);
     }
-    use(await upload(chosen));
+    const found = await upload(chosen);
+    if (!found.song) use(found);
+    else if (show) show(await post(`/v1/prompts/${found.prompt}/open`));
+    else throw new Error("The model is still being loaded; drop it again in a minute.");
   });
 }
 

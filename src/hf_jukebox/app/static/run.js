@@ -44,7 +44,8 @@ export class RunView {
     this.state.setAttribute("role", "status");
     this.buttons = element("div", "", "actions");
     const words = element("div");
-    words.append(this.title, this.state);
+    this.origin = element("p", "", "hint");
+    words.append(this.title, this.state, this.origin);
     const head = element("div", "", "run-head");
     head.append(words, this.buttons);
     this.progress = Object.assign(document.createElement("progress"), { max: 1 });
@@ -83,6 +84,7 @@ export class RunView {
     if (before && before.steps.length !== run.steps.length) stopPlayer(); // its files are those of another step
     this.title.textContent = run.title;
     this.state.textContent = sentence(run);
+    this.origin.textContent = run.origin;
     if (run.error || before?.error) this.error.textContent = run.error;
     this.progress.hidden = run.state !== "running";
     this.progress.value = run.progress.share ?? 0;
