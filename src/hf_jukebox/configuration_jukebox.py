@@ -312,6 +312,10 @@ class JukeboxPriorConfig(_JukeboxConfig):
         return self.n_ctx * self.hop_length
 
     @property
+    def codes_per_second(self) -> float:
+        return self.sampling_rate / self.hop_length
+
+    @property
     def lyrics_vocab_size(self) -> int:
         return len(self.alphabet) + 1
 

@@ -94,7 +94,7 @@ class JukeboxEmbedder(JukeboxParts):
         results = [self._embed(song, num_samples, settings) for _, song, num_samples in found]
         self.unload_parts()
         lengths = [len(song[: settings.most_codes(prior.config)]) for _, song, _ in found]
-        rate = prior.config.sampling_rate / prior.config.hop_length
+        rate = prior.config.codes_per_second
         return collect([name for name, _, _ in found], results, lengths, settings, rate)
 
     @sampling
@@ -135,7 +135,7 @@ class JukeboxEmbedder(JukeboxParts):
         record = asdict(settings) | {
             "pool": list(settings.pools),
             "hidden_size": prior.config.hidden_size,
-            "codes_per_second": prior.config.sampling_rate / prior.config.hop_length,
+            "codes_per_second": prior.config.codes_per_second,
             "dtype": str(prior.transformer.dtype)[6:],
             "vqvae": weights_fingerprint(self.vqvae),
             "prior": weights_fingerprint(prior, unused=prior.unused_below(settings.num_layers)),

@@ -72,7 +72,7 @@ class JukeboxStudy(JukeboxEmbedder):
             prior = self.priors[level]
             assert prior is not None
             self.load_part(prior)
-            rate = prior.config.sampling_rate / prior.config.hop_length
+            rate = prior.config.codes_per_second
             for row, (song, conditioning) in enumerate(found):
                 scores = rate_codes(prior, **self._scored(prior, song, conditioning), hop=hops[level])
                 bits, ranks, entropy = (each[0].cpu().numpy() for each in (scores.bits, scores.ranks, scores.entropy))

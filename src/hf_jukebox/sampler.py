@@ -92,7 +92,7 @@ class CodeSampler:
         self.parts.load_part(prior)
         scheduler = self._scheduler(prior, state, level, {} if run is None else run.snapshots(level))
         left_below = self._num_left_below(state, level)
-        level_codes, rate = state.levels[level], prior.config.sampling_rate / prior.config.hop_length
+        level_codes, rate = state.levels[level], prior.config.codes_per_second
         timer = CheckpointTimer(scheduler.batch_size * window_bytes(prior))
         before = self.num_sampled
         with self.parts.progress_bar(total=scheduler.num_to_sample) as bar:

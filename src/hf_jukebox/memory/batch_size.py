@@ -50,12 +50,10 @@ def memory_advice(prior: JukeboxPrior) -> str:
 def song_bytes(prior: JukeboxPrior, total: int) -> int:
     """Return the bytes that a prior needs to sample one song of `total` codes, on top of its weights."""
     config, transformer = prior.config, prior.transformer
-    caches = transformer.init_caches(1, torch.device("meta"))
     positions = min(total, config.n_ctx) + config.num_joint_lyrics
-    conditioning = config.n_ctx * config.hidden_size * 4
     context = _CONTEXT_WIDTHS * positions * config.hidden_size * transformer.dtype.itemsize
     codes = total * (8 + 4)  # the codes and their random numbers
-    return sum(cache.numel() * cache.element_size() for cache in caches) + conditioning + context + codes
+    return window_bytes(prior) + context + codes
 
 
 def fitting_batch_size(prior: JukeboxPrior, total: int, device: torch.device) -> int:

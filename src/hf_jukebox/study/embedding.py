@@ -146,7 +146,7 @@ def embed_codes(
     """
     config = prior.config
     codes = codes[: settings.most_codes(config)]
-    rate = config.sampling_rate / config.hop_length
+    rate = config.codes_per_second
     pooled = {
         pool: _Pooling(pool, len(codes), len(settings.layers), config.hidden_size, rate) for pool in settings.pools
     }
@@ -232,7 +232,7 @@ def _check_pool(pool: Any, config: JukeboxPriorConfig) -> Pool:
         return pool
     if isinstance(pool, str):
         raise ValueError(f"pool must be 'mean', a number of seconds or None, not {pool!r}.")
-    seconds, shortest = number("pool", pool), config.hop_length / config.sampling_rate
+    seconds, shortest = number("pool", pool), 1 / config.codes_per_second
     if not shortest <= seconds < math.inf:
         raise ValueError(f"pool is {pool!r}, but one code takes {shortest:.4f} s; use more seconds, or None for codes.")
     return seconds

@@ -123,7 +123,7 @@ def bits_per_code(pipe: JukeboxPipeline, excerpts: Sequence[Excerpt]) -> list[di
         codes = np.concatenate([excerpt.codes[level].numpy() for excerpt in excerpts])
         places = [float(part.mean()) for part in np.array_split(rows, min(PLACES, n_ctx), axis=1)]
         mean, entropy = float(rows.mean()), unigram_entropy(codes)
-        per_second = pipe.sampling_rate / prior.config.hop_length
+        per_second = prior.config.codes_per_second
         results.append(
             {
                 "level": level,
