@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import struct
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from fastapi import Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 
+from ..audio.riff import wav_header
 from ..runs.contents import RunReader
 from .live_audio import GrowingAudio
 from .peaks import PER_SECOND, pcm_peaks, samples_before
@@ -66,7 +66,7 @@ def peaks_view(
     rate = run.sampling_rate
     path = _final_path(run, level, item)
     offset = samples_before(first, rate)
-    view = {"per_second": PER_SECOND, "first": first, "final": path is not None}
+    view: dict[str, int | bool | list[int]] = {"per_second": PER_SECOND, "first": first, "final": path is not None}
     if path is not None:
         with path.open("rb") as file, wave.open(file) as audio:
             audio.setpos(min(offset, audio.getnframes()))
@@ -80,13 +80,6 @@ def peaks_view(
         count = max(samples_before(whole, rate) - offset, 0)
         samples = np.fromfile(live.path, "<i2", count=count, offset=2 * offset)
     return view | {"peaks": pcm_peaks(samples, rate), "growing": is_growing}
-
-
-def wav_header(num_samples: int, sampling_rate: int) -> bytes:
-    """Return the header of a 16-bit mono wav file."""
-    size = 2 * num_samples
-    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sampling_rate, 2 * sampling_rate, 2, 16)
-    return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + form + struct.pack("<4sI", b"data", size)
 
 
 def _final_path(run: RunReader, level: int, item: int) -> Path | None:

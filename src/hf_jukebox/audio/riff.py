@@ -1,8 +1,9 @@
-"""Wav files that libsndfile reads wrongly: those that contain mp3, and recordings that were never finished."""
+"""Chunks of wav files: those that libsndfile reads wrongly, with mp3 or never finished, and headers of streams."""
 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Self
 
@@ -75,6 +76,14 @@ class FinishedWav(io.RawIOBase):
                 content[byte] = _OPEN_SIZE & 0xFF
         buffer[: len(content)] = content
         return len(content)
+
+
+def wav_header(num_samples: int | None, sampling_rate: int) -> bytes:
+    """Return the header of a 16-bit mono wav file; without a number of samples it ends where its stream ends."""
+    size = _OPEN_SIZE if num_samples is None else 2 * num_samples
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, sampling_rate, 2 * sampling_rate, 2, 16)
+    riff = struct.pack("<4sI4s", b"RIFF", min(4 + len(form) + 8 + size, _OPEN_SIZE), b"WAVE")
+    return riff + form + struct.pack("<4sI", b"data", min(size, _OPEN_SIZE))
 
 
 def iter_chunks(file: BinaryIO, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:

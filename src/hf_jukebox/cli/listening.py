@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ..sampling.decode import AudioBlock
 
-_MOST_BYTES = 0xFFFFFFFF  # as a size in a wav header: up to the end of the stream
 _NO_SOUNDDEVICE = "--play needs the package sounddevice; install it with: pip install sounddevice"
 
 
@@ -136,12 +135,13 @@ class _Listener:
 def _to_stdout(stream_format: str, sampling_rate: int) -> Sink:
     """Return a sink that writes 16-bit samples to stdout, as they are or as a wav file of unknown length."""
     from ..audio.io import to_pcm
+    from ..audio.riff import wav_header
 
     sys.stdout.flush()
     # Without Python's buffer, whose lock a thread that waits for the reader would hold when the process ends.
     out: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
     if stream_format == "wav":
-        _write_all(out, _open_wav_header(sampling_rate))
+        _write_all(out, wav_header(None, sampling_rate))
 
     def write(samples: np.ndarray | None) -> None:
         if samples is not None:
@@ -155,18 +155,6 @@ def _write_all(out: BinaryIO, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[out.write(left) :]
-
-
-def _open_wav_header(sampling_rate: int) -> bytes:
-    """Return the header of a 16-bit mono wav file that ends where its stream ends."""
-
-    def number(value: int, size: int) -> bytes:
-        return value.to_bytes(size, "little")
-
-    content = number(1, 2) + number(1, 2) + number(sampling_rate, 4) + number(2 * sampling_rate, 4) + number(2, 2)
-    content += number(16, 2)
-    size = number(_MOST_BYTES, 4)
-    return b"RIFF" + size + b"WAVEfmt " + number(len(content), 4) + content + b"data" + size
 
 
 def _find_sound_card() -> Any:

@@ -54,7 +54,7 @@ def show_progress(style: ProgressStyle, errors: Console) -> Iterator[Callable[[S
 @contextmanager
 def show_recordings(style: ProgressStyle, errors: Console, total: int | None) -> Iterator[Callable[[str, bool], None]]:
     """Yield a callback that shows how many recordings are done, of `total` if that is known; see `show_progress`."""
-    done, last, pause = 0, time.monotonic(), FIRST_PAUSE
+    done, pauses = 0, _Pauses()
     bars: Progress | None = None
     if style is ProgressStyle.BAR and errors.is_terminal:
         columns = [TextColumn("{task.completed} of {task.total}"), BarColumn(), TimeRemainingColumn()]
@@ -62,14 +62,13 @@ def show_recordings(style: ProgressStyle, errors: Console, total: int | None) ->
         bar = bars.add_task("", total=total, name="")
 
     def show(name: str, is_done: bool) -> None:
-        nonlocal done, last, pause
+        nonlocal done
         done += 1
         if style is ProgressStyle.JSON:
             write_line(json.dumps({"recording": name, "embedded": is_done, "done": done, "total": total}))
         elif bars is not None:
             bars.update(bar, completed=done, name=name)
-        elif style is ProgressStyle.BAR and (done == total or time.monotonic() - last >= pause):
-            last, pause = time.monotonic(), min(2 * pause, LONGEST_PAUSE)
+        elif style is ProgressStyle.BAR and pauses.end(done == total):
             write_error(f"{done} recordings done{'' if total is None else f' of {total}'}")
 
     with nullcontext() if bars is None else bars:
@@ -117,21 +116,34 @@ class _JsonLines:
         write_line(json.dumps(line))
 
 
+class _Pauses:
+    """Pauses between the lines of a log file, each twice as long as the one before."""
+
+    def __init__(self) -> None:
+        self._last, self._pause = time.monotonic(), FIRST_PAUSE
+
+    def end(self, at_once: bool) -> bool:
+        """Return whether the pause is over, or is to end at once; the next one begins then."""
+        now = time.monotonic()
+        if not at_once and now - self._last < self._pause:
+            return False
+        self._last, self._pause = now, min(2 * self._pause, LONGEST_PAUSE)
+        return True
+
+
 @dataclass
 class _LogLines:
     """Plain lines for a log file: less and less often during a level, and at its end."""
 
     speed: _Speed = field(default_factory=_Speed)
     level: int = -1
-    last: float = 0.0
-    pause: float = FIRST_PAUSE
+    pauses: _Pauses = field(default_factory=_Pauses)
 
     def __call__(self, progress: SamplingProgress) -> None:
-        speed, now = self.speed.update(progress), time.monotonic()
+        speed = self.speed.update(progress)
         if progress.level != self.level:
-            self.level, self.last, self.pause = progress.level, now, FIRST_PAUSE
-        if progress.level_sampled >= progress.level_to_sample or now - self.last >= self.pause:
-            self.last, self.pause = now, min(2 * self.pause, LONGEST_PAUSE)
+            self.level, self.pauses = progress.level, _Pauses()
+        if self.pauses.end(progress.level_sampled >= progress.level_to_sample):
             write_error(f"level {progress.level}: {_figures(progress, speed)}")
 
 
