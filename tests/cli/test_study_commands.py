@@ -146,4 +146,6 @@ def test_a_plot_without_matplotlib_is_refused_before_the_model_is_loaded(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name))
     result = run("score", music / "a.wav", "--plot", "-o", tmp_path / "out", "--model", model)
     assert result.exit_code == 2
-    assert result.stderr == "hf-jukebox: Plots need matplotlib; install it with: pip install 'hf_jukebox[study]'\n"
+    assert result.stderr == (
+        "hf-jukebox: Plots need matplotlib; install it with: pip install 'hf_jukebox[study]', or leave the plots out.\n"
+    )

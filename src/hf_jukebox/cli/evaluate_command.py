@@ -56,10 +56,11 @@ def evaluate(
         check_files([data])
         check_writable(output)
         check_model_options(model)
-        from ..study.evaluation_report import check_plots, write_report
+        from ..study.evaluation_report import write_report
+        from ..study.plots import check_can_plot
 
         if plots:
-            check_plots()
+            check_can_plot()
         pipeline = load_pipeline(model.on_device(find_given_device(model.device)))
         from ..study.evaluation import EvaluationSettings
         from ..study.evaluation import evaluate as evaluate_pipeline

@@ -145,7 +145,7 @@ def score(
         if output is not None:
             check_writable(output)
         if plot:
-            from ..study.scoring_files import check_can_plot
+            from ..study.plots import check_can_plot
 
             check_can_plot()
         model = model.on_device(find_given_device(model.device))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.atomic import replacing
+from .plots import check_can_plot
 
 JSON, MARKDOWN = "evaluation.json", "evaluation.md"
 _COLUMNS = {
@@ -20,20 +21,6 @@ _COLUMNS = {
     "unigram_entropy": "unigram entropy",
     "bits_per_second": "bits per second",
 }
-
-
-def check_plots() -> None:
-    """Refuse to plot without matplotlib.
-
-    Raises:
-        OSError: it is missing.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise OSError(
-            "Plots need matplotlib; install it with: pip install 'hf_jukebox[study]', or leave the plots out."
-        ) from error
 
 
 def write_report(folder: Path, result: dict[str, Any], title: str, plots: bool = True) -> list[Path]:
@@ -88,7 +75,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _plot(folder: Path, result: dict[str, Any]) -> list[Path]:
     """Draw bits per code by place in the window, and the reconstruction by level."""
-    check_plots()
+    check_can_plot()
     from matplotlib.figure import Figure  # without pyplot, which would look for a display
 
     pictures = []

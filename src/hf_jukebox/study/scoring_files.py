@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..files.atomic import replacing
+from .plots import check_can_plot
 from .scoring import JukeboxScore, LabelPosterior
 
 
@@ -45,16 +45,6 @@ def summary(score: JukeboxScore, posteriors: Sequence[LabelPosterior] = (), seco
         "levels": levels,
         **({"labels": labels} if labels else {}),
     }
-
-
-def check_can_plot() -> None:
-    """Check that matplotlib is installed.
-
-    Raises:
-        OSError: it is not.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise OSError("Plots need matplotlib; install it with: pip install 'hf_jukebox[study]'")
 
 
 def save_score(
