@@ -175,6 +175,17 @@ def _first_name(names: Mapping[str, int]) -> str | None:
     return next((name for name, row in names.items() if row), None)
 
 
+def adapter_snippet(adapter: str, base: str | None) -> str:
+    """Return code that loads an adapter on the prior that it was trained on."""
+    base = base or "THE PRIOR"
+    return f"""
+from hf_jukebox import {_names("JukeboxPrior", base)}, load_adapter
+
+prior = {loading_code("JukeboxPrior", base)}
+load_adapter(prior, "{adapter}")
+"""
+
+
 def adapter_card(
     name: str, settings: Mapping[str, Any], details: Mapping[str, Any], licence: str | None = None
 ) -> Card:
@@ -195,16 +206,10 @@ def adapter_card(
         **{f"new {kind}": each for kind, each in names.items()},
     }
     source = public_name(name)
-    loading = loading_code("JukeboxPrior", base) if base else 'JukeboxPrior.from_pretrained("THE PRIOR")'
     return Card(
         title=source,
         summary="A LoRA adapter for a prior of a Jukebox pipeline, for `hf_jukebox`.",
-        snippet=f"""
-from hf_jukebox import {"DEMO_MODEL, " if "DEMO_MODEL" in loading else ""}JukeboxPrior, load_adapter
-
-prior = {loading}
-load_adapter(prior, "{source}")
-""",
+        snippet=adapter_snippet(source, base),
         licence=licence or details.get("weights_license"),
         sections={
             "Facts": table({key: value for key, value in facts.items() if value not in (None, "")}),

@@ -11,9 +11,9 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from ..sharing.cards import Card, audio_player, loading_code, public_name, repositories, table
+from ..sharing.cards import Card, audio_player, public_name, repositories, table
 from ..sharing.curves import Curve, draw_curves
-from ..sharing.model_cards import class_name_of, describe, how_to_use, model_snippet
+from ..sharing.model_cards import adapter_snippet, class_name_of, describe, how_to_use, model_snippet
 from .arguments import LoopArguments
 from .lora import adapter_config
 
@@ -136,19 +136,13 @@ def latest_samples(folder: Path) -> dict[str, str]:
 
 
 def _adapter_text(name: str, base: str | None, adapter: Any) -> str:
-    base = base or "THE PRIOR"
-    loading = loading_code("JukeboxPrior", base)
-    demo = "DEMO_MODEL, " if "DEMO_MODEL" in loading else ""
     name = public_name(name)
     return f"""
-The weights are those of `{public_name(base)}` with a LoRA adapter merged in, of rank {adapter.r} and alpha \
-{adapter.lora_alpha:g}. To load the adapter alone:
+The weights are those of `{public_name(base or "THE PRIOR")}` with a LoRA adapter merged in, of rank {adapter.r} and \
+alpha {adapter.lora_alpha:g}. To load the adapter alone:
 
 ```python
-from hf_jukebox import {demo}JukeboxPrior, load_adapter
-
-prior = {loading}
-load_adapter(prior, "{name}")
+{adapter_snippet(name, base).strip()}
 ```
 
 In a pipeline: `pipe.load_lora_weights("{name}")`, or `hf-jukebox sample prompt.wav --lora {name}`.
