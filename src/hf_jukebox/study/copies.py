@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..audio.prompts import read_prompts
 from ..catalogue.folder import Catalogue
 from ..catalogue.search import Agreement, longest_agreements
 from ..files.text import user_path
 from ..modeling_vqvae import JukeboxVQVAE
 from ..runs.contents import RunReader
 from ..training.data.code_cache import CodeCache
-from ..training.data.encoding import encode_blocks
+from .recordings import Recording, encode_recording, open_recordings
 
 PathLike = str | os.PathLike[str]
 
-_MOST_SAMPLES = 2**40
 CHANGED = (0.0, 0.2)  # shares of codes that may differ
 _EXCERPTS = 100
 _PERCENTILES = (50, 90, 99, 100)
@@ -206,7 +204,7 @@ def read_pieces(pieces: Sequence[PathLike], vqvae: JukeboxVQVAE, level: int) -> 
         OSError, ValueError: a piece cannot be read, has no codes at the level, or is a run of another kind of VQ-VAE.
     """
     names, codes = [], []
-    hop, rate = vqvae.config.hop_lengths[level], vqvae.config.sampling_rate
+    rate = vqvae.config.sampling_rate
     for path in map(user_path, pieces):
         if path.is_dir():
             run = RunReader.open(path)
@@ -217,17 +215,22 @@ def read_pieces(pieces: Sequence[PathLike], vqvae: JukeboxVQVAE, level: int) -> 
             names += [str(path)] if len(found) == 1 else [f"{path}, {number}" for number in range(len(found))]
             codes += found
         else:
-            (prompt,) = read_prompts(str(path), sampling_rate=None, model_rate=rate, limit=_MOST_SAMPLES)
-            top_hop = vqvae.config.hop_lengths[-1]
-            samples = torch.from_numpy(prompt.samples[: len(prompt) // top_hop * top_hop])
+            (recording,) = open_recordings(str(path), None, rate)
             names.append(str(path))
-            length = len(samples) // hop
-            with torch.inference_mode():
-                (encoded,) = encode_blocks(vqvae.eval(), samples, 0, len(samples), [level]) if length else ([],)
-            codes.append(np.asarray(encoded))
+            codes.append(_encoded(vqvae, recording, level))
         if len(codes[-1]) == 0:
             raise ValueError(f"{path} has no codes at level {level}; give a longer piece, or one that is sampled.")
     return names, codes
+
+
+def _encoded(vqvae: JukeboxVQVAE, recording: Recording, level: int) -> np.ndarray:
+    """Return the codes `[T]` of a recording at a level, of whole codes of the top level as in a catalogue."""
+    top_hop = vqvae.config.hop_lengths[-1]
+    length = recording.num_samples // top_hop * top_hop
+    if length == 0:
+        return np.zeros(0, np.int64)
+    with torch.inference_mode():
+        return encode_recording(vqvae.eval(), recording, level, vqvae.device, most_samples=length).numpy()
 
 
 def _title(changed: float) -> str:
