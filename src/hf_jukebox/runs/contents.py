@@ -121,6 +121,21 @@ class RunReader:
         paths = {level: [self.audio_path(level, song) for song in songs] for level in range(len(self.step.known))}
         return {level: level_paths for level, level_paths in paths.items() if not self.missing_audio(level)}
 
+    def finished_audio(self) -> dict[int, list[Path]]:
+        """Return the same as `audio_paths`.
+
+        Raises:
+            ValueError: no level has its audio yet.
+        """
+        found = self.audio_paths()
+        if not found:
+            raise self.unfinished()
+        return found
+
+    def unfinished(self) -> ValueError:
+        """Return the error for a run of which a finished level is needed."""
+        return ValueError(f"{self.folder} has no finished level yet; resume it first: hf-jukebox resume {self.folder}")
+
     def missing_audio(self, level: int) -> list[int]:
         """Return the songs without audio of the right length at a level."""
 

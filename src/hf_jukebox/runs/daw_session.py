@@ -49,9 +49,7 @@ def session_of(run: RunReader) -> Session:
     Raises:
         ValueError: no level is finished yet.
     """
-    audio = run.audio_paths()
-    if not audio:
-        raise ValueError(f"{run.folder} has no finished level yet; resume it first: hf-jukebox resume {run.folder}")
+    audio = run.finished_audio()
     name, second = run.folder.resolve().name, run.sampling_rate / run.step.model.hop_lengths[-1]
     tracks = [
         Track(

@@ -98,9 +98,7 @@ def _audio_of(run: RunReader, level: int | None) -> dict[int, list[Path]]:
     Raises:
         ValueError: it has no audio.
     """
-    found = run.audio_paths()
-    if not found:
-        raise ValueError(f"{run.folder} has no finished level yet; resume it first: hf-jukebox resume {run.folder}")
+    found = run.finished_audio()
     chosen = min(found) if level is None else level
     if chosen not in found:
         raise ValueError(f"{run.folder} has no audio at level {chosen}; it has levels {', '.join(map(str, found))}.")

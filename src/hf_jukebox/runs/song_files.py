@@ -176,7 +176,7 @@ def _one_step(run: RunReader, song: int, lengths: Sequence[int]) -> RunStep:
     named = {level for step in run.steps for level in step.request.levels}
     sampled = {level for level in named if lengths[level] >= run.song_length(song, level)}
     if not sampled:
-        raise ValueError(f"{run.folder} has no finished level yet; resume it first: hf-jukebox resume {run.folder}")
+        raise run.unfinished()
     step, hops = run.step, run.step.model.hop_lengths
     request = replace(
         step.request,
