@@ -21,10 +21,10 @@ import typer
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.audio import audio_info
-from hf_jukebox.cli.checks import check_numbers
 from hf_jukebox.cli.devices import find_device
 from hf_jukebox.cli.options import path_argument, path_option
 from hf_jukebox.cli.terminal import in_options
+from hf_jukebox.cli.values import check_numbers
 from hf_jukebox.console.errors import errors_as_one_line
 from hf_jukebox.console.signals import handle_signals, work_to_keep
 from hf_jukebox.files.text import user_path

@@ -7,7 +7,7 @@ import pytest
 from helpers.command_line import run
 from helpers.tiny import codes_in_s
 
-from hf_jukebox.cli.checks import read_lyrics
+from hf_jukebox.cli.values import read_lyrics
 from hf_jukebox.convert.openai_settings import SettingsSource
 from hf_jukebox.labels.lyrics import Lyrics
 from hf_jukebox.presets import ALPHABET_V3

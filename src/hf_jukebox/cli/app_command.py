@@ -11,10 +11,11 @@ import typer
 
 from ..console.lines import write_line
 from ..console.signals import work_to_keep
-from .checks import PROGRAM, check_choices, check_model, check_writable, find_given_device
+from .checks import PROGRAM, check_model, check_writable, find_given_device
 from .models import load_pipeline
 from .options import Compile, ModelOptions, path_option
 from .terminal import command_errors
+from .values import check_choices
 
 if TYPE_CHECKING:
     from ..pipeline_jukebox import JukeboxPipeline

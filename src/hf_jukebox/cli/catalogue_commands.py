@@ -11,17 +11,11 @@ import typer
 from ..console.lines import write_line
 from ..console.quiet import hush_libraries
 from ..console.signals import work_to_keep
-from .checks import (
-    check_catalogue,
-    check_codes,
-    check_files,
-    check_model_options,
-    find_given_device,
-    read_levels,
-)
+from .checks import check_catalogue, check_codes, check_files, check_model_options, find_given_device
 from .models import load_pipeline
 from .options import ModelOptions, path_argument, path_option, with_options
 from .terminal import command, command_errors, error_console, status
+from .values import read_levels
 
 CatalogueFolder = Annotated[Path, path_argument("CATALOGUE", help="Folder of a catalogue.", show_default=False)]
 NewFolder = Annotated[Path, path_option("--output", "-o", help="New folder for the result.", show_default=False)]

@@ -28,21 +28,14 @@ from . import (
 from .checks import (
     PROGRAM,
     check_catalogue,
-    check_choices,
     check_files,
     check_model,
     check_no_run,
-    check_numbers,
     check_prompts,
     check_writable,
     find_given_device,
     free_folder,
     read_adapters,
-    read_labels,
-    read_level_options,
-    read_levels,
-    refuse_with_requests,
-    repeat_prompts,
 )
 from .environment import env
 from .evaluate_command import evaluate
@@ -65,6 +58,15 @@ from .options import (
 )
 from .terminal import command_errors, sampling_to
 from .training_commands import add_training_commands
+from .values import (
+    check_choices,
+    check_numbers,
+    read_labels,
+    read_level_options,
+    read_levels,
+    refuse_with_requests,
+    repeat_prompts,
+)
 
 
 class _Commands(TyperGroup):

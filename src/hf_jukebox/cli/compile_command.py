@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from ..console.lines import write_line
-from .checks import check_model_options, check_numbers, find_given_device, read_level_options, read_levels
+from .checks import check_model_options, find_given_device
 from .models import load_pipeline
 from .options import Levels, ModelOptions, OutputOptions, with_options
 from .terminal import command_errors
+from .values import check_numbers, read_level_options, read_levels
 
 
 @with_options

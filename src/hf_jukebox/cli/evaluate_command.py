@@ -12,10 +12,11 @@ import typer
 
 from ..console.lines import write_line
 from ..console.signals import work_to_keep
-from .checks import check_files, check_model_options, check_writable, find_given_device, read_levels
+from .checks import check_files, check_model_options, check_writable, find_given_device
 from .models import load_pipeline
 from .options import Levels, ModelOptions, path_option, with_options
 from .terminal import command_errors, status
+from .values import read_levels
 
 
 @with_options

@@ -18,16 +18,12 @@ from .checks import (
     check_files,
     check_model_options,
     check_no_run,
-    check_numbers,
     check_run,
     check_run_and_model,
     check_run_model,
     check_writable,
     find_given_device,
     free_folder,
-    read_labels,
-    read_level_options,
-    read_levels,
 )
 from .listening import check_listening
 from .models import load_pipeline, load_run_pipeline, load_song_pipeline
@@ -46,6 +42,7 @@ from .options import (
     with_options,
 )
 from .terminal import command_errors, sampling_to
+from .values import check_numbers, read_labels, read_level_options, read_levels
 
 if TYPE_CHECKING:
     from ..pipeline_jukebox import JukeboxPipeline

@@ -17,19 +17,12 @@ from ..console.lines import is_first_process, write_line
 from ..console.signals import work_to_keep
 from ..files.text import user_path
 from ..sampling.options import check_hop_fraction
-from .checks import (
-    check_files,
-    check_model_options,
-    check_numbers,
-    check_writable,
-    find_given_device,
-    read_labels,
-    read_levels,
-)
+from .checks import check_files, check_model_options, check_writable, find_given_device
 from .models import load_pipeline
 from .options import LabelOptions, Levels, ModelOptions, OutputOptions, path_argument, path_option, with_options
 from .progress import ProgressStyle, show_recordings
 from .terminal import command_errors, error_console
+from .values import check_numbers, read_labels, read_levels
 
 if TYPE_CHECKING:
     from ..pipeline_jukebox import JukeboxPipeline

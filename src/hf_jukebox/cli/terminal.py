@@ -21,10 +21,11 @@ from ..console.lines import is_first_process, write_error, write_line
 from ..console.signals import work_to_keep
 from ..runs.names import REQUEST
 from ..sampling.options import SamplingOptions
-from .checks import PROGRAM, option_name
+from .checks import PROGRAM
 from .listening import listening
 from .options import ListenOptions, OutputOptions
 from .progress import ProgressStyle, show_progress
+from .values import option_name
 
 if TYPE_CHECKING:
     from ..sampler import SamplingProgress
