@@ -15,9 +15,10 @@ import numpy as np
 
 from ..files.atomic import new_folder
 from ..files.text import read_json_object, text_value, user_path, whole_value
+from .arrays import array_path
 from .following import CodeFollower, Follower
 from .hashes import HashedGrams, HashFollower, write_hashes
-from .index import SEPARATOR, SHORTEST, CodeIndex, array_path, write_index
+from .index import SEPARATOR, SHORTEST, CodeIndex, write_index
 
 INDEX = "catalogue.json"
 FORMAT = 1

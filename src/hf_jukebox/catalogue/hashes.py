@@ -14,17 +14,8 @@ from typing import Self
 
 import numpy as np
 
-from .index import (
-    SEPARATOR,
-    STRIDE,
-    array_path,
-    buckets_of,
-    entries_of,
-    mixed,
-    open_array,
-    table_bits,
-    write_array,
-)
+from .arrays import array_path, open_array, write_array
+from .index import SEPARATOR, STRIDE, buckets_of, entries_of, mixed, table_bits
 
 _SHORTEST = 16  # codes of a hashed stretch: shorter ones could be guessed
 _SPARED = 1  # bits: a bucket holds up to two hashes on average
