@@ -49,7 +49,7 @@ def test_a_full_queue_is_refused(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     ({"seconds": -1}, "seconds: Input should be greater than 0."),
     ({"seconds": "a lot"}, "seconds: Input should be a valid number"),
     ({"candidates": 99}, "99 candidates are too many; ask for at most 3."),
-    ({"levels": [7]}, r"levels may be [0, 1, 2], not [7]."),
+    ({"levels": [7]}, "Level 7 has no prior in this pipeline; levels may be [0, 1, 2]."),
     ({"prompt": "../../etc/passwd"}, "There is no such prompt; upload it again."),
     ({"prompt": "0" * 32}, "There is no such prompt; upload it again."),
     ({"temperature": 0}, "temperature: Input should be greater than 0."),

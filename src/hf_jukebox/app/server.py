@@ -14,7 +14,8 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from ..console.lines import write_line
 from ..pipeline_jukebox import JukeboxPipeline
 from .guard import COOKIE, Guard, is_token
-from .routes import Interface, add_routes
+from .interface import Interface
+from .routes import add_routes
 from .schemas import NewRun
 from .settings import AppSettings
 from .store import NotFoundError, RunStore
