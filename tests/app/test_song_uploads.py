@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.tiny import RATE, codes_in_s, noise_audio, tiny_pipeline, tiny_prior
+from safetensors.torch import load, save
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, export_run
 from hf_jukebox.app.settings import AppSettings
 from hf_jukebox.audio import write_audio
-from hf_jukebox.audio.blocks import add_data
+from hf_jukebox.audio.blocks import add_data, read_data
+from hf_jukebox.files.tensors import tensors_metadata
 
 from .conftest import LIMITS, App, running
 
@@ -119,6 +121,16 @@ def test_codes_of_another_model_are_named_and_refused(app: App, tmp_path: Path) 
 def test_damaged_and_too_long_songs_are_refused(pipe: JukeboxPipeline, songs: dict[str, Path], tmp_path: Path) -> None:
     write_audio(tmp_path / "damaged.wav", np.zeros(RATE, np.float32), RATE)
     add_data(tmp_path / "damaged.wav", b"no tensors")
+    data = read_data(songs["wav"])
+    assert data is not None
+    tensors, metadata = load(data), tensors_metadata(data)
+    write_audio(tmp_path / "short.wav", np.zeros(RATE, np.float32), RATE)
+    short = {"0.codes": tensors["0.codes"][:, :-5], "0.filled": tensors["0.filled"] - 5}
+    add_data(tmp_path / "short.wav", save(tensors | short, metadata))
+    with running(AppSettings(tmp_path / "longer", **LIMITS), pipe) as app:
+        sent = send(app, tmp_path / "short.wav")
+        sentence = "short.wav is damaged: its codes do not belong to its settings; use a copy of it."
+        assert refusal_to_open(app, sent["prompt"]) == sentence
     with running(AppSettings(tmp_path / "runs", **LIMITS | {"max_seconds": 0.1}), pipe) as app:
         for path, sentence in (
             (tmp_path / "damaged.wav", "damaged.wav is damaged: the codes in it cannot be read; use a copy of it; "),

@@ -68,7 +68,10 @@ class Interface:
         if song is None:
             raise ValueError(remark or f"{path.name} holds no codes; its sound is used as a prompt.")
         job = Job(title=path.stem[:100], created=time.time(), origin=origin(song, model))
-        run_id = self.store.new_song(song, job)
+        try:
+            run_id = self.store.new_song(song, job)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(path), path.name)) from error
         if is_sampled_by(song, model):
             with suppress(BusyError):  # a full queue: it is heard all the same
                 self.worker.queue(run_id, Pending(action="resume"))  # which decodes it to its files
@@ -147,5 +150,10 @@ class Interface:
             raise ValueError(f"{candidates} candidates are too many; ask for at most {settings.max_candidates}.")
 
     def check_levels(self, levels: list[int] | None) -> None:
+        """Refuse levels that the model lacks, once it is loaded.
+
+        Raises:
+            ValueError: it lacks one; the message names those that it has.
+        """
         if levels is not None and self.worker.pipeline is not None:
             levels_to_sample(self.worker.pipeline.hierarchy, levels)
