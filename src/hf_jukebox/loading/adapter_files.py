@@ -138,6 +138,9 @@ def read_adapter(
         raise OSError(f"The adapter in {folder} is damaged ({error}); copy or download it again.") from error
     _check_settings(settings, folder)
     weights = {key.removeprefix(PEFT_PREFIX): value for key, value in stored.items()}
+    for key, value in weights.items():
+        if not value.isfinite().all():
+            raise ValueError(f"The adapter {source} holds numbers in {key} that are not finite.")
     tables = {key: value for key, value in weights.items() if key.startswith(f"{LABEL_TABLES}.")}
     level, names = _read_details(details, tables, folder)
     local = user_path(source)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def check_pipeline_source(source: PathLike, options: Mapping[str, Any]) -> Pipel
     if found.class_name != _PIPELINE:
         raise OSError(f"{source} holds a {found.class_name}; give the folder or repository of a {_PIPELINE}.")
     if location.folder is not None and found.transformers4 is None:
-        check_parts(location.folder, options)
+        _check_parts(location.folder, found.parts, options)
     return found
 
 
@@ -105,8 +105,11 @@ def check_parts(folder: Path, options: Mapping[str, Any]) -> None:
     Raises:
         OSError: parts are missing; the message names them.
     """
-    index = _Source.resolve(folder, {}).read("model_index.json") or {}
-    missing = [name for name in _parts(index) if name not in options and not (folder / name).is_dir()]
+    _check_parts(folder, _parts(_Source.resolve(folder, {}).read("model_index.json") or {}), options)
+
+
+def _check_parts(folder: Path, parts: Sequence[str], options: Mapping[str, Any]) -> None:
+    missing = [name for name in parts if name not in options and not (folder / name).is_dir()]
     if missing:
         raise OSError(f"{folder} is incomplete: {listed(missing)} missing; copy or download it again.")
 
