@@ -20,10 +20,11 @@ from . import (
     catalogue_commands,
     compile_command,
     convert_commands,
+    embed_command,
     export_command,
     push_command,
     run_commands,
-    study_commands,
+    score_command,
 )
 from .checks import (
     PROGRAM,
@@ -217,10 +218,10 @@ app.command()(run_commands.resume)
 app.command("continue")(run_commands.continue_)
 app.command()(run_commands.upsample)
 app.command()(run_commands.pick)
-app.command()(study_commands.embed)
+app.command()(embed_command.embed)
 app.command()(export_command.export)
 app.command("compile")(compile_command.compile_)
-app.command()(study_commands.score)
+app.command()(score_command.score)
 app.command("app")(app_command.app)
 convert_app.command("openai")(convert_commands.convert_openai_command)
 convert_app.command("transformers")(convert_commands.convert_transformers_command)
