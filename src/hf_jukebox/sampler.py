@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from .allocator import is_out_of_memory
@@ -11,7 +12,7 @@ from .catalogue.folder import AnyCatalogue
 from .memory.batch_size import fitting_batch_size, window_bytes
 from .modeling_prior import JukeboxPrior
 from .pipeline_parts import JukeboxParts
-from .runs.checkpoint_timer import CheckpointTimer
+from .runs.checkpoint_writer import CheckpointWriter
 from .runs.folder import JukeboxRun
 from .sampling.avoiding import LevelAvoidance
 from .sampling.batch import Snapshot, is_snapshot_of
@@ -60,8 +61,8 @@ ProgressCallback = Callable[[SamplingProgress], bool | None]
 class CodeSampler:
     """Sampler of the levels of a state.
 
-    With a `run`, the codes and the windows in progress are written to its folder every few seconds and when sampling
-    ends, however it ends.
+    With a `run`, the codes and the windows in progress are written to its folder every few seconds, by a thread, and
+    when sampling ends, however it ends.
 
     Args:
         parts: The pipeline whose priors are used.
@@ -85,6 +86,7 @@ class CodeSampler:
 
         Raises:
             MemoryError: one song does not fit into memory, or its window could not be saved; the run can be resumed.
+            OSError: the run cannot be written; what it held before can be resumed.
         """
         prior = self.parts.priors[level]
         if prior is None:
@@ -93,7 +95,7 @@ class CodeSampler:
         scheduler = self._scheduler(prior, state, level, {} if run is None else run.snapshots(level))
         left_below = self._num_left_below(state, level)
         level_codes, rate = state.levels[level], prior.config.codes_per_second
-        timer = CheckpointTimer(scheduler.batch_size * window_bytes(prior))
+        writer = CheckpointWriter(scheduler.batch_size * window_bytes(prior))
         before = self.num_sampled
         with self.parts.progress_bar(total=scheduler.num_to_sample) as bar:
             bar.set_description(f"level {level}")
@@ -103,9 +105,8 @@ class CodeSampler:
                     bar.total = scheduler.num_to_sample  # it grows when running out of memory restarts a window
                     bar.update(before + scheduler.num_sampled - self.num_sampled)
                     self.num_sampled = before + scheduler.num_sampled
-                    if run is not None and timer.is_due:
-                        with timer.writing():
-                            self._save(scheduler, run)
+                    if run is not None and writer.is_due:
+                        self._start_saving(scheduler, run, writer)
                     if callback is not None:
                         progress = SamplingProgress(
                             level=level,
@@ -122,6 +123,7 @@ class CodeSampler:
                             break
                     yield scheduler
             finally:
+                writer.finish()
                 self._save(scheduler, run)
                 self.steps.release()  # the next level needs its memory, and weights may change between two calls
 
@@ -193,6 +195,20 @@ class CodeSampler:
                     if not level_codes.is_sampled(row):
                         left += row.length - level_codes.num_given_in(row)
         return left // process_rank()[1]
+
+    def _start_saving(self, scheduler: LevelScheduler, run: JukeboxRun, writer: CheckpointWriter) -> None:
+        """Copy what there is between two codes, and leave writing it to a thread.
+
+        The codes are on the way to the disk before the windows in progress are copied, which take far more memory.
+        """
+        scheduler.sync_to_state()
+        level, codes = scheduler.level, scheduler.level_codes.copy()
+        copied: Future[dict[Rows, Snapshot]] = Future()
+        try:
+            writer.start(lambda: run.save(level, codes, copied.result))
+            copied.set_result(scheduler.snapshots(in_background=True))
+        finally:
+            copied.cancel()  # has no effect on a result; without one the thread would wait for it
 
     def _save(self, scheduler: LevelScheduler, run: JukeboxRun | None) -> None:
         """Update the state, and write its codes before the windows in progress, which take far more memory.

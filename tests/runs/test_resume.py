@@ -148,7 +148,8 @@ def kill_and_resume(pipe: JukeboxPipeline, mode: str, moment: random.Random, tmp
     check_equal(tmp_path / "run", whole)
     assert not list((tmp_path / "run" / "state").glob("*.safetensors"))
     if resumed and resumed[0].level == level:
-        assert resumed[0].level_to_sample - left <= ROWS * (CODES_BETWEEN_CHECKPOINTS + 1)
+        # Since the last checkpoint, and while it was written.
+        assert resumed[0].level_to_sample - left <= 4 * ROWS * (CODES_BETWEEN_CHECKPOINTS + 1)
 
 
 @pytest.fixture(scope="module")

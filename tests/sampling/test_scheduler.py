@@ -1,6 +1,7 @@
 """Batches that do not fit into memory are sampled in halves, with the same codes."""
 
 import logging
+from concurrent.futures import wait
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from helpers.tiny import codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress
 from hf_jukebox.memory import batch_size
-from hf_jukebox.runs import checkpoint_timer
+from hf_jukebox.runs.checkpoint_writer import CheckpointWriter
 from hf_jukebox.sampling.batch import BatchSampler
 from hf_jukebox.sampling.windows import Span, Window, split_evenly
 
@@ -138,10 +139,10 @@ def fail_to_snapshot(monkeypatch: pytest.MonkeyPatch, after: int, songs: int = 0
     """Make snapshots of more than `songs` songs run out of memory, as the CPU allocator does."""
     original, calls = BatchSampler.snapshot, count()
 
-    def limited(sampler: BatchSampler) -> Any:
+    def limited(sampler: BatchSampler, in_background: bool = False) -> Any:
         if sampler.task.codes.shape[0] > songs and next(calls) >= after:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1000 bytes.")
-        return original(sampler)
+        return original(sampler, in_background)
 
     monkeypatch.setattr(BatchSampler, "snapshot", limited)
 
@@ -164,8 +165,11 @@ def test_codes_are_kept_when_the_windows_in_progress_do_not_fit_into_memory(
 def test_a_checkpoint_that_does_not_fit_into_memory_keeps_the_codes(
     pipe: JukeboxPipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(checkpoint_timer, "INTERVAL_IN_S", 0.0)
-    monkeypatch.setattr(checkpoint_timer, "INTERVAL_PER_WRITE", 0)
+    def is_written(writer: CheckpointWriter) -> bool:
+        wait([] if writer._written is None else [writer._written])
+        return True
+
+    monkeypatch.setattr(CheckpointWriter, "is_due", property(is_written))
     with monkeypatch.context() as patch:
         fail_to_snapshot(patch, after=25)
         with pytest.raises(MemoryError, match="resume it with"):

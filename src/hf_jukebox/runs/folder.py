@@ -182,6 +182,9 @@ class JukeboxRun(RunReader):
 
         Args:
             snapshots: Returns the snapshots; called after the codes are written, because they may not fit into memory.
+
+        Raises:
+            OSError: a file cannot be written; an older one is unchanged.
         """
         if self.is_owner:
             self._write_level(level, level_codes)

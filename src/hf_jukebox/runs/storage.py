@@ -104,6 +104,7 @@ class SnapshotStore:
         """Write snapshots, and remove all others that this process has read or written."""
         written = set()
         for rows, snapshot in snapshots.items():
+            snapshot.wait()
             path = self._path(level, rows)
             spans = json.dumps([[row.song, *astuple(row.window), row.warms_up] for row in rows])
             tensors = {_CODES: snapshot.codes.int(), **snapshot.tensors}

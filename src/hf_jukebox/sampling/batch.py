@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ..allocator import is_out_of_memory
 from ..layers.quantizer import are_codes
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .avoiding import Guard
@@ -52,15 +53,22 @@ class Snapshot:
     Args:
         codes: Codes that each row has, `[B, filled]` on the CPU.
         tensors: Tensors of the window in progress, on the CPU, batch first; empty between two windows.
+        copied: Event of the device after which both are complete; None if they are.
     """
 
     codes: torch.Tensor
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    copied: torch.cuda.Event | None = None
 
     @property
     def filled(self) -> int:
         """Codes that each row has."""
         return self.codes.shape[1]
+
+    def wait(self) -> None:
+        """Wait for the device to copy everything."""
+        if self.copied is not None:
+            self.copied.synchronize()
 
     def __getitem__(self, rows: slice | list[int]) -> Snapshot:
         return Snapshot(self.codes[rows], {name: tensor[rows].clone() for name, tensor in self.tensors.items()})
@@ -124,13 +132,18 @@ class BatchSampler:
         self._num_collected = self.filled
         return self.task.codes[:, : self.filled]
 
-    def snapshot(self) -> Snapshot:
-        """Copy the state of the batch to the CPU; valid between two codes, and after an error."""
-        tensors = self.state.tensors().items() if self._in_window else ()
-        return Snapshot(
-            self.codes().to("cpu", copy=True),
-            {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors},
-        )
+    def snapshot(self, in_background: bool = False) -> Snapshot:
+        """Copy the state of the batch to the CPU; valid between two codes, and after an error.
+
+        Args:
+            in_background: On CUDA, return before the tensors are copied, which is when `Snapshot.wait` returns. They
+                are those of this moment nevertheless: the device copies them before it samples the next code.
+        """
+        codes, tensors = self.codes(), self.state.tensors() if self._in_window else {}
+        begins = in_background and _is_on_cuda(codes)
+        copy = _begin_copy if begins else _copy
+        copies = {name: copy(tensor.detach()) for name, tensor in tensors.items()}
+        return Snapshot(copy(codes), copies, _record_event(codes.device) if begins else None)
 
     def __iter__(self) -> Iterator[int]:
         for window in plan_windows(self.task.length, self.prior.config.n_ctx, self.task.hop, self.filled):
@@ -176,3 +189,29 @@ class BatchSampler:
             given=torch.where(positions < self._num_given, task.codes[:, span], -1),
             temperature=task.settings.temperature,
         )
+
+
+def _is_on_cuda(tensor: torch.Tensor) -> bool:
+    return tensor.device.type == "cuda"
+
+
+def _copy(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a copy on the CPU."""
+    return tensor.to("cpu", copy=True)
+
+
+def _begin_copy(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the CPU that the device fills in its turn; a complete copy if no memory can be pinned."""
+    try:
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return _copy(tensor)
+    return copy.copy_(tensor, non_blocking=True)
+
+
+def _record_event(device: torch.device) -> torch.cuda.Event:
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event

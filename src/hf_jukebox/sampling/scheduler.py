@@ -171,14 +171,17 @@ class LevelScheduler:
         """Store codes that another process has sampled."""
         self._write(tuple(codes), list(codes.values()))
 
-    def snapshots(self) -> dict[Rows, Snapshot]:
+    def snapshots(self, in_background: bool = False) -> dict[Rows, Snapshot]:
         """Return snapshots of every batch that was started, so that its rows stay together when the run is resumed.
 
         On processes other than the main one, which saves the codes: of everything they have sampled.
+
+        Args:
+            in_background: Return before a CUDA device has copied the batch in progress; wait for each snapshot.
         """
         batches = {batch.rows: batch.snapshot for batch in self._waiting if batch.snapshot is not None}
         if self._sampler is not None and self._batch is not None:
-            batches[self._batch.rows] = self._sampler.snapshot()
+            batches[self._batch.rows] = self._sampler.snapshot(in_background)
         return batches | self._finished
 
     def release(self) -> dict[Rows, Snapshot]:

@@ -46,6 +46,11 @@ class LevelCodes:
         """Codes that every song has, `[N, shortest]`."""
         return self.codes[:, : min(self.num_filled)]
 
+    def copy(self) -> LevelCodes:
+        """Return a copy that keeps what there is now."""
+        seams, avoided = [list(each) for each in self.seams], [dict(each) for each in self.avoided]
+        return LevelCodes(self.codes.clone(), list(self.num_given), list(self.num_filled), seams, avoided)
+
     def num_given_in(self, span: Span) -> int:
         """Return how many codes at the start of a span were given, and are not sampled with it."""
         return max(self.num_given[span.song] - span.window.start, 0)
