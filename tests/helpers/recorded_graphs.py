@@ -43,7 +43,7 @@ class Event:
 
     waits = 0
 
-    def record(self) -> None: ...
+    def record(self, stream: Any) -> None: ...
 
     def synchronize(self) -> None:
         Event.waits += 1
@@ -52,10 +52,18 @@ class Event:
 def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
     """Capture every step as on CUDA; return the list of the graphs made so far."""
     graphs: list[RecordedGraph] = []
+    devices: list[torch.device] = []
+
+    @contextmanager
+    def on_device(device: torch.device) -> Any:
+        devices.append(device)
+        yield
+        devices.pop()
 
     @contextmanager
     def graph(recorded: RecordedGraph, **options: Any) -> Any:
-        assert options == {"capture_error_mode": "thread_local"}
+        assert isinstance(options.pop("stream"), Stream) and options == {"capture_error_mode": "thread_local"}
+        assert devices == [torch.device("cpu")]  # the device of the prior, whichever is the current one
         graphs.append(recorded)
         with recorded:
             yield
@@ -68,7 +76,8 @@ def capture_on_cpu(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
         "CUDAGraph": RecordedGraph,
         "graph": graph,
         "Stream": Stream,
-        "current_stream": Stream,
+        "current_stream": lambda device=None: Stream(),
+        "device": on_device,
         "stream": lambda stream: nullcontext(),
         "Event": Event,
     }.items():

@@ -42,12 +42,15 @@ class StepGraph:
         self._replay = step
         self._events: deque[torch.cuda.Event] = deque()
         self._num_launched = 0
-        with torch.inference_mode():
-            _warm_up(step, buffers)
+        self._device = buffers.position.device
+        # The current device may be another one: a graph captured there would be empty.
+        with torch.inference_mode(), torch.cuda.device(self._device):
+            stream = torch.cuda.Stream()
+            _warm_up(step, buffers, stream)
             try:
                 graph = torch.cuda.CUDAGraph()
                 # NCCL's watchdog, another thread, may go on.
-                with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                     step()
                 self._replay = graph.replay
             except RuntimeError as error:
@@ -60,15 +63,14 @@ class StepGraph:
         self._num_launched += 1
         if self._num_launched % LEAD == 0:
             event = torch.cuda.Event()
-            event.record()
+            event.record(torch.cuda.current_stream(self._device))
             self._events.append(event)
             if len(self._events) > 1:
                 self._events.popleft().synchronize()
 
 
-def _warm_up(step: Callable[[], None], buffers: StepBuffers) -> None:
+def _warm_up(step: Callable[[], None], buffers: StepBuffers, stream: torch.cuda.Stream) -> None:
     """Run a step a few times on a stream of its own, as capturing requires, and return to the first position."""
-    stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP_STEPS):
