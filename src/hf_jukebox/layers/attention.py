@@ -92,8 +92,10 @@ class StepPosition:
     """Position of a step, computed once and shared by all layers. All tensors, so that nothing waits for the host."""
 
     position: torch.Tensor  # [1]
-    row: torch.Tensor  # [1]
     column: torch.Tensor  # [1]
+    slot_by_column: torch.Tensor  # [1] of a cache that holds the window column by column
+    slot_of_two_rows: torch.Tensor  # [1] of a cache that holds two rows, written in turn
+    previous_of_two: torch.Tensor  # [1] the one of them that holds the previous row
     row_mask: torch.Tensor  # [1, columns] keys of the own row up to here
     column_mask: torch.Tensor  # [1, rows] keys of the own column up to here
     index: torch.Tensor  # [1, positions] 0, 1, 2 ...
@@ -103,12 +105,31 @@ class StepPosition:
         """Compute the masks of `position` `[1]` of a window; `index` `[1, positions]` counts the positions."""
         row = position // shape.columns
         column = position - row * shape.columns
-        return cls(position, row, column, index[:, : shape.columns] <= column, index[:, : shape.rows] <= row, index)
+        current_of_two = row % 2
+        return cls(
+            position=position,
+            column=column,
+            slot_by_column=column * shape.rows + row,
+            slot_of_two_rows=current_of_two * shape.columns + column,
+            previous_of_two=1 - current_of_two,
+            row_mask=index[:, : shape.columns] <= column,
+            column_mask=index[:, : shape.rows] <= row,
+            index=index,
+        )
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
         """All fields, in their order."""
-        return self.position, self.row, self.column, self.row_mask, self.column_mask, self.index
+        return (
+            self.position,
+            self.column,
+            self.slot_by_column,
+            self.slot_of_two_rows,
+            self.previous_of_two,
+            self.row_mask,
+            self.column_mask,
+            self.index,
+        )
 
 
 class Attention(nn.Module):
@@ -257,7 +278,7 @@ class ColumnAttention(Attention):
         by_column[:, :, :, :, :rows] = kv.unflatten(3, (rows, self.shape.columns)).transpose(3, 4)
 
     def cache_slot(self, at: StepPosition) -> torch.Tensor:
-        return at.column * self.shape.rows + at.row
+        return at.slot_by_column
 
     def keys_for(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
         return self._by_column(cache).index_select(3, at.column).squeeze(3)
@@ -301,10 +322,10 @@ class PreviousRowAttention(Attention):
             cache[:, :, :, slot : slot + columns] = kv[:, :, :, row * columns : (row + 1) * columns]
 
     def cache_slot(self, at: StepPosition) -> torch.Tensor:
-        return (at.row % 2) * self.shape.columns + at.column
+        return at.slot_of_two_rows
 
     def keys_for(self, cache: torch.Tensor, at: StepPosition) -> torch.Tensor:
-        return cache.unflatten(3, (2, self.shape.columns)).index_select(3, (at.row + 1) % 2).squeeze(3)
+        return cache.unflatten(3, (2, self.shape.columns)).index_select(3, at.previous_of_two).squeeze(3)
 
     def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return None
