@@ -115,8 +115,12 @@ def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     if _is_plain(weight):
         y = (row * weight.float()).sum(-1)
     else:  # int8: w = (q - zero) * scale, both per row
-        products = (row * weight.qdata.float()).sum(-1)
-        y = (products - weight.zero_point.float().reshape(-1) * row.sum()) * weight.scale.float().reshape(-1)
+        zero, scale = (each.float().reshape(-1) for each in (weight.zero_point, weight.scale))
+        if row.is_cuda:  # the sum of a row would be a kernel of its own
+            products = (row * (weight.qdata.float() - zero[:, None])).sum(-1)
+        else:
+            products = (row * weight.qdata.float()).sum(-1) - zero * row.sum()
+        y = products * scale
     if layer.bias is not None:
         y = y + layer.bias.float()
     return y.to(x.dtype).view(*x.shape[:-1], -1)
