@@ -56,3 +56,18 @@ def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monk
         for refused in (lambda: check_can_compile(torch.device("cpu")), lambda: sampled(step, 1, 80)):
             with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
                 refused()
+
+
+def test_no_kernel_is_chosen_by_its_time_whatever_the_environment_says(monkeypatch):
+    """A resumed run would otherwise add in another order than the run before."""
+    given = {}
+
+    def compile(function, options, **others):
+        given.update(options)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr("hf_jukebox.sampling.step_runner.check_can_compile", lambda device: None)
+    with torch._inductor.config.patch(max_autotune=True, coordinate_descent_tuning=True):
+        sampled(StepRunner(compiled=True), 1, 8)
+    assert given["max_autotune"] is given["max_autotune_gemm"] is given["coordinate_descent_tuning"] is False

@@ -21,25 +21,34 @@ CompiledStep = Callable[[JukeboxPrior, DecodeState, StepBuffers, SamplingSetting
 # Compute the input of a linear layer once instead of per output; fuse products and sums into one instruction.
 _CPU_OPTIONS = {"realize_acc_reads_threshold": 3, "cpp.enable_floating_point_contract_flag": "fast"}
 
+# A kernel that is chosen by timing may be another one in the process that resumes a run, and add in another order.
+_FIXED_KERNELS = dict.fromkeys(
+    ("max_autotune", "max_autotune_pointwise", "max_autotune_gemm", "coordinate_descent_tuning"), False
+)
 
-def check_can_compile(device: torch.device) -> None:
+
+def check_can_compile(
+    device: torch.device, what: str = "Compiling the decode step", instead: str = "sample without compiling"
+) -> None:
     """Refuse to compile for a device without the compiler that torch.compile would call.
+
+    Args:
+        what, instead: For the message: what is compiled, and how to do without.
 
     Raises:
         OSError: it is missing.
     """
     if device.type == "cuda" and not has_triton():
         raise OSError(
-            "Compiling the decode step for CUDA needs Triton and a GPU of compute capability 7.0 or newer; install "
-            "triton, or sample without compiling."
+            f"{what} for CUDA needs Triton and a GPU of compute capability 7.0 or newer; install triton, or {instead}."
         )
     if device.type != "cpu":
         return
     names = [name for name in torch._inductor.config.cpp.cxx if name] if sys.platform != "win32" else ["cl"]
     if not any(map(shutil.which, names)):
         raise OSError(
-            f"Compiling the decode step needs a C++ compiler ({' or '.join(names)}), and there is none; install one, "
-            "such as g++, name it in the environment variable CXX, or sample without compiling."
+            f"{what} needs a C++ compiler ({' or '.join(names)}), and there is none; install one, such as g++, name it "
+            f"in the environment variable CXX, or {instead}."
         )
 
 
@@ -53,7 +62,7 @@ def compile_step(
     """
     on_cpu = buffers.position.device.type == "cpu"
     function = FunctionType(sample_code.__code__.replace(co_name=name), sample_code.__globals__, name)
-    options: dict[str, Any] = dict(_CPU_OPTIONS) if on_cpu else {}
+    options: dict[str, Any] = _FIXED_KERNELS | (_CPU_OPTIONS if on_cpu else {})
     options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
     step = cast(CompiledStep, torch.compile(function, fullgraph=True, dynamic=False, options=options))
     # Products of several rows are twice as fast on weights in oneDNN's own layout, which freezing makes.

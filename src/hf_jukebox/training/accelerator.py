@@ -11,14 +11,18 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import GradScalerKwargs
+from accelerate.utils import DynamoBackend, GradScalerKwargs
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy
 from transformers import PreTrainedModel
 
+from ..layers.transformer import TransformerBlock
+from ..sampling.compiled import check_can_compile
 from .arguments import LoopArguments
 from .memory_estimate import estimate_memory
 
 logger = logging.getLogger(__name__)
+
+_MOST_VARIANTS = 64  # of a block: kinds of attention, in the prior and in its lyrics encoder, and shapes of batches
 
 
 def make_accelerator(arguments: LoopArguments) -> Accelerator:
@@ -63,6 +67,33 @@ def log_memory(config: Any, arguments: LoopArguments, accelerator: Accelerator, 
         **details,
     )
     logger.info("A step takes %s.", estimate)
+
+
+def compile_blocks(model: PreTrainedModel, accelerator: Accelerator) -> bool:
+    """Compile the blocks of a prior where `accelerate launch --dynamo_backend` asks for it, once per kind of block.
+
+    Return True if they are compiled. Left to Accelerate, the model would be wrapped, and its weights would have other
+    names in a checkpoint.
+
+    Raises:
+        OSError: the compiler that the device needs is missing.
+    """
+    plugin = accelerator.state.dynamo_plugin
+    if plugin.backend == DynamoBackend.NO:
+        return False
+    options = {"dynamic": False, **plugin.to_kwargs()}
+    plugin.backend = DynamoBackend.NO
+    blocks = [module for module in model.modules() if isinstance(module, TransformerBlock)]
+    if not blocks:
+        logger.warning("A %s has no blocks to compile; training it uncompiled.", type(model).__name__)
+        return False
+    if options["backend"] == "inductor":
+        check_can_compile(accelerator.device, "Compiling the blocks", "train without --dynamo_backend")
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_VARIANTS)
+    for block in blocks:
+        block.compile(**options)
+    logger.info("The first step compiles %d blocks, once per kind.", len(blocks))
+    return True
 
 
 @contextmanager

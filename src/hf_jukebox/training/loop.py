@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from ..allocator import keep_freed_memory
 from ..sharing.cards import Card
-from .accelerator import full_tensor, unsharded
+from .accelerator import compile_blocks, full_tensor, unsharded
 from .arguments import LoopArguments
 from .card import Training, draw_history, latest_samples, training_card
 from .checkpoint import checkpoint_folder, find_checkpoint, remove_checkpoints, remove_old_checkpoints
@@ -98,6 +98,7 @@ class Trainer:
             keep_freed_memory()
         if arguments.gradient_checkpointing:
             recompute_activations(model)
+        self._is_compiled = compile_blocks(model, accelerator)
         self.model, self.optimizer = self._prepare(model)
         self.bare_model: PreTrainedModel = accelerator.unwrap_model(self.model)
         self.ema: EMA | None = None
@@ -276,7 +277,9 @@ class Trainer:
     def _evaluation_mode(self) -> Iterator[None]:
         """Evaluate with the EMA weights; restore weights and RNG state on exit."""
         self.model.eval()
-        with self.state.averaged(), preserve_rng_state(), torch.no_grad():
+        # The shapes of validation and sampling are not worth compiling.
+        uncompiled: Any = torch.compiler.set_stance("force_eager") if self._is_compiled else nullcontext()
+        with self.state.averaged(), preserve_rng_state(), torch.no_grad(), uncompiled:
             yield
         self.model.train()
 
