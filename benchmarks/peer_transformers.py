@@ -5,9 +5,10 @@ is `{"threads", "weights"}`, with a file for torch.load that holds `config`, `st
 VQ-VAE; the answer is `{}`. The answer to each `{"task": "decode", "batch", "codes"}` is `{"seconds", "codes"}`, sampled
 greedily, and to each `{"task": "encode" | "reconstruct", "samples"}` it is `{"seconds"}`.
 
-For training the file holds `batch`, that is `codes` and `labels`, in place of `upper`. Each `{"task": "train"}` is one
-optimisation step on it, answered with `{"seconds", "core_seconds", "loss", "peak_mb"}`: the loss before the step, and
-the peak memory of the process above that before the model was loaded.
+For training the file holds `batch`, that is `codes` and `labels`, and `precision`, "no" or "bf16" (by autocast), in
+place of `upper`. Each `{"task": "train"}` is one optimisation step on it, answered with `{"seconds", "core_seconds",
+"loss", "peak_mb"}`: the loss before the step, and the peak memory of the process above that before the model was
+loaded.
 """
 
 import time
@@ -53,7 +54,8 @@ def prepare(held: dict[str, Any]) -> Any:
 
     def make_step() -> Any:
         prior, batch = load(held), held["batch"]
-        return plain_step(prior, lambda: prior.forward_tokens(batch["codes"], [], batch["labels"])[0])
+        compute_loss = lambda: prior.forward_tokens(batch["codes"], [], batch["labels"])[0]  # noqa: E731
+        return plain_step(prior, compute_loss, held["precision"])
 
     return answering_steps(make_step)
 

@@ -31,12 +31,19 @@ def serve(prepare: Callable[[dict[str, Any]], Callable[[Request], Answer]]) -> N
         send(run(json.loads(line)))
 
 
-def plain_step(model: torch.nn.Module, compute_loss: Callable[[], torch.Tensor]) -> Callable[[], float]:
-    """Return a function that takes one optimisation step, without anything else, and returns its loss."""
+def plain_step(
+    model: torch.nn.Module, compute_loss: Callable[[], torch.Tensor], precision: str = "no"
+) -> Callable[[], float]:
+    """Return a function that takes one optimisation step, without anything else, and returns its loss.
+
+    Args:
+        precision: "no" for float32, "bf16" for bfloat16 by autocast.
+    """
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=3e-4, weight_decay=0.01)
 
     def step() -> float:
-        loss = compute_loss()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            loss = compute_loss()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

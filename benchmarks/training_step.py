@@ -2,11 +2,12 @@
 
     python benchmarks/training_step.py --peer PEER/bin/python
 
-takes optimisation steps, forward, backward and AdamW, in float32 from the same weights on the same batch, in turn. The
-prior is the published small one with labels and lyrics in one sequence with the codes, at width 512 and depth 16; its
-windows have the published 6144 codes and 384 characters, or `--codes` and `--characters`. `Trainer` is the loop of the
-training scripts, including gradient clipping and EMA. Each loop has its own process. Their first losses must agree,
-which shows that they compute the same.
+takes optimisation steps, forward, backward and AdamW, from the same weights on the same batch, in turn: in float32, or
+with `--precision bf16` in bfloat16 by autocast; `--precision no bf16` measures both. The prior is the published small
+one with labels and lyrics in one sequence with the codes, at width 512 and depth 16; its windows have the published
+6144 codes and 384 characters, or `--codes` and `--characters`. `Trainer` is the loop of the training scripts, including
+gradient clipping and EMA. Each loop has its own process. Their first losses must agree, which shows that they compute
+the same.
 """
 
 import argparse
@@ -35,7 +36,7 @@ PRESET = "small_single_enc_dec_prior"
 SHAPE = {"hidden_size": 512, "num_hidden_layers": 16}
 PLACE = {"level": 2, "hop_length": 128, "sampling_rate": 44100}
 OURS, PLAIN, PEER = "Trainer", "plain loop", "transformers 4.57.6"
-LOSSES_AGREE = 1e-4  # of each other
+LOSSES_AGREE = {"no": 1e-4, "bf16": 5e-3}  # of each other
 
 
 def config(options: argparse.Namespace) -> JukeboxPriorConfig:
@@ -84,9 +85,12 @@ def our_step(loop: str, held: dict[str, Any], output_dir: str) -> Callable[[], f
     prior, batch = JukeboxPrior(JukeboxPriorConfig.from_dict(held["our_config"])), held["batch"]
     prior.load_state_dict(held["ours"])
     if loop == PLAIN:
-        return plain_step(prior, lambda: prior(**batch).loss)
+        return plain_step(prior, lambda: prior(**batch).loss, held["precision"])
     arguments = LoopArguments(
-        output_dir=output_dir, report_to="none", train_batch_size=len(batch["codes"]), mixed_precision="no"
+        output_dir=output_dir,
+        report_to="none",
+        train_batch_size=len(batch["codes"]),
+        mixed_precision=held["precision"],
     )
     task = PriorTask(prior.config, JukeboxVQVAE(JukeboxVQVAEConfig(codebook_size=prior.config.codebook_size)))
     none: Any = []
@@ -102,13 +106,15 @@ def answer_as(loop: str) -> None:
         serve(lambda held: answering_steps(lambda: our_step(loop, held, folder)))
 
 
-def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
+def compare(options: argparse.Namespace, precision: str) -> list[dict[str, Any]]:
+    """Measure the loops in one precision, in turn."""
     torch.manual_seed(0)
     prior = JukeboxPrior(config(options))
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "prior.pt"
         held = {"config": peer_config(prior.config), "state": measuring.peer_state(prior), "ours": prior.state_dict()}
         held |= {"our_config": prior.config.to_dict(), "batch": random_batch(prior.config, options.batch)}
+        held |= {"precision": precision}
         torch.save(held, weights)
         loops = {
             loop: measuring.Other([sys.executable, __file__, "--answer-as", loop], options.threads, weights)
@@ -125,7 +131,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
         taken = measuring.in_turn(options.rounds, steps)
     del first
     losses = [each[0]["loss"] for each in answers.values()]
-    if max(losses) - min(losses) > LOSSES_AGREE * max(losses):
+    if max(losses) - min(losses) > LOSSES_AGREE[precision] * max(losses):
         raise SystemExit(f"The first losses of {', '.join(loops)} are {losses}: they do not compute the same.")
     rows = []
     for loop in loops:
@@ -133,6 +139,7 @@ def compare(options: argparse.Namespace) -> list[dict[str, Any]]:
         peak = answers[loop][-1]["peak_mb"]
         rows.append(
             {
+                "precision": precision,
                 "loop": loop,
                 "loss": round(answers[loop][0]["loss"], 5),
                 "samples/s": round(options.batch / median(taken[loop]), 3),
@@ -154,13 +161,14 @@ def main() -> None:
     parser.add_argument(
         "--core-seconds", action="store_true", help="count processor time: for a busy machine, 1 thread"
     )
+    parser.add_argument("--precision", nargs="+", choices=LOSSES_AGREE, default=["no"], help="as --mixed_precision")
     parser.add_argument("--answer-as", choices=[OURS, PLAIN], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.answer_as:
         answer_as(options.answer_as)
         return
     torch.set_num_threads(options.threads)
-    rows = compare(options)
+    rows = [row for precision in options.precision for row in compare(options, precision)]
     measuring.table(rows)
     clock = "core seconds" if options.core_seconds else "seconds"
     window = {"codes": options.codes, "characters": options.characters, "batch": options.batch}
