@@ -1,10 +1,12 @@
 """The fast paths give the results and gradients of the formulas that they replace."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
 
-from hf_jukebox.layers.fast_paths import Linear, quick_gelu
+from hf_jukebox.layers.fast_paths import Linear, int8_products, quick_gelu
 
 INPUTS = {
     "two dimensions": torch.randn(5, 6),
@@ -73,3 +75,17 @@ def test_quick_gelu_is_the_sigmoid_form_of_gelu():
 def test_the_gradient_of_quick_gelu_is_that_of_its_formula():
     z = torch.linspace(-8, 8, 101, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(quick_gelu, z)
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_products_of_int8_weights_are_those_of_the_weights_that_they_stand_for(zero):
+    row, generator = torch.randn(64), torch.Generator().manual_seed(0)
+    quantized = torch.randint(-128, 128, (16, 64), generator=generator).to(torch.int8)
+    scale, zeros = torch.rand(16, 1, generator=generator), torch.full((16, 1), zero, dtype=torch.int8)
+    weight = SimpleNamespace(qdata=quantized, zero_point=zeros, scale=scale)
+    found = [int8_products(row, weight, in_one_pass) for in_one_pass in (True, False)]
+    expected = ((quantized.float() - zeros.float()) * scale) @ row
+    for products in found:
+        torch.testing.assert_close(products, expected, rtol=1e-4, atol=1e-3)
+    if zero == 0:  # as torchao quantises
+        assert torch.equal(*found)

@@ -114,16 +114,25 @@ def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     weight: Any = layer.weight  # a tensor, or one of torchao's
     if _is_plain(weight):
         y = (row * weight.float()).sum(-1)
-    else:  # int8: w = (q - zero) * scale, both per row
-        zero, scale = (each.float().reshape(-1) for each in (weight.zero_point, weight.scale))
-        if row.is_cuda:  # the sum of a row would be a kernel of its own
-            products = (row * (weight.qdata.float() - zero[:, None])).sum(-1)
-        else:
-            products = (row * weight.qdata.float()).sum(-1) - zero * row.sum()
-        y = products * scale
+    else:
+        y = int8_products(row, weight, in_one_pass=row.is_cuda)
     if layer.bias is not None:
         y = y + layer.bias.float()
     return y.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+def int8_products(row: torch.Tensor, weight: Any, in_one_pass: bool) -> torch.Tensor:
+    """Return `w @ row`, `[out]`, where `w = (q - zero) * scale`, both per row of `w`.
+
+    Args:
+        in_one_pass: Subtract `zero` from each weight: on CUDA, where the sum of `row` would be a kernel of its own.
+    """
+    quantized, (zero, scale) = weight.qdata.float(), (each.float() for each in (weight.zero_point, weight.scale))
+    if in_one_pass:
+        products = (row * (quantized - zero.reshape(-1, 1))).sum(-1)
+    else:
+        products = (row * quantized).sum(-1) - zero.reshape(-1) * row.sum()
+    return products * scale.reshape(-1)
 
 
 def step_attention(
