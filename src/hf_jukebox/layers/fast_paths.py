@@ -112,10 +112,7 @@ def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return layer(x)
     row = x.reshape(-1).float()
     weight: Any = layer.weight  # a tensor, or one of torchao's
-    if _is_plain(weight):
-        y = (row * weight.float()).sum(-1)
-    else:
-        y = int8_products(row, weight, in_one_pass=row.is_cuda)
+    y = (row * weight.float()).sum(-1) if _is_plain(weight) else int8_products(row, weight, in_one_pass=row.is_cuda)
     if layer.bias is not None:
         y = y + layer.bias.float()
     return y.to(x.dtype).view(*x.shape[:-1], -1)
