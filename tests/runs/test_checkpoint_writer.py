@@ -86,6 +86,8 @@ def test_sampling_goes_on_while_one_checkpoint_is_written(
     disk, seen = SlowDisk(monkeypatch), []
 
     def callback(progress: SamplingProgress) -> None:
+        if progress.filled == CODES // 2:
+            assert disk.begun.wait(60)
         seen.append(disk.in_flight)
         if progress.filled == CODES - 1:
             disk.go.set()
