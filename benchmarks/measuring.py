@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import platform
 import shlex
 import statistics
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from hf_jukebox.convert.names import is_transposed, name_in_file
+from hf_jukebox.processor import instruction_set
 
 TRANSFORMERS = Path(__file__).with_name("peer_transformers.py")
 
@@ -34,7 +36,10 @@ def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
         name = next((x.split(":")[1].strip() for x in cpuinfo.read_text().splitlines() if "model name" in x), name)
     if device == "cuda":
         name = torch.cuda.get_device_name()
-    return {"machine": name, "threads": threads, "torch": torch.__version__, "read_gb_s": read_bandwidth(device)}
+    instructions = {"instructions": instruction_set()} if device == "cpu" else {}
+    quiet = {"load": [round(load, 1) for load in os.getloadavg()]} if hasattr(os, "getloadavg") else {}
+    measured = {"threads": threads, "torch": torch.__version__, "read_gb_s": read_bandwidth(device)}
+    return {"machine": name} | instructions | quiet | measured
 
 
 def read_bandwidth(device: str) -> float:

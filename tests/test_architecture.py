@@ -12,7 +12,17 @@ SRC = Path(__file__).parents[1] / "src" / PACKAGE
 
 # A part may import parts of its own layer and of the layers before it in this list; add new modules here.
 LAYERS = [
-    ["presets", "lazy_names", "registration", "allocator", "layers", "configuration_*", "files", "console"],
+    [
+        "presets",
+        "lazy_names",
+        "registration",
+        "allocator",
+        "processor",
+        "layers",
+        "configuration_*",
+        "files",
+        "console",
+    ],
     ["audio", "sharing"],
     ["loading"],
     ["labels", "tokenization_jukebox", "modeling_*"],

@@ -194,7 +194,9 @@ def sample(
         check_writable(output)
         model = model.on_device(find_given_device(model.device))
         check_no_run(output)
-        pipeline = load_pipeline(model, compile_step=compile_step, quiet=shown.quiet)
+        num_songs = len(songs or audio or []) or num_samples or 1
+        is_one_song = upsampling == "sequential" and 1 in (num_songs, max_batch_size)
+        pipeline = load_pipeline(model, compile_step=compile_step, is_one_song=is_one_song, quiet=shown.quiet)
         candidates = 1 if audio or num_samples is None else num_samples
         options |= {"num_waveforms_per_prompt": candidates, "output_type": "latent"}
         with sampling_to(output, shown, listen) as callbacks:

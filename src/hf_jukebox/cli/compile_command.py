@@ -39,7 +39,8 @@ def compile_(
         check_numbers(num_samples=num_samples)
         options = read_level_options(level_options) | {"levels": read_levels(levels)}
         check_model_options(model)
-        pipeline = load_pipeline(model.on_device(find_given_device(model.device)), compile_step=True, quiet=shown.quiet)
+        model = model.on_device(find_given_device(model.device))
+        pipeline = load_pipeline(model, compile_step=True, is_one_song=num_samples == 1, quiet=shown.quiet)
         from ..loading.compile_cache import use_compile_cache
 
         started, hierarchy = time.monotonic(), pipeline.hierarchy

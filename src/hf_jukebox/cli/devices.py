@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-DTYPES = ("float32", "float16", "bfloat16")
+AUTO = "auto"
+DTYPES = ("float32", "float16", "bfloat16", AUTO)
 
 _DEVICE = re.compile(r"(gpu|cuda|xpu|mps|cpu)(?::(\d{1,4}))?")
 
@@ -52,4 +53,4 @@ def check_dtype(name: str | None) -> None:
         ValueError: it is not.
     """
     if name is not None and name.removeprefix("torch.") not in DTYPES:
-        raise ValueError(f"There is no dtype {name!r}; use float32, float16 or bfloat16.")
+        raise ValueError(f"There is no dtype {name!r}; use float32, float16, bfloat16 or auto.")

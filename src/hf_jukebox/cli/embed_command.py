@@ -16,6 +16,7 @@ from ..console.lines import is_first_process, write_line
 from ..console.signals import work_to_keep
 from ..files.text import user_path
 from .checks import check_files, check_model_options, find_given_device
+from .devices import AUTO
 from .models import load_pipeline
 from .options import ModelOptions, OutputOptions, path_option, with_options
 from .progress import ProgressStyle, show_recordings
@@ -76,7 +77,7 @@ def embed(
         check_output_file(output)
         songs, total = _songs(recordings or [], dataset, dataset_config, split, streaming)
         model = replace(model.on_device(find_given_device(model.device)), low_memory=True)
-        if compat is not None and model.dtype is None:
+        if compat is not None and model.dtype in (None, AUTO):
             model = replace(model, dtype="float32")
         pipeline = load_pipeline(model, quiet=shown.quiet)
         style = shown.progress if is_first_process() and not shown.quiet else ProgressStyle.NONE

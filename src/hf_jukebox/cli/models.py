@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import DEMO_MODEL
-from ..console.lines import is_first_process
+from ..console.lines import is_first_process, write_error
 from ..console.quiet import hush_libraries
 from .checks import read_adapters
-from .devices import find_device
+from .devices import AUTO, find_device
 from .options import ModelOptions
 from .terminal import status
 
@@ -23,14 +23,22 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def load_pipeline(options: ModelOptions, *, compile_step: bool = False, quiet: bool = False) -> JukeboxPipeline:
+def load_pipeline(
+    options: ModelOptions, *, compile_step: bool = False, is_one_song: bool = True, quiet: bool = False
+) -> JukeboxPipeline:
     """Load the pipeline that the options name, and say so.
+
+    Args:
+        is_one_song: Whether songs and windows are sampled one at a time; see `processor.fast_dtype`.
 
     Raises:
         OSError, ValueError: there is no such pipeline.
     """
     with status(f"Loading {options.model or 'the demo model'} ...", quiet):
-        return _load(options, compile_step)
+        pipeline, dtype = _load(options, compile_step, is_one_song)
+    if not quiet and is_first_process() and _is_chosen(options) and (compile_step or dtype != "float32"):
+        write_error(f"Working in {dtype}, which is fast here; --dtype chooses another precision.")
+    return pipeline
 
 
 def load_run_pipeline(run_dir: Path, options: ModelOptions, *, quiet: bool = False) -> JukeboxPipeline:
@@ -65,12 +73,19 @@ def _load_model_of(run: RunReader, options: ModelOptions) -> JukeboxPipeline:
     from ..runs.model_source import model_of_run
 
     source = options.model or model_of_run(run)
-    dtype = options.dtype or run.step.model.dtype
-    return _load(replace(options, model=source, dtype=dtype), run=None if options.lora else run)
+    dtype = run.step.model.dtype if _is_chosen(options) else options.dtype
+    return _load(replace(options, model=source, dtype=dtype), run=None if options.lora else run)[0]
 
 
-def _load(options: ModelOptions, compile_step: bool = False, run: RunReader | None = None) -> JukeboxPipeline:
-    """Load a pipeline onto a device, by default the best available, and on a GPU by default in half precision.
+def _is_chosen(options: ModelOptions) -> bool:
+    """Return True if the precision is the command's to choose."""
+    return options.dtype in (None, AUTO)
+
+
+def _load(
+    options: ModelOptions, compile_step: bool = False, is_one_song: bool = True, run: RunReader | None = None
+) -> tuple[JukeboxPipeline, str]:
+    """Load a pipeline onto a device, by default the best available, and return it with its precision.
 
     If its models do not all fit into the device's memory, they are moved there one at a time.
 
@@ -81,14 +96,19 @@ def _load(options: ModelOptions, compile_step: bool = False, run: RunReader | No
 
     from .. import JukeboxPipeline
     from ..memory.batch_size import free_bytes, weight_bytes
+    from ..processor import fast_dtype
     from ..sampling.compiled import check_can_compile
     from ..sampling.processes import device_of_process
 
     hush_libraries()  # the imports have set levels of their own
     device = options.device or device_of_process() or find_device(None)
-    dtype = options.dtype or ("float16" if device.startswith("cuda") else "float32")
+    target = torch.device(device)
     if compile_step:
-        check_can_compile(torch.device(device))
+        check_can_compile(target)
+    if _is_chosen(options):
+        dtype = str(fast_dtype(target, is_compiled=compile_step, is_one_song=is_one_song)).removeprefix("torch.")
+    else:
+        dtype = str(options.dtype)
     source = DEMO_MODEL if options.model is None else options.model
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
@@ -97,7 +117,6 @@ def _load(options: ModelOptions, compile_step: bool = False, run: RunReader | No
         pipeline.load_run_adapters(run)
     for adapter, strength in read_adapters(options.lora):
         pipeline.load_lora_weights(adapter, scale=strength)
-    target = torch.device(device)
     parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     if options.low_memory or target.type == "cpu" or sum(map(weight_bytes, parts)) <= 0.8 * free_bytes(target):
         pipeline.to(target)
@@ -107,4 +126,4 @@ def _load(options: ModelOptions, compile_step: bool = False, run: RunReader | No
         pipeline.enable_model_cpu_offload(device=target)
     if compile_step:
         pipeline.compile()
-    return pipeline
+    return pipeline, dtype

@@ -43,6 +43,8 @@ Avoid = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the same seed gives the same bits.")]
 
+DTYPE_HELP = "float32, float16, bfloat16, or auto, the default: what this device does well (docs/performance.md)."
+
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -56,7 +58,7 @@ class ModelOptions:
     device: Annotated[
         str | None, typer.Option(help="cuda, mps, cpu, or gpu for any GPU; the best available by default.")
     ] = None
-    dtype: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16.")] = None
+    dtype: Annotated[str | None, typer.Option(help=DTYPE_HELP)] = None
     lora: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,21 +5,30 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FunctionType
 from typing import Any, cast
 
 import torch
 from torch.utils._triton import has_triton
 
-from ..layers.fast_paths import has_plain_weights
+from ..layers.fast_paths import can_be_packed, has_plain_weights
 from ..modeling_prior import DecodeState, JukeboxPrior
+from ..processor import has_avx, has_bfloat16_products
 from .options import SamplingSettings
 from .step import StepBuffers, sample_code
 
-CompiledStep = Callable[[JukeboxPrior, DecodeState, StepBuffers, SamplingSettings], None]
+# Compute the input of a linear layer once instead of per output; fuse products and sums into one instruction; check no
+# shapes, since every call has those that the step was compiled for.
+_CPU_OPTIONS = {
+    "realize_acc_reads_threshold": 3,
+    "cpp.enable_floating_point_contract_flag": "fast",
+    "size_asserts": False,
+}
 
-# Compute the input of a linear layer once instead of per output; fuse products and sums into one instruction.
-_CPU_OPTIONS = {"realize_acc_reads_threshold": 3, "cpp.enable_floating_point_contract_flag": "fast"}
+# Products of several rows in the compiler's own loops, which widen narrow weights in registers for all rows at once.
+# There is one kind of them, so nothing is timed.
+_OWN_PRODUCTS = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "CPP"}
 
 # A kernel that is chosen by timing may be another one in the process that resumes a run, and add in another order.
 _FIXED_KERNELS = dict.fromkeys(
@@ -52,22 +61,71 @@ def check_can_compile(
         )
 
 
+class CompiledStep:
+    """`sample_code`, compiled for one prior and batch size, as code that is repeated on the same tensors.
+
+    At each call torch.compile checks guards, and looks up every weight by the names of its modules: on a CPU half a
+    millisecond for 24 layers, a quarter of a step. So each case gets a code object of its own, which torch.compile uses
+    as its cache key, and no guards; and `repeat_on` looks everything up once.
+
+    Args:
+        name: Name of the code object.
+        options: Settings of the compiler.
+    """
+
+    def __init__(self, name: str, options: dict[str, Any]) -> None:
+        function = FunctionType(sample_code.__code__.replace(co_name=name), sample_code.__globals__, name)
+        no_guards: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_all_guards_unsafe}
+        self._options = options
+        self._call = torch.compile(function, backend=self._compile, fullgraph=True, dynamic=False, options=no_guards)
+        self._last_call: Callable[[], None] | None = None
+
+    def repeat_on(
+        self, prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, settings: SamplingSettings
+    ) -> Callable[[], None]:
+        """Return a function that samples one code of every row of these tensors."""
+        repeat: Callable[[], None] | None = None
+
+        def run() -> None:
+            nonlocal repeat
+            if repeat is not None:
+                return repeat()
+            self._call(prior, state, buffers, settings)
+            repeat, self._last_call = self._last_call, None
+
+        return run
+
+    def _compile(self, graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        """Compile a graph, as a function that also keeps its call, to be repeated."""
+        from torch._inductor.compile_fx import compile_fx
+
+        compiled = cast(Callable[..., Any], compile_fx(graph, inputs, config_patches=self._options))
+
+        def call(*tensors: torch.Tensor) -> Any:
+            self._last_call = partial(compiled, *tensors)
+            return compiled(*tensors)
+
+        return call
+
+
 def compile_step(
     name: str, prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, settings: SamplingSettings
 ) -> CompiledStep:
-    """Compile `sample_code` for one case, under a name of its own, by running it once on these tensors.
-
-    torch.compile distinguishes cases by guards, which on a CPU take a tenth of a step. We drop them: each case gets its
-    own code object, which torch.compile uses as its cache key.
-    """
+    """Compile `sample_code` for one case, under a name of its own, by running it once on these tensors."""
     on_cpu = buffers.position.device.type == "cpu"
-    function = FunctionType(sample_code.__code__.replace(co_name=name), sample_code.__globals__, name)
+    several_rows = on_cpu and state.batch_size > 1 and can_be_packed(prior.transformer)
     options: dict[str, Any] = _FIXED_KERNELS | (_CPU_OPTIONS if on_cpu else {})
-    options["guard_filter_fn"] = torch.compiler.skip_all_guards_unsafe
-    step = cast(CompiledStep, torch.compile(function, fullgraph=True, dynamic=False, options=options))
-    # Products of several rows are twice as fast on weights in oneDNN's own layout, which freezing makes.
-    several_rows = on_cpu and state.batch_size > 1 and has_plain_weights(prior.transformer)
+    if several_rows and not _multiplies_faster(prior):
+        options |= _OWN_PRODUCTS
+    step = CompiledStep(name, options)
+    # Freezing lets the compiler lay out the weights as the products read them.
     with torch.inference_mode(), torch._inductor.config.patch(freezing=several_rows):
-        step(prior, state, buffers, settings)
+        step.repeat_on(prior, state, buffers, settings)()
         buffers.position.zero_()
     return step
+
+
+def _multiplies_faster(prior: JukeboxPrior) -> bool:
+    """Return True if the libraries of PyTorch multiply the weights of a prior faster than the compiler's own loops."""
+    is_float32 = prior.transformer.dtype == torch.float32 and has_plain_weights(prior.transformer)
+    return not has_avx() or (has_bfloat16_products() and not is_float32)

@@ -71,7 +71,8 @@ def sample_code(prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, s
     noise, given = (rows.index_select(0, position)[0] for rows in (buffers.noise, buffers.given))
     logits = prior.step(state, buffers.previous, position)
     code = sample_from_logits(logits, noise, settings, buffers.temperature, buffers.exclusion)
-    code = torch.where(given >= 0, given, code)
+    # Not `given >= 0`: PyTorch 2.13 with GCC 12 compiles a choice of integers by >=, <= or != wrongly for AVX2.
+    code = torch.where(given < 0, code, given)
     buffers.codes.index_copy_(0, position, code[None])
     buffers.previous.copy_(code)
     position.add_(1)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -94,11 +95,8 @@ class StepRunner:
         key: tuple[Any, ...],
     ) -> ReadyStep:
         state, buffers = prior.init_state(batch_size), StepBuffers.allocate(prior, batch_size, is_guarded)
-        step = self._compile(prior, state, buffers, filters, key) if self.compiled else sample_code
-
-        def run() -> None:
-            step(prior, state, buffers, filters)
-
+        tensors = (prior, state, buffers, filters)
+        run = self._compile(*tensors, key).repeat_on(*tensors) if self.compiled else partial(sample_code, *tensors)
         return ReadyStep(state, buffers, StepGraph(run, buffers) if can_be_captured(prior) else run)
 
     def _compile(
