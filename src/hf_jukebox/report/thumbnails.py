@@ -86,7 +86,7 @@ def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
         OSError, ValueError: there is no audio at `path`.
     """
     info = audio_info(path)
-    bands = _Bands(info.sampling_rate)
+    bands = _bands(info.sampling_rate)
     columns = bars * _COLUMNS_PER_BAR
     edges = np.linspace(0, info.frames, columns + 1).astype(int)
     peaks, energies, loudness = np.zeros(columns), np.zeros((columns, _BANDS)), np.zeros(columns)
@@ -123,10 +123,11 @@ class _Bands:
         is_low = np.diff(edges) * _WINDOW < 1
         # Music has less energy at high frequencies; 3 dB per two octaves compensate some of it.
         weights = np.sqrt((hertz[1:] + hertz[:-1]) / 2000)
-        self._low = _shares(edges * self.long_window, self.long_window) * np.where(is_low, weights, 0)
-        self._high = _shares(edges * _WINDOW, _WINDOW) * np.where(is_low, 0, weights)
+        low = _shares(edges * self.long_window, self.long_window) * np.where(is_low, weights, 0)
+        high = _shares(edges * _WINDOW, _WINDOW) * np.where(is_low, 0, weights)
         # Each bin but the first and last stands for two.
-        self._k_weights = 2 * k_weights(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
+        loudness = 2 * k_weights(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
+        self._low, self._high, self._k_weights = (each.astype(np.float32) for each in (low, high, loudness))
 
     def measure(self, samples: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the energies `[N, _BANDS]` and K-weighted mean squares `[N]` of samples `[T]` between N + 1 edges.
@@ -136,6 +137,11 @@ class _Bands:
         power = _power(samples, edges, _WINDOW, 4)
         low = _power(samples, edges, self.long_window, 1)
         return power @ self._high + low @ self._low, power @ self._k_weights
+
+
+@cache
+def _bands(sampling_rate: int) -> _Bands:
+    return _Bands(sampling_rate)
 
 
 def _shares(edges: np.ndarray, window: int) -> np.ndarray:
