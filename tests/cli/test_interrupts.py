@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.forked import Forked
 from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner
 
@@ -52,7 +53,8 @@ def test_an_interrupted_run_is_resumed_with_the_same_bits(
     model: Path, tmp_path: Path, undisturbed: list[torch.Tensor], signals: list[signal.Signals]
 ) -> None:
     folder = tmp_path / "a run"
-    with start("sample", "--output", folder, "--model", model, "--progress", "json", *SONG) as process:
+    sample = ["sample", "--output", folder, "--model", model, "--progress", "json", *SONG]
+    with Forked("hf_jukebox", *sample) as process:
         assert process.stdout is not None
         process.stdout.readline()
         for number in signals:

@@ -1,6 +1,5 @@
 """Runs that are heard while they are sampled, by programs that read stdout and by a stand-in for the sound card."""
 
-import subprocess
 import sys
 import types
 import wave
@@ -9,15 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.command_line import run
+from helpers.forked import Forked
 from helpers.tiny import codes_in_s
 
 from hf_jukebox import JukeboxRun
 
 SECONDS = codes_in_s(6)
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "hf_jukebox", *map(str, arguments)]
 
 
 def pcm(path: Path) -> bytes:
@@ -81,15 +77,18 @@ def test_a_level_that_is_not_sampled_is_not_heard(card: FileCard, model: Path, t
 def test_a_growing_wav_or_the_samples_alone_go_to_stdout(model: Path, tmp_path: Path) -> None:
     for stream_format in ("wav", "pcm"):
         folder = tmp_path / stream_format
-        sample = command("sample", "--model", model, "--seconds", SECONDS, "--levels", 2, "-o", folder)
-        result = subprocess.run([*sample, "--stream", "-", "--stream-format", stream_format], capture_output=True)
-        assert result.returncode == 0, result.stderr
+        sample = ["sample", "--model", model, "--seconds", SECONDS, "--levels", 2, "-o", folder]
+        with Forked("hf_jukebox", *sample, "--stream", "-", "--stream-format", stream_format) as process:
+            assert process.stdout is not None
+            heard = process.stdout.read()
+            _, errors = process.communicate()
+        assert process.returncode == 0, errors
         header = 44 if stream_format == "wav" else 0
-        assert result.stdout[header:] == pcm(folder / "level_2" / "item_0.wav")
-        assert result.stdout[:header][:16] == (b"RIFF\xff\xff\xff\xffWAVEfmt " if header else b"")
-        assert b"item_0.wav" in result.stderr  # where the files are is not on stdout
+        assert heard[header:] == pcm(folder / "level_2" / "item_0.wav")
+        assert heard[:header][:16] == (b"RIFF\xff\xff\xff\xffWAVEfmt " if header else b"")
+        assert "item_0.wav" in errors  # where the files are is not on stdout
         if header:
-            (tmp_path / "heard.wav").write_bytes(result.stdout)
+            (tmp_path / "heard.wav").write_bytes(heard)
             again = run(
                 "sample", tmp_path / "heard.wav", "--model", model, "--levels", 2, "-o", tmp_path / "again", "-q"
             )
@@ -97,13 +96,13 @@ def test_a_growing_wav_or_the_samples_alone_go_to_stdout(model: Path, tmp_path: 
 
 
 def test_a_reader_that_goes_away_stops_the_run_and_loses_nothing(model: Path, tmp_path: Path) -> None:
-    sample = command("sample", "--model", model, "--seconds", 3, "-o", tmp_path / "run", "--stream", "-")
-    process = subprocess.Popen(sample, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.read(60)
-    process.stdout.close()
-    errors = process.stderr.read().decode()
-    assert process.wait() == 141, errors
+    sample = ["sample", "--model", model, "--seconds", 3, "-o", tmp_path / "run", "--stream", "-"]
+    with Forked("hf_jukebox", *sample) as process:
+        assert process.stdout is not None
+        process.stdout.read(60)
+        process.stdout.close()
+        _, errors = process.communicate()
+    assert process.returncode == 141, errors
     assert f"stopped, since nobody reads on; continue with: hf-jukebox resume {tmp_path / 'run'}" in errors
     assert "Traceback" not in errors
     assert not JukeboxRun.open(tmp_path / "run").is_finished

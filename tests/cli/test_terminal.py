@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from helpers.command_line import run
+from helpers.forked import Forked
 from helpers.loopback_hub import COMMIT, loopback_hub
 from helpers.tiny import RATE, codes_in_s, noise_audio
 
@@ -21,6 +22,7 @@ import hf_jukebox
 from hf_jukebox.cli import progress
 from hf_jukebox.runs.folder import JukeboxRun
 
+SAMPLE = ["sample", "-o", "run", "--model"]
 SHORT = ["--seconds", str(codes_in_s(3)), "--levels", "2", "--seed", "0"]
 
 
@@ -50,8 +52,7 @@ def test_a_process_prints_nothing_of_its_libraries(model: Path, tmp_path: Path) 
 
 def test_a_terminal_shows_the_current_task_and_bars(model: Path, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "hf_jukebox", "sample", "-o", "run", "--model", str(model), *SHORT]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, cwd=tmp_path) as started:
+    with Forked("hf_jukebox", *SAMPLE, model, *SHORT, stderr=theirs, folder=tmp_path) as started:
         os.close(theirs)
         shown = b""
         with contextlib.suppress(OSError):  # raised by a terminal at its end
@@ -199,8 +200,7 @@ def test_the_lengths_of_a_batch_are_printed(model: Path, tmp_path: Path) -> None
 
 def test_a_reader_of_progress_that_leaves_ends_the_command_quietly(model: Path, tmp_path: Path) -> None:
     words = ["sample", "-o", tmp_path / "run", "--model", model, "--progress", "json", "--seconds", codes_in_s(2000)]
-    command = [sys.executable, "-m", "hf_jukebox", *map(str, words), "--levels", "2"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with Forked("hf_jukebox", *words, "--levels", 2) as process:
         assert process.stdout is not None and process.stderr is not None
         assert json.loads(process.stdout.readline())["level"] == 2
         process.stdout.close()

@@ -1,24 +1,19 @@
 """Scripts of examples/: from recordings to a sampled piece, and errors."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from helpers.forked import run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RATE = 22050
-ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def script(name: str, *words: object, status: int = 0) -> str:
     """Run a script, check its exit status, and return its stderr."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *map(str, words)], capture_output=True, text=True, env=ONE_THREAD
-    )
+    done = run(EXAMPLES / name, *words)
     assert done.returncode == status, done.stderr
     return done.stderr
 

@@ -125,6 +125,7 @@ def test_missing_running_sums_are_restored_from_the_codes_per_item() -> None:
 
 
 def _update_on(rank: int, world: int, folder: Path) -> None:
+    torch.set_num_threads(1)  # a forked process cannot use its parent's threads
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
     vq = quantizer().train()
     vq.codebook[3] = 100.0  # restarts, the same on every process
@@ -136,7 +137,7 @@ def _update_on(rank: int, world: int, folder: Path) -> None:
 
 
 def test_processes_share_counts_and_restarts(tmp_path: Path) -> None:
-    mp.spawn(_update_on, args=(2, tmp_path), nprocs=2)
+    mp.start_processes(_update_on, args=(2, tmp_path), nprocs=2, start_method="fork")
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     for name in first:
         assert torch.equal(first[name], second[name])

@@ -1,23 +1,16 @@
 """Two processes sample the same codes as one."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
+from helpers.forked import run_on
 
 SCRIPT = Path(__file__).with_name("processes_sample.py")
 
 
 def codes_of(processes: int, output: Path) -> dict[str, list[torch.Tensor]]:
-    root = SCRIPT.parents[2]
-    path = os.pathsep.join([str(root / "src"), str(root / "tests"), os.environ.get("PYTHONPATH", "")])
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), str(SCRIPT), str(output)]
-    environment = os.environ | {"PYTHONPATH": path, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode == 0, result.stderr
+    for done in run_on(processes, SCRIPT, output):
+        assert done.returncode == 0, done.stderr
     return torch.load(output, weights_only=True)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.forked import run_on
 from helpers.tiny import codes_in_s, tiny_pipeline
 from typer.testing import CliRunner
 
@@ -43,10 +44,9 @@ def succeed(processes: int, *arguments: object) -> str:
         torch.set_num_threads(threads)
         assert result.exit_code == 0, result.output
         return result.stdout
-    process = start(processes, *arguments)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return output
+    done = run_on(processes, "hf_jukebox.cli", *arguments)
+    assert all(each.returncode == 0 for each in done), [each.stderr for each in done]
+    return "".join(each.stdout for each in done)
 
 
 def contents(folder: Path) -> tuple[list[list[list[int]]], dict[str, bytes]]:

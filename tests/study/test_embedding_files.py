@@ -2,14 +2,13 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas
 import pytest
 from datasets import Dataset
+from helpers.forked import run
 from helpers.refusals import refusal, refusal_to_write
 from helpers.tiny import RATE, codes_in_s, noise_audio, tiny_pipeline
 
@@ -104,9 +103,9 @@ def test_an_unreadable_recording_is_named_and_the_rest_embedded(
 
 def test_what_a_killed_process_finished_is_kept(pipe: JukeboxPipeline, music: Path, tmp_path: Path) -> None:
     pipe.save_pretrained(tmp_path / "model")
-    script = [sys.executable, str(Path(__file__).with_name("run_to_be_killed.py"))]
-    killed = subprocess.run([*script, tmp_path / "model", music, tmp_path / "x.npz"], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    script = Path(__file__).with_name("run_to_be_killed.py")
+    killed = run(script, tmp_path / "model", music, tmp_path / "x.npz")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     parts = sorted((tmp_path / "x.npz.parts").glob("*.npz"))
     assert len(parts) == 2 and not (tmp_path / "x.npz").exists()
     before = {part: part.stat().st_mtime_ns for part in parts}

@@ -1,4 +1,4 @@
-"""One of two processes that train together: started by test_distributed.py through torch.distributed.run.
+"""One of two processes that train together: started by test_distributed.py.
 
     run_on_two.py KIND START OUTPUT BATCH_OF_A_PROCESS [--sharded] [--resume]
 

@@ -1,11 +1,9 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.forked import run_on
 from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior, tiny_vqvae
 
 from hf_jukebox import JukeboxPrior, JukeboxVQVAE
@@ -16,13 +14,8 @@ STEPS = 3
 
 def train(processes: int, kind: str, start: Path, output: Path, *flags: str, batch_size: int = 4) -> dict[int, float]:
     """Train with a batch of `batch_size` examples over all processes, and return the loss of every step."""
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    command += [str(SCRIPT), kind, str(start), str(output), str(batch_size // processes), *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for done in run_on(processes, SCRIPT, kind, start, output, batch_size // processes, *flags):
+        assert done.returncode == 0, done.stderr
     losses = json.loads((output / "losses.json").read_text())
     return {int(step): loss for step, loss in losses.items()}
 

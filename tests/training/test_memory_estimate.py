@@ -74,7 +74,7 @@ def test_an_estimate_is_printed_as_a_sentence_and_a_table():
     assert some.table().splitlines()[-1] == "| **total** | 16.1 GB |"
 
 
-@pytest.mark.parametrize("case", [0, 3])  # a prior, a VQ-VAE
+@pytest.mark.parametrize("case", [0, pytest.param(3, marks=pytest.mark.slow)], ids=["prior", "VQ-VAE"])
 def test_the_estimate_is_close_to_measured_memory(case, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
     benchmark = importlib.import_module("training_memory")

@@ -11,10 +11,10 @@ import math
 import os
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import soundfile
+from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from ..audio import audio_info
@@ -26,6 +26,7 @@ _LONG_WINDOW_IN_S = 0.19  # for low bands, which are narrower than a bin of the 
 _LOWEST_HZ, _HIGHEST_HZ = 36.0, 16000.0
 _RANGE_DB = 70.0
 _WEBP_QUALITY = 70
+_COLUMNS_IN_MEMORY, _SAMPLES_IN_MEMORY = 32, 2**18  # read and transformed at a time
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def draw_surprise(bits: np.ndarray, bars: int) -> SurprisePicture:
 
 
 def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
-    """Draw a sound file, reading one column of the picture at a time, so that memory does not grow with its length.
+    """Draw a sound file, reading some columns of the picture at a time, so that memory does not grow with its length.
 
     Args:
         bars: Number of bars of the waveform.
@@ -85,18 +86,22 @@ def render_audio(path: str | os.PathLike[str], bars: int) -> AudioPicture:
         OSError, ValueError: there is no audio at `path`.
     """
     info = audio_info(path)
-    bands = _Bands(info.sampling_rate)
+    bands = _bands(info.sampling_rate)
     columns = bars * _COLUMNS_PER_BAR
     edges = np.linspace(0, info.frames, columns + 1).astype(int)
     peaks, energies, loudness = np.zeros(columns), np.zeros((columns, _BANDS)), np.zeros(columns)
+    width = max(info.frames // columns, 1)
+    block = min(max(_SAMPLES_IN_MEMORY // width, 1), _COLUMNS_IN_MEMORY)
     # Opened here, because its name need not be UTF-8.
     with open(path, "rb") as opened, soundfile.SoundFile(opened) as file:
-        for column, (start, end) in enumerate(pairwise(edges)):
-            before = max(start - bands.long_window // 2, 0)
+        for first in range(0, columns, block):
+            these, borders = slice(first, first + block), edges[first : first + block + 1]
+            before = max(borders[0] - bands.long_window // 2, 0)
             file.seek(before)
-            samples = file.read(end + bands.long_window // 2 - before, dtype="float32", always_2d=True).mean(axis=1)
-            peaks[column] = np.abs(samples[start - before : max(end, start + 1) - before]).max(initial=0)
-            energies[column], loudness[column] = bands.measure(samples, start - before, end - before)
+            samples = file.read(borders[-1] + bands.long_window // 2 - before, dtype="float32", always_2d=True)
+            samples, borders = samples.mean(axis=1), borders - before
+            peaks[these] = np.maximum.reduceat(np.abs(samples[: max(borders[-1], borders[-2] + 1)]), borders[:-1])
+            energies[these], loudness[these] = bands.measure(samples, borders)
     picture = _spectrogram(energies)
     return AudioPicture(info.duration_in_s, bars, _waveform(peaks), picture, _gated_loudness(loudness))
 
@@ -114,41 +119,51 @@ class _Bands:
     def __init__(self, sampling_rate: int) -> None:
         hertz = np.geomspace(_LOWEST_HZ, min(_HIGHEST_HZ, sampling_rate / 2), _BANDS + 1)
         self.long_window = max(2 ** round(math.log2(sampling_rate * _LONG_WINDOW_IN_S)), _WINDOW)
-        self._edges = hertz / sampling_rate  # in cycles per sample
-        self._is_low = np.diff(self._edges) * _WINDOW < 1
+        edges = hertz / sampling_rate  # in cycles per sample
+        is_low = np.diff(edges) * _WINDOW < 1
         # Music has less energy at high frequencies; 3 dB per two octaves compensate some of it.
-        self._weights = np.sqrt((hertz[1:] + hertz[:-1]) / 2000)
+        weights = np.sqrt((hertz[1:] + hertz[:-1]) / 2000)
+        low = _shares(edges * self.long_window, self.long_window) * np.where(is_low, weights, 0)
+        high = _shares(edges * _WINDOW, _WINDOW) * np.where(is_low, 0, weights)
         # Each bin but the first and last stands for two.
-        self._k_weights = 2 * k_weights(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
+        loudness = 2 * k_weights(np.fft.rfftfreq(_WINDOW, 1 / sampling_rate))
+        self._low, self._high, self._k_weights = (each.astype(np.float32) for each in (low, high, loudness))
 
-    def measure(self, samples: np.ndarray, start: int, end: int) -> tuple[np.ndarray, float]:
-        """Return the energy `[_BANDS]` and the K-weighted mean square of samples `[T]` from start to end.
+    def measure(self, samples: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the energies `[N, _BANDS]` and K-weighted mean squares `[N]` of samples `[T]` between N + 1 edges.
 
         The samples around them fill the windows.
         """
-        power = _power(samples, start, end, _WINDOW, 4)
-        low = _power(samples, start, end, self.long_window, 1)
-        energy = np.where(self._is_low, self._energy(low, self.long_window), self._energy(power, _WINDOW))
-        return energy * self._weights, float(power @ self._k_weights)
-
-    def _energy(self, power: np.ndarray, window: int) -> np.ndarray:
-        below = np.concatenate([[0.0], np.cumsum(power)])
-        # A bin reaches half its width to both sides of its frequency.
-        return np.diff(np.interp(self._edges * window + 0.5, np.arange(len(below)), below))
+        power = _power(samples, edges, _WINDOW, 4)
+        low = _power(samples, edges, self.long_window, 1)
+        return power @ self._high + low @ self._low, power @ self._k_weights
 
 
-def _power(samples: np.ndarray, start: int, end: int, window: int, most: int) -> np.ndarray:
-    """Return the power spectrum `[window // 2 + 1]`, averaged over up to `most` windows around start to end.
+@cache
+def _bands(sampling_rate: int) -> _Bands:
+    return _Bands(sampling_rate)
 
-    The sum of its bins is about half the mean square.
+
+def _shares(edges: np.ndarray, window: int) -> np.ndarray:
+    """Return the share `[window // 2 + 1, N]` of each bin in each of the bands between N + 1 edges, given in bins."""
+    bins = np.arange(window // 2 + 1)[:, None]  # a bin reaches half its width to both sides of its frequency
+    return np.clip(np.minimum(bins + 0.5, edges[1:]) - np.maximum(bins - 0.5, edges[:-1]), 0, None)
+
+
+def _power(samples: np.ndarray, edges: np.ndarray, window: int, most: int) -> np.ndarray:
+    """Return the power spectra `[N, window // 2 + 1]` between N + 1 edges, each averaged over up to `most` windows.
+
+    The sum of the bins of one is about half the mean square.
     """
-    first, last = max(start - window // 2, 0), min(end + window // 2, len(samples))
-    samples = np.pad(samples[first:last], (0, max(window - (last - first), 0)))
-    spare = len(samples) - window
-    starts = np.unique(np.linspace(0, spare, most).astype(int)) if most > 1 else np.array([spare // 2])
+    first = np.maximum(edges[:-1] - window // 2, 0)
+    last = np.minimum(edges[1:] + window // 2, len(samples))
+    spare = np.maximum(last - first - window, 0)[:, None]
+    count = min(most, 1 + int(spare.max()) // (window // 8))  # more of them would overlap almost entirely
+    starts = first[:, None] + (spare * (np.linspace(0, 1, count) if count > 1 else 0.5)).astype(int)  # [N, count]
     shape, power_kept = _hann_window(window)
-    frames = np.stack([samples[each : each + window] for each in starts]) * shape
-    return (np.abs(np.fft.rfft(frames)) ** 2).mean(axis=0) / (window * power_kept)
+    frames = sliding_window_view(np.pad(samples, (0, window)), window)[starts] * shape  # [N, count, window]
+    frames *= np.arange(window) < (last - first)[:, None, None]
+    return (np.abs(np.fft.rfft(frames)) ** 2).mean(axis=1) / (window * power_kept)
 
 
 @cache
