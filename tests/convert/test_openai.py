@@ -484,7 +484,7 @@ def test_the_output_folder_must_be_new(tmp_path: Path, pipeline_folder: Path):
     (tmp_path / "file").write_text("mine")
     assert "is a file" in refusal(tmp_path / "file", FileExistsError)
     assert "not empty" in refusal(tmp_path, FileExistsError)
-    with pytest.raises(OSError, match="Cannot write"):
+    with pytest.raises(OSError, match="cannot be written"):
         convert(tmp_path / "file" / "below")
     assert (tmp_path / "file").read_text() == "mine"
     (tmp_path / "empty").mkdir()
