@@ -101,9 +101,10 @@ def weight_bytes(prior: JukeboxPrior) -> int:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    prior = upsampler(**SHAPE)
+    shape = SHAPE | {"hidden_size": options.width, "num_hidden_layers": options.depth}
+    prior = upsampler(**shape)
     machine = measuring.machine(options.threads)
-    upper = torch.randint(prior.config.codebook_size, (max(options.batch), SHAPE["n_ctx"] // 4))
+    upper = torch.randint(prior.config.codebook_size, (max(options.batch), shape["n_ctx"] // 4))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "prior.pt"
@@ -137,7 +138,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 share = read and round(read / machine["read_gb_s"] / 1e9 * rate / batch, 2)
                 rows.append(row | {"share of read bandwidth": share})
     measuring.table(rows)
-    return {"benchmark": "decode", **machine, "shape": SHAPE, "codes": options.codes, "rows": rows}
+    return {"benchmark": "decode", **machine, "shape": shape, "codes": options.codes, "rows": rows}
 
 
 def along_window(options: argparse.Namespace) -> dict[str, Any]:
@@ -195,6 +196,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--codes", type=int, default=300, help="codes per song")
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16", "int8"])
+    parser.add_argument("--width", type=int, default=SHAPE["hidden_size"])
+    parser.add_argument("--depth", type=int, default=SHAPE["num_hidden_layers"])
     parser.add_argument("--along-window", action="store_true", help="the cost of early and late steps, n_ctx 8192")
     parser.add_argument("--gpu", action="store_true", help="the published shapes on one CUDA GPU")
     parser.add_argument("--profile", action="store_true", help="with --gpu: time per kernel")

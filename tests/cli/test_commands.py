@@ -1,5 +1,6 @@
 """The command line, with real files; the errors a newcomer meets end in one line and exit status 2."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from helpers.command_line import run
 from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
@@ -43,6 +45,29 @@ def test_without_a_prompt_songs_are_made_up(model: Path, tmp_path: Path) -> None
     assert files(tmp_path / "a") == [f"level_{level}/item_{item}.wav" for level in (1, 2) for item in (0, 1)]
     for name in files(tmp_path / "a"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_auto_chooses_the_precision_by_what_is_sampled_and_a_resumed_run_keeps_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def fast_dtype(device: torch.device, **what: bool) -> torch.dtype:
+        asked.append(what)
+        return torch.bfloat16
+
+    monkeypatch.setattr("hf_jukebox.processor.fast_dtype", fast_dtype)
+    sample = ["sample", "--model", model, "--seconds", codes_in_s(2), "--levels", 2, "--output"]
+    result = run(*sample, tmp_path / "one", "--dtype", "auto", "--quiet")
+    assert result.exit_code == 0 and not result.stderr
+    result = run(*sample, tmp_path / "two", "--num-samples", 2)
+    assert "Working in bfloat16, which is fast here; --dtype chooses another precision.\n" in result.stderr
+    assert run(*sample, tmp_path / "given", "--dtype", "float32").exit_code == 0
+    assert asked == [{"is_compiled": False, "is_one_song": each} for each in (True, False)]
+    assert run("continue", tmp_path / "one", "--seconds", codes_in_s(3)).exit_code == 0
+    assert len(asked) == 2
+    steps = json.loads((tmp_path / "one" / "request.json").read_text())["steps"]
+    assert [step["model"]["dtype"] for step in steps] == ["torch.bfloat16"] * 2
 
 
 def test_prompts_are_repeated_to_the_number_of_samples(model: Path, prompt: Path, tmp_path: Path) -> None:
