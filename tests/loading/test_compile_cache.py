@@ -40,7 +40,11 @@ def test_the_folder_is_private_and_stays_the_same(assets: Path, monkeypatch: pyt
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     assert use_compile_cache(CPU) == folder
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
-    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    with monkeypatch.context() as another:
+        another.setattr(torch, "__version__", "9.9.9")
+        assert use_compile_cache(CPU) != folder
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "fewer instructions")
     assert use_compile_cache(CPU) != folder
 
 

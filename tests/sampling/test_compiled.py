@@ -28,9 +28,7 @@ from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.single_prior import sample_codes
 from hf_jukebox.sampling.step_runner import StepRunner
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
-import torch._inductor.config
 
-torch._inductor.config.cpp.simdlen = 256 if "AVX2" in torch.backends.cpu.get_cpu_capability() else None
 upper = torch.randint(64, (9, 16), generator=torch.Generator().manual_seed(0))
 equal = {}
 for precision in ("float32", "bfloat16", "int8"):
@@ -123,6 +121,24 @@ def test_no_kernel_is_chosen_by_its_time_whatever_the_environment_says(monkeypat
     with torch._inductor.config.patch(max_autotune=True, coordinate_descent_tuning=True):
         sampled(StepRunner(compiled=True), 1, 8)
     assert given["max_autotune"] is given["max_autotune_gemm"] is given["coordinate_descent_tuning"] is False
+
+
+@pytest.mark.parametrize(("capability", "bits"), [("AVX2", 256), ("AVX512", 512), ("DEFAULT", None)])
+def test_code_for_other_instructions_is_not_found_by_the_settings_of_these(monkeypatch, capability, bits):
+    """Compiled anew for longer vectors, code for shorter ones writes beyond its arrays."""
+    given = {}
+
+    def compile(graph, inputs, config_patches):
+        given.update(config_patches)
+        return graph
+
+    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compile)
+    monkeypatch.setattr("hf_jukebox.sampling.step_runner.check_can_compile", lambda device: None)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    sampled(StepRunner(compiled=True), 2, 8)
+    assert given["cpp.simdlen"] == bits
+    assert given["max_autotune_gemm"] is (bits is not None)
+    assert given["max_autotune_gemm_backends" if bits else "max_autotune"] == ("CPP" if bits else False)
 
 
 def test_a_step_is_repeated_on_the_tensors_of_each_window_without_looking_them_up_again(monkeypatch):

@@ -102,6 +102,9 @@ def quick_gelu(z: torch.Tensor) -> torch.Tensor:
     return y
 
 
+# With AVX2 the compiler widens int8 weights number by number.
+_LOOPS_WIDEN_INT8 = torch.backends.cpu.get_cpu_capability() != "AVX2"
+
 # PyTorch's int8 product crashes for sizes that are no multiples of this one.
 _INT8_BLOCK = 16
 
@@ -114,7 +117,7 @@ def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     device = x.device.type if compiles and x.dtype != torch.float64 else None
     weight: Any = layer.weight  # a tensor, or one of torchao's
     is_plain = _is_plain(weight)
-    if x.shape[0] == 1 and device in ("cpu", "cuda"):
+    if x.shape[0] == 1 and (device == "cuda" or (device == "cpu" and (is_plain or _LOOPS_WIDEN_INT8))):
         row = x.reshape(-1).float()
         y = (row * weight.float()).sum(-1) if is_plain else int8_products(row, weight, in_one_pass=row.is_cuda)
     elif device == "cpu" and not is_plain and all(size % _INT8_BLOCK == 0 for size in weight.shape):

@@ -67,7 +67,10 @@ def _is_private(folder: Path) -> bool:
 
 def _key(device: torch.device) -> str:
     """Return a name for what compiled code is made for: the version of PyTorch, the processor and the device."""
-    facts = [torch.__version__, platform.system(), platform.machine(), _processor(), _device_name(device)]
+    instructions = (
+        torch.backends.cpu.get_cpu_capability()
+    )  # fewer than the processor's where ATEN_CPU_CAPABILITY says so
+    facts = [torch.__version__, platform.system(), platform.machine(), _processor(), instructions, _device_name(device)]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return f"torch-{torch.__version__.partition('+')[0]}-{device.type}-{digest}"
 
@@ -77,7 +80,7 @@ def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
     except OSError:
-        return f"{platform.processor()} {torch.backends.cpu.get_cpu_capability()}"
+        return platform.processor()
     facts = dict(line.partition(":")[::2] for line in reversed(lines))
     return json.dumps({name.strip(): value for name, value in sorted(facts.items()) if name.strip() in _FACTS})
 

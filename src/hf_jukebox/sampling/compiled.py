@@ -26,6 +26,10 @@ _CPU_OPTIONS = {
     "size_asserts": False,
 }
 
+# Bits of a vector. PyTorch looks compiled code up by these settings, but not by the instructions: code for AVX2 that is
+# compiled anew for AVX-512 writes beyond its arrays.
+_VECTOR_BITS = {"AVX2": 256, "AVX512": 512}
+
 # Products of several rows in the compiler's own loops, which widen narrow weights in registers for all rows at once.
 # There is one kind of them, so nothing is timed.
 _OWN_PRODUCTS = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "CPP"}
@@ -115,6 +119,8 @@ def compile_step(
     on_cpu = buffers.position.device.type == "cpu"
     several_rows = on_cpu and state.batch_size > 1 and can_be_packed(prior.transformer)
     options: dict[str, Any] = _FIXED_KERNELS | (_CPU_OPTIONS if on_cpu else {})
+    if on_cpu:
+        options["cpp.simdlen"] = _VECTOR_BITS.get(torch.backends.cpu.get_cpu_capability())
     if several_rows and not _multiplies_faster(prior):
         options |= _OWN_PRODUCTS
     step = CompiledStep(name, options)
