@@ -174,6 +174,11 @@ def has_plain_weights(module: nn.Module) -> bool:
     return all(_is_plain(weight) for weight in module.parameters())
 
 
+def are_loops_for_one_row(module: nn.Module) -> bool:
+    """Return True if `step_linear` writes the products of one row of a module as loops, on a CPU."""
+    return _LOOPS_WIDEN_INT8 or has_plain_weights(module)
+
+
 def can_be_packed(module: nn.Module) -> bool:
     """Return True if the compiler can store the weights of a module in the layout of its own products."""
     return all(_has_rows(weight) for weight in module.parameters())

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch.utils._triton import has_triton
 
-from ..layers.fast_paths import can_be_packed, has_plain_weights
+from ..layers.fast_paths import are_loops_for_one_row, can_be_packed, has_plain_weights
 from ..modeling_prior import DecodeState, JukeboxPrior
 from ..processor import has_avx, has_bfloat16_products
 from .options import SamplingSettings
@@ -117,15 +117,16 @@ def compile_step(
 ) -> CompiledStep:
     """Compile `sample_code` for one case, under a name of its own, by running it once on these tensors."""
     on_cpu = buffers.position.device.type == "cpu"
-    several_rows = on_cpu and state.batch_size > 1 and can_be_packed(prior.transformer)
+    is_looped = state.batch_size == 1 and are_loops_for_one_row(prior.transformer)
+    packs = on_cpu and not is_looped and can_be_packed(prior.transformer)
     options: dict[str, Any] = _FIXED_KERNELS | (_CPU_OPTIONS if on_cpu else {})
     if on_cpu:
         options["cpp.simdlen"] = _VECTOR_BITS.get(torch.backends.cpu.get_cpu_capability())
-    if several_rows and not _multiplies_faster(prior):
+    if packs and not _multiplies_faster(prior):
         options |= _OWN_PRODUCTS
     step = CompiledStep(name, options)
     # Freezing lets the compiler lay out the weights as the products read them.
-    with torch.inference_mode(), torch._inductor.config.patch(freezing=several_rows):
+    with torch.inference_mode(), torch._inductor.config.patch(freezing=packs):
         step.repeat_on(prior, state, buffers, settings)()
         buffers.position.zero_()
     return step
