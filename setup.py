@@ -31,7 +31,7 @@ RUNTIME = [
 ]
 LORA = ["peft>=0.21,<1"]
 TRAIN = [*LORA, "datasets>=4.4,<6", "tensorboard>=2.19,<3"]
-STUDY = ["matplotlib>=3.10,<4", "pyarrow>=21"]
+STUDY = ["matplotlib>=3.11,<4", "pyarrow>=21"]
 APP = ["gradio>=6.31,<7"]
 PLAY = ["sounddevice>=0.5,<1"]
 LOUDNESS = ["pyloudnorm>=0.2,<0.3"]
