@@ -48,3 +48,18 @@ def test_settings_are_restored_after_an_error() -> None:
             raise KeyError
     except KeyError:
         assert torch.backends.cudnn.allow_tf32
+
+
+def test_the_last_of_several_threads_restores_the_settings() -> None:
+    """As when the app decodes a piece that is listened to while it samples another one."""
+    first, second = full_float32(), full_float32()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+        second.__exit__(None, None, None)
+        assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision("highest")

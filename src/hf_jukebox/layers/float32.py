@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
+
+
+class _FullFloat32:
+    """The settings, which are those of the process: the first thread that needs them makes them, the last restores."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._num_users = 0
+        self._restoration = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._num_users == 0:
+                self._restoration.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+                torch.set_float32_matmul_precision("highest")
+                self._restoration.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            self._num_users += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._num_users -= 1
+            if self._num_users == 0:
+                self._restoration.close()
+
+
+_SETTINGS = _FullFloat32()
 
 
 @contextmanager
@@ -13,13 +40,8 @@ def full_float32() -> Iterator[None]:
     """Compute float32 products and convolutions in float32, and not in TensorFloat-32 or bfloat16.
 
     PyTorch rounds the operands of convolutions on CUDA to 10 bits by default, and those of products if
-    `torch.set_float32_matmul_precision` says so. Then 0.2 to 0.4 % of the codes of a recording are others. The settings
-    are those of the process; use it from one thread at a time.
+    `torch.set_float32_matmul_precision` says so. Then 0.2 to 0.4 % of the codes of a recording are others. Meanwhile
+    other threads compute in float32 as well.
     """
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    with _SETTINGS:
+        yield
