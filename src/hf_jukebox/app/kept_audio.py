@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ..layers.quantizer import are_codes
 from ..modeling_vqvae import JukeboxVQVAE
 from ..runs.contents import RunReader
 from ..runs.run_page import prompt_codes
+from ..runs.storage import codes_path
 from ..sampling.decode import SongDecoder
 from ..sampling.known import KnownCodes
 from ..sampling.state import LevelCodes
@@ -70,7 +70,7 @@ class KeptAudio:
         nothing = [0] * len(run.request.songs)
         if self._vqvae is None or run.step.model.parts.get("vqvae") != self._fingerprint:
             return nothing
-        path = _codes_path(run, level)
+        path = codes_path(run.folder, level)
         if level not in run.request.levels or path.is_symlink() or path.parent.is_symlink():
             return nothing
         key = run.folder.name, level, _stamp(run, level)
@@ -118,14 +118,10 @@ class KeptAudio:
             audio.end()
 
 
-def _codes_path(run: RunReader, level: int) -> Path:
-    return run.folder / "codes" / f"level_{level}.safetensors"
-
-
 def _stamp(run: RunReader, level: int) -> _Stamp:
     """Return a value that changes whenever the codes of a level do."""
     try:
-        status = _codes_path(run, level).stat()
+        status = codes_path(run.folder, level).stat()
     except OSError:
         return len(run.steps), 0, 0
     return len(run.steps), status.st_mtime_ns, status.st_size
@@ -134,8 +130,7 @@ def _stamp(run: RunReader, level: int) -> _Stamp:
 def _counted(run: RunReader, level: int, codebook_size: int) -> list[int]:
     """Return the codes of each song at a level, prompt included; 0 for a song that has no more than its prompt."""
     known, hops = run.read_level(level), run.step.model.hop_lengths
-    warm_ups = [seam.warm_up for song in known.seams for seam in song]
-    if not all(are_codes(each, codebook_size) for each in (known.codes, *warm_ups)):
+    if not known.are_codes(codebook_size):
         raise ValueError(f"there are codes beyond the {codebook_size} of the VQ-VAE at level {level}.")
     prompts = [codes * hops[-1] // hops[level] for codes in prompt_codes(run.steps)]
     lengths = [min(filled, run.song_length(song, level)) for song, filled in enumerate(known.lengths)]

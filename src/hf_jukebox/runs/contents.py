@@ -15,7 +15,7 @@ from .audio_files import wav_frames
 from .names import REQUEST
 from .record import RunStep, SongFolder
 from .schema import read_steps
-from .storage import read_codes
+from .storage import codes_path, read_codes
 
 _BYTES_PER_CODE = 16  # in memory, copies included; a file has 4
 _SMALL = 2**28  # bytes that need not be compared with the free memory
@@ -158,12 +158,9 @@ class RunReader:
         hops = self.step.model.hop_lengths
         return self.request.top_codes * hops[-1] // hops[level]
 
-    def _level_path(self, level: int) -> Path:
-        return self.folder / "codes" / f"level_{level}.safetensors"
-
     def read_level(self, level: int) -> KnownCodes:
         """Read the codes of a level for the songs of the current step."""
-        path, known = self._level_path(level), self.step.known[level]
+        path, known = codes_path(self.folder, level), self.step.known[level]
         read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known), [[] for _ in known])
         if path.is_file():
             self._check_memory(len(known) * max(known), _BYTES_PER_CODE, path)

@@ -32,7 +32,7 @@ from .audio_files import WrittenAudio
 from .contents import RunReader
 from .names import REQUEST
 from .record import RunStep, SongFolder, write_steps
-from .storage import SnapshotStore, write_codes
+from .storage import SnapshotStore, codes_path, write_codes
 
 _BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
@@ -143,13 +143,10 @@ class JukeboxRun(RunReader):
         levels = []
         for level in range(hierarchy.num_levels):
             read = self.read_level(level)
-            warm_ups = [seam.warm_up for song_seams in read.seams for seam in song_seams]
-            if max((int(codes.max()) for codes in [read.codes, *warm_ups] if codes.numel()), default=0) >= (
-                vqvae.codebook_size
-            ):
+            if not read.are_codes(vqvae.codebook_size):
                 raise ValueError(
-                    f"{self._level_path(level)} holds codes beyond the {vqvae.codebook_size} of the VQ-VAE; put back a "
-                    "copy of it."
+                    f"{codes_path(self.folder, level)} holds codes beyond the {vqvae.codebook_size} of the VQ-VAE; put "
+                    "back a copy of it."
                 )
             levels.append(read)
         return levels
@@ -242,7 +239,7 @@ class JukeboxRun(RunReader):
 
     def _write_level(self, level: int, level_codes: LevelCodes) -> None:
         if any(level_codes.num_filled) or any(level_codes.seams):
-            write_codes(self._level_path(level), level_codes, len(self.steps) - 1)
+            write_codes(codes_path(self.folder, level), level_codes, len(self.steps) - 1)
 
 
 def check_no_run(folder: str | os.PathLike[str]) -> None:

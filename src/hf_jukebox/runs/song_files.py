@@ -29,7 +29,7 @@ from .names import REQUEST
 from .record import RunStep, steps_to_json, write_steps
 from .run_page import prompt_codes
 from .schema import parse_steps
-from .storage import codes_to_tensors, tensors_to_codes, write_level
+from .storage import codes_path, codes_to_tensors, tensors_to_codes, write_level
 
 
 class NoCodesError(ValueError):
@@ -69,7 +69,7 @@ class SongFile:
         with new_folder(folder) as unfinished:
             for level, known in enumerate(self.levels):
                 if known.lengths[0]:
-                    write_level(unfinished / "codes" / f"level_{level}.safetensors", known, 0)
+                    write_level(codes_path(unfinished, level), known, 0)
             write_steps(unfinished / REQUEST, [self.step])
             if not self._is_whole(unfinished):
                 raise ValueError(f"{self.path} is damaged: its codes do not belong to its settings; use a copy of it.")

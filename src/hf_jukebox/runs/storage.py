@@ -30,6 +30,11 @@ _ROWS = TypeAdapter(
 )
 
 
+def codes_path(folder: Path, level: int) -> Path:
+    """Return the path of the codes of a level in the folder of a run."""
+    return folder / "codes" / f"level_{level}.safetensors"
+
+
 def write_codes(path: Path, level_codes: LevelCodes, step: int) -> None:
     """Write the codes and seams that a level has after a step, as one file."""
     # Segments may be finished beyond the first gap.

@@ -33,6 +33,11 @@ class KnownCodes:
     seams: list[list[Seam]] = field(default_factory=list)
     avoided: list[dict[int, float]] = field(default_factory=list)
 
+    def are_codes(self, codebook_size: int) -> bool:
+        """Return whether all of them, and those at the seams, are rows of a codebook of this size."""
+        warm_ups = (seam.warm_up for song_seams in self.seams for seam in song_seams)
+        return all(are_codes(each, codebook_size) for each in (self.codes, *warm_ups))
+
     def select(self, rows: Sequence[int]) -> KnownCodes:
         """Return the codes of some songs; a song may be selected more than once."""
         lengths = [self.lengths[row] for row in rows]
