@@ -17,7 +17,7 @@ LAYERS = [
         "lazy_names",
         "registration",
         "allocator",
-        "processor",
+        "hardware",
         "layers",
         "configuration_*",
         "files",

@@ -5,17 +5,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.tiny import codes_in_s, tiny_pipeline
+from helpers.tiny import codes_in_s
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress
-from hf_jukebox.runs import checkpoint_timer, folder
+from hf_jukebox.runs import folder
 from hf_jukebox.runs.checkpoint_writer import CheckpointWriter
 from hf_jukebox.runs.storage import SnapshotStore
 from hf_jukebox.sampling import batch
@@ -29,21 +28,9 @@ CODES = 24
 FIRST = 6  # codes before the first checkpoint is due
 
 
-@pytest.fixture(scope="module")
-def pipe() -> Iterator[JukeboxPipeline]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a forked process has no other threads, and their number may decide last bits
-    yield tiny_pipeline("tiny_labelled_prior")
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
-def clock_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Advance the clock by one with every code."""
-    ticks = count()
-    monkeypatch.setattr(checkpoint_timer.time, "monotonic", lambda: next(ticks))
-    monkeypatch.setattr(checkpoint_timer, "INTERVAL_IN_S", FIRST)
-    monkeypatch.setattr(checkpoint_timer, "INTERVAL_PER_WRITE", 0)
+def clock_of_codes(count_time_in_codes: Callable[[int], None]) -> None:
+    count_time_in_codes(FIRST)
 
 
 def sample(pipe: JukeboxPipeline, output_dir: Path | None, callback: Any = None) -> torch.Tensor:
@@ -79,6 +66,16 @@ class SlowDisk:
 
         monkeypatch.setattr(SnapshotStore, "write", slow_write)
 
+    def half_way(self, then: Callable[[], None]) -> Callable[[SamplingProgress], None]:
+        """Return a callback that calls `then` half-way, when a checkpoint is being written."""
+
+        def callback(progress: SamplingProgress) -> None:
+            if progress.filled == CODES // 2:
+                assert self.begun.wait(60)
+                then()
+
+        return callback
+
 
 def test_sampling_goes_on_while_one_checkpoint_is_written(
     pipe: JukeboxPipeline, whole: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,14 +99,12 @@ def test_an_interruption_waits_for_the_checkpoint_in_progress_and_loses_nothing(
 ) -> None:
     disk = SlowDisk(monkeypatch)
 
-    def callback(progress: SamplingProgress) -> None:
-        if progress.filled == CODES // 2:
-            assert disk.begun.wait(60)
-            threading.Timer(0.05, disk.go.set).start()
-            raise KeyboardInterrupt
+    def interrupt() -> None:
+        threading.Timer(0.05, disk.go.set).start()
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample(pipe, tmp_path / "run", callback)
+        sample(pipe, tmp_path / "run", disk.half_way(interrupt))
     assert disk.in_flight == 0
     resumed: list[SamplingProgress] = []
     assert torch.equal(pipe.resume_run(tmp_path / "run", callback=resumed.append).codes[2], whole)
@@ -136,13 +131,11 @@ def test_a_process_killed_while_it_writes_leaves_the_checkpoint_before(
 ) -> None:
     disk = SlowDisk(monkeypatch)
 
-    def callback(progress: SamplingProgress) -> None:
-        if progress.filled == CODES // 2:
-            assert disk.begun.wait(60)
-            (tmp_path / "marker").touch()
-            time.sleep(600)
+    def wait_to_be_killed() -> None:
+        (tmp_path / "marker").touch()
+        time.sleep(600)
 
-    kill_in(lambda: sample(pipe, tmp_path / "run", callback), tmp_path / "marker")
+    kill_in(lambda: sample(pipe, tmp_path / "run", disk.half_way(wait_to_be_killed)), tmp_path / "marker")
     disk.go.set()
     assert torch.equal(pipe.resume_run(tmp_path / "run").codes[2], whole)
 

@@ -7,17 +7,16 @@ import shutil
 import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
+from helpers.tiny import codes_in_s, noise_audio
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress
-from hf_jukebox.runs import checkpoint_timer
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
@@ -27,21 +26,9 @@ ROWS = 2  # sampled at a time
 SampleRun = Callable[[Path, Any], object]
 
 
-@pytest.fixture(scope="module")
-def pipe() -> Iterator[JukeboxPipeline]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # a forked process has no other threads, and their number may decide last bits
-    yield tiny_pipeline("tiny_labelled_prior")
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(autouse=True)
-def clock_of_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Advance the clock by one with every code, so that checkpoints are due after a number of codes."""
-    ticks = count()
-    monkeypatch.setattr(checkpoint_timer.time, "monotonic", lambda: next(ticks))
-    monkeypatch.setattr(checkpoint_timer, "INTERVAL_IN_S", CODES_BETWEEN_CHECKPOINTS)
-    monkeypatch.setattr(checkpoint_timer, "INTERVAL_PER_WRITE", 0)
+def clock_of_codes(count_time_in_codes: Callable[[int], None]) -> None:
+    count_time_in_codes(CODES_BETWEEN_CHECKPOINTS)
 
 
 def seeded() -> torch.Generator:

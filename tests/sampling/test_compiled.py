@@ -108,32 +108,30 @@ def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monk
                 refused()
 
 
-def test_no_kernel_is_chosen_by_its_time_whatever_the_environment_says(monkeypatch):
-    """A resumed run would otherwise add in another order than the run before."""
-    given = {}
+@pytest.fixture
+def given(monkeypatch):
+    """Settings that the compiler is given, which then compiles nothing."""
+    settings = {}
 
     def compile(graph, inputs, config_patches):
-        given.update(config_patches)
+        settings.update(config_patches)
         return graph
 
     monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compile)
     monkeypatch.setattr("hf_jukebox.sampling.step_runner.check_can_compile", lambda device: None)
+    return settings
+
+
+def test_no_kernel_is_chosen_by_its_time_whatever_the_environment_says(given):
+    """A resumed run would otherwise add in another order than the run before."""
     with torch._inductor.config.patch(max_autotune=True, coordinate_descent_tuning=True):
         sampled(StepRunner(compiled=True), 1, 8)
     assert given["max_autotune"] is given["max_autotune_gemm"] is given["coordinate_descent_tuning"] is False
 
 
 @pytest.mark.parametrize(("capability", "bits"), [("AVX2", 256), ("AVX512", 512), ("DEFAULT", None)])
-def test_code_for_other_instructions_is_not_found_by_the_settings_of_these(monkeypatch, capability, bits):
+def test_code_for_other_instructions_is_not_found_by_the_settings_of_these(given, monkeypatch, capability, bits):
     """Compiled anew for longer vectors, code for shorter ones writes beyond its arrays."""
-    given = {}
-
-    def compile(graph, inputs, config_patches):
-        given.update(config_patches)
-        return graph
-
-    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compile)
-    monkeypatch.setattr("hf_jukebox.sampling.step_runner.check_can_compile", lambda device: None)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     sampled(StepRunner(compiled=True), 2, 8)
     assert given["cpp.simdlen"] == bits
@@ -141,7 +139,7 @@ def test_code_for_other_instructions_is_not_found_by_the_settings_of_these(monke
     assert given["max_autotune_gemm_backends" if bits else "max_autotune"] == ("CPP" if bits else False)
 
 
-def test_a_step_is_repeated_on_the_tensors_of_each_window_without_looking_them_up_again(monkeypatch):
+def test_a_step_is_repeated_on_the_tensors_of_each_window_without_looking_them_up_again(given, monkeypatch):
     num_calls = 0
     step = JukeboxPrior.step
 
@@ -150,8 +148,6 @@ def test_a_step_is_repeated_on_the_tensors_of_each_window_without_looking_them_u
         num_calls += 1
         return step(*arguments)
 
-    monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", lambda graph, inputs, config_patches: graph)
-    monkeypatch.setattr("hf_jukebox.sampling.step_runner.check_can_compile", lambda device: None)
     steps, prior = StepRunner(compiled=True), tiny_prior("tiny_upsampler")
     first = sampled(steps, 2, 80, prior)  # two windows
     assert torch.equal(first, sampled(None, 2, 80))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from hf_jukebox import processor
-from hf_jukebox.processor import fast_dtype, instruction_set
+from hf_jukebox import hardware
+from hf_jukebox.hardware import fast_dtype, instruction_set
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ def test_the_instructions_are_those_that_pytorch_uses(monkeypatch):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has_bfloat16: has)
         assert instruction_set() == name
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    assert instruction_set() == processor.platform.machine()
+    assert instruction_set() == hardware.platform.machine()
 
 
 def test_a_step_that_is_not_compiled_stays_exact_on_a_cpu():
@@ -32,8 +32,8 @@ def test_a_step_that_is_not_compiled_stays_exact_on_a_cpu():
     [("AVX2", "bfloat16", "float32"), ("AVX512 with bfloat16", "bfloat16", "bfloat16")],
 )
 def test_what_was_measured_on_such_a_processor_is_not_tried_again(monkeypatch, instructions, one_song, several):
-    monkeypatch.setattr(processor, "instruction_set", lambda: instructions)
-    monkeypatch.setattr(processor, "_probe", None)
+    monkeypatch.setattr(hardware, "instruction_set", lambda: instructions)
+    monkeypatch.setattr(hardware, "_probe", None)
     chosen = [fast_dtype(CPU, is_compiled=True, is_one_song=is_one_song) for is_one_song in (True, False)]
     assert chosen == [getattr(torch, one_song), getattr(torch, several)]
 
@@ -41,10 +41,10 @@ def test_what_was_measured_on_such_a_processor_is_not_tried_again(monkeypatch, i
 @pytest.mark.parametrize(("slowness", "expected"), [(0.5, "bfloat16"), (0.95, "float32"), (2, "float32")])
 def test_an_unknown_processor_is_tried(monkeypatch, slowness, expected):
     """bfloat16 has to be plainly faster, since its codes depend on the grouping."""
-    monkeypatch.setattr(processor, "instruction_set", lambda: "riscv64")
-    monkeypatch.setattr(processor, "_seconds", lambda x, weights: slowness if x.dtype == torch.bfloat16 else 1.0)
+    monkeypatch.setattr(hardware, "instruction_set", lambda: "riscv64")
+    monkeypatch.setattr(hardware, "_seconds", lambda x, weights: slowness if x.dtype == torch.bfloat16 else 1.0)
     assert fast_dtype(CPU, is_compiled=True, is_one_song=False) == getattr(torch, expected)
 
 
 def test_the_trial_runs_on_this_processor():
-    assert processor._probe(1) in (torch.float32, torch.bfloat16)
+    assert hardware._probe(1) in (torch.float32, torch.bfloat16)
