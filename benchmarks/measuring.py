@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from hf_jukebox.convert.names import is_transposed, name_in_file
-from hf_jukebox.processor import instruction_set
+from hf_jukebox.hardware import instruction_set
 
 TRANSFORMERS = Path(__file__).with_name("peer_transformers.py")
 

@@ -1,4 +1,4 @@
-"""What a device does well: the instructions of the CPU, and the precision in which a step is fast."""
+"""What the hardware does well: the instructions of the CPU, and the precision in which a device samples fast."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import time
 import torch
 
 # Precision of a compiled step on a CPU, by its instructions and by whether it samples one song at a time or several:
-# the fastest of those measured with benchmarks/decode.py (docs/performance.md), or float32 where it is as fast, since
-# its codes do not depend on how songs are grouped.
+# the fastest of those measured with benchmarks/decode.py (docs/performance.md), or float32 where bfloat16 gains less
+# than a fifth, since the codes of float32 do not depend on how songs are grouped.
 _MEASURED = {
     ("AVX2", True): torch.bfloat16,
     ("AVX2", False): torch.float32,
@@ -30,9 +30,9 @@ def instruction_set() -> str:
     return f"{name} with bfloat16" if has_bfloat16_products() else name
 
 
-def has_avx() -> bool:
-    """Return True for a processor with AVX2 or AVX-512."""
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX")
+def vector_bits() -> int | None:
+    """Return the length of the vectors of AVX2 or AVX-512, in bits; None on other processors."""
+    return {"AVX2": 256, "AVX512": 512}.get(torch.backends.cpu.get_cpu_capability())
 
 
 def has_bfloat16_products() -> bool:

@@ -12,6 +12,7 @@ import typer
 from ..console.lines import write_line
 from ..console.signals import work_to_keep
 from .checks import PROGRAM, check_model, check_writable, find_given_device
+from .devices import AUTO
 from .models import load_pipeline
 from .options import DTYPE_HELP, Compile, ModelOptions, path_option
 from .terminal import command_errors
@@ -37,7 +38,7 @@ def app(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the Hub repository.")] = None,
     low_memory: Annotated[bool, typer.Option("--low-memory", help="Keep the priors on disk until needed.")] = False,
     device: Annotated[str | None, typer.Option(help="cuda, mps, cpu, or gpu for any GPU.")] = None,
-    dtype: Annotated[str | None, typer.Option(help=DTYPE_HELP)] = None,
+    dtype: Annotated[str, typer.Option(help=DTYPE_HELP)] = AUTO,
     compile_step: Compile = False,
 ) -> None:
     """Open a page in the browser to sample, listen, pick and continue; the same server is an interface for programs."""

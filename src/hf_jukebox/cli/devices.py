@@ -46,11 +46,11 @@ def find_device(name: str | None) -> str:
     return f"{here}:{int(index)}" if index else here
 
 
-def check_dtype(name: str | None) -> None:
+def check_dtype(name: str) -> None:
     """Check that a precision is one that the models can have.
 
     Raises:
         ValueError: it is not.
     """
-    if name is not None and name.removeprefix("torch.") not in DTYPES:
+    if name.removeprefix("torch.") not in DTYPES:
         raise ValueError(f"There is no dtype {name!r}; use float32, float16, bfloat16 or auto.")

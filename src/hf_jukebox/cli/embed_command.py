@@ -77,7 +77,7 @@ def embed(
         check_output_file(output)
         songs, total = _songs(recordings or [], dataset, dataset_config, split, streaming)
         model = replace(model.on_device(find_given_device(model.device)), low_memory=True)
-        if compat is not None and model.dtype in (None, AUTO):
+        if compat is not None and model.dtype == AUTO:
             model = replace(model, dtype="float32")
         pipeline = load_pipeline(model, quiet=shown.quiet)
         style = shown.progress if is_first_process() and not shown.quiet else ProgressStyle.NONE

@@ -29,14 +29,15 @@ def load_pipeline(
     """Load the pipeline that the options name, and say so.
 
     Args:
-        is_one_song: Whether songs and windows are sampled one at a time; see `processor.fast_dtype`.
+        is_one_song: Whether songs and windows are sampled one at a time; see `hardware.fast_dtype`.
 
     Raises:
         OSError, ValueError: there is no such pipeline.
     """
     with status(f"Loading {options.model or 'the demo model'} ...", quiet):
-        pipeline, dtype = _load(options, compile_step, is_one_song)
-    if not quiet and is_first_process() and _is_chosen(options) and (compile_step or dtype != "float32"):
+        pipeline = _load(options, compile_step, is_one_song)
+    dtype = str(pipeline.dtype).removeprefix("torch.")
+    if not quiet and is_first_process() and options.dtype == AUTO and (compile_step or dtype != "float32"):
         write_error(f"Working in {dtype}, which is fast here; --dtype chooses another precision.")
     return pipeline
 
@@ -73,19 +74,14 @@ def _load_model_of(run: RunReader, options: ModelOptions) -> JukeboxPipeline:
     from ..runs.model_source import model_of_run
 
     source = options.model or model_of_run(run)
-    dtype = run.step.model.dtype if _is_chosen(options) else options.dtype
-    return _load(replace(options, model=source, dtype=dtype), run=None if options.lora else run)[0]
-
-
-def _is_chosen(options: ModelOptions) -> bool:
-    """Return True if the precision is the command's to choose."""
-    return options.dtype in (None, AUTO)
+    dtype = run.step.model.dtype if options.dtype == AUTO else options.dtype
+    return _load(replace(options, model=source, dtype=dtype), run=None if options.lora else run)
 
 
 def _load(
     options: ModelOptions, compile_step: bool = False, is_one_song: bool = True, run: RunReader | None = None
-) -> tuple[JukeboxPipeline, str]:
-    """Load a pipeline onto a device, by default the best available, and return it with its precision.
+) -> JukeboxPipeline:
+    """Load a pipeline onto a device, by default the best available.
 
     If its models do not all fit into the device's memory, they are moved there one at a time.
 
@@ -95,8 +91,8 @@ def _load(
     import torch
 
     from .. import JukeboxPipeline
+    from ..hardware import fast_dtype
     from ..memory.batch_size import free_bytes, weight_bytes
-    from ..processor import fast_dtype
     from ..sampling.compiled import check_can_compile
     from ..sampling.processes import device_of_process
 
@@ -105,10 +101,8 @@ def _load(
     target = torch.device(device)
     if compile_step:
         check_can_compile(target)
-    if _is_chosen(options):
-        dtype = str(fast_dtype(target, is_compiled=compile_step, is_one_song=is_one_song)).removeprefix("torch.")
-    else:
-        dtype = str(options.dtype)
+    is_chosen = options.dtype == AUTO
+    dtype = fast_dtype(target, is_compiled=compile_step, is_one_song=is_one_song) if is_chosen else options.dtype
     source = DEMO_MODEL if options.model is None else options.model
     revision = {} if options.revision is None else {"revision": options.revision}
     pipeline = JukeboxPipeline.from_pretrained(source, dtype=dtype, low_memory=options.low_memory, **revision)
@@ -126,4 +120,4 @@ def _load(
         pipeline.enable_model_cpu_offload(device=target)
     if compile_step:
         pipeline.compile()
-    return pipeline, dtype
+    return pipeline

@@ -13,6 +13,7 @@ import typer
 
 from ..files.text import user_path
 from ..sampling.options import SamplingSettings
+from .devices import AUTO
 from .progress import ProgressStyle
 
 PER_LEVEL = "one number, or one per level with commas, finest first"
@@ -43,7 +44,7 @@ Avoid = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Random seed; the same seed gives the same bits.")]
 
-DTYPE_HELP = "float32, float16, bfloat16, or auto, the default: what this device does well (docs/performance.md)."
+DTYPE_HELP = "float32, float16, bfloat16, or auto: what this device does well (docs/performance.md)."
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class ModelOptions:
     device: Annotated[
         str | None, typer.Option(help="cuda, mps, cpu, or gpu for any GPU; the best available by default.")
     ] = None
-    dtype: Annotated[str | None, typer.Option(help=DTYPE_HELP)] = None
+    dtype: Annotated[str, typer.Option(help=DTYPE_HELP)] = AUTO
     lora: Annotated[
         list[str] | None,
         typer.Option(

@@ -127,7 +127,7 @@ def check_numbers(
         raise ValueError(f"--seed must be at least -2**63 and less than 2**64, not {seed}.")
 
 
-def check_choices(device: str | None, dtype: str | None, upsampling: str = "sequential") -> None:
+def check_choices(device: str | None, dtype: str, upsampling: str = "sequential") -> None:
     """Check the names of a device, a precision and a way of upsampling, without importing torch.
 
     Raises:

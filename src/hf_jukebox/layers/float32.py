@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 
 import torch
 
@@ -35,13 +34,11 @@ class _FullFloat32:
 _SETTINGS = _FullFloat32()
 
 
-@contextmanager
-def full_float32() -> Iterator[None]:
+def full_float32() -> AbstractContextManager[None]:
     """Compute float32 products and convolutions in float32, and not in TensorFloat-32 or bfloat16.
 
     PyTorch rounds the operands of convolutions on CUDA to 10 bits by default, and those of products if
     `torch.set_float32_matmul_precision` says so. Then 0.2 to 0.4 % of the codes of a recording are others. Meanwhile
     other threads compute in float32 as well.
     """
-    with _SETTINGS:
-        yield
+    return _SETTINGS

@@ -67,9 +67,7 @@ def _is_private(folder: Path) -> bool:
 
 def _key(device: torch.device) -> str:
     """Return a name for what compiled code is made for: the version of PyTorch, the processor and the device."""
-    instructions = (
-        torch.backends.cpu.get_cpu_capability()
-    )  # fewer than the processor's where ATEN_CPU_CAPABILITY says so
+    instructions = torch.backends.cpu.get_cpu_capability()  # ATEN_CPU_CAPABILITY may leave some of them out
     facts = [torch.__version__, platform.system(), platform.machine(), _processor(), instructions, _device_name(device)]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     return f"torch-{torch.__version__.partition('+')[0]}-{device.type}-{digest}"

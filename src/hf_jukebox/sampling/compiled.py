@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch.utils._triton import has_triton
 
+from ..hardware import has_bfloat16_products, vector_bits
 from ..layers.fast_paths import are_loops_for_one_row, can_be_packed, has_plain_weights
 from ..modeling_prior import DecodeState, JukeboxPrior
-from ..processor import has_avx, has_bfloat16_products
 from .options import SamplingSettings
 from .step import StepBuffers, sample_code
 
@@ -25,10 +25,6 @@ _CPU_OPTIONS = {
     "cpp.enable_floating_point_contract_flag": "fast",
     "size_asserts": False,
 }
-
-# Bits of a vector. PyTorch looks compiled code up by these settings, but not by the instructions: code for AVX2 that is
-# compiled anew for AVX-512 writes beyond its arrays.
-_VECTOR_BITS = {"AVX2": 256, "AVX512": 512}
 
 # Products of several rows in the compiler's own loops, which widen narrow weights in registers for all rows at once.
 # There is one kind of them, so nothing is timed.
@@ -68,9 +64,9 @@ def check_can_compile(
 class CompiledStep:
     """`sample_code`, compiled for one prior and batch size, as code that is repeated on the same tensors.
 
-    At each call torch.compile checks guards, and looks up every weight by the names of its modules: on a CPU half a
-    millisecond for 24 layers, a quarter of a step. So each case gets a code object of its own, which torch.compile uses
-    as its cache key, and no guards; and `repeat_on` looks everything up once.
+    At each call torch.compile checks guards, and looks up every weight by the names of its modules, which takes a
+    noticeable part of a step on a CPU. So each case gets a code object of its own, which torch.compile uses as its
+    cache key, and no guards; and `repeat_on` looks everything up once.
 
     Args:
         name: Name of the code object.
@@ -119,9 +115,11 @@ def compile_step(
     on_cpu = buffers.position.device.type == "cpu"
     is_looped = state.batch_size == 1 and are_loops_for_one_row(prior.transformer)
     packs = on_cpu and not is_looped and can_be_packed(prior.transformer)
-    options: dict[str, Any] = _FIXED_KERNELS | (_CPU_OPTIONS if on_cpu else {})
+    options: dict[str, Any] = dict(_FIXED_KERNELS)
     if on_cpu:
-        options["cpp.simdlen"] = _VECTOR_BITS.get(torch.backends.cpu.get_cpu_capability())
+        # PyTorch looks compiled code up by the settings, but not by the instructions: code for AVX2 that is compiled
+        # anew for AVX-512 writes beyond its arrays.
+        options |= _CPU_OPTIONS | {"cpp.simdlen": vector_bits()}
     if packs and not _multiplies_faster(prior):
         options |= _OWN_PRODUCTS
     step = CompiledStep(name, options)
@@ -135,4 +133,4 @@ def compile_step(
 def _multiplies_faster(prior: JukeboxPrior) -> bool:
     """Return True if the libraries of PyTorch multiply the weights of a prior faster than the compiler's own loops."""
     is_float32 = prior.transformer.dtype == torch.float32 and has_plain_weights(prior.transformer)
-    return not has_avx() or (has_bfloat16_products() and not is_float32)
+    return vector_bits() is None or (has_bfloat16_products() and not is_float32)
