@@ -46,4 +46,5 @@ fuzz:  ## enter the doors with random files for SECONDS; what fails is kept in t
 	$(PYTHON) tests/fuzz/run.py --seconds $(SECONDS)
 
 gpu-first-hour:  ## 45 minutes on one CUDA GPU: what the GPU path promises, as one table
+	$(PYTHON) -m pytest -m gpu
 	$(PYTHON) benchmarks/gpu_first_hour.py

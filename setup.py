@@ -46,6 +46,7 @@ TEST = [
     "rpp>=0.5,<1",
     "ruff>=0.17,<0.18",
     "sybil>=10.0,<11",
+    "triton>=3.6,<4; platform_system == 'Linux'",  # its interpreter; PyTorch brings it, but for builds without CUDA
     "xmlschema>=4.1,<5",
 ]
 DOCS = [

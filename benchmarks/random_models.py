@@ -20,7 +20,7 @@ def upsampler(**shape: Any) -> JukeboxPrior:
     config = {"conditioner_width": 256, "conditioner_depth": 4, "codebook_size": 2048, "upsampling_strides": [2, 2]}
     prior = JukeboxPrior(JukeboxPriorConfig.from_preset("small_upsampler", **(config | shape))).eval()
     for parameter in prior.parameters():
-        parameter.data.normal_(std=0.1 if parameter.dim() == 1 else parameter.shape[-1] ** -0.5)
+        parameter.data.normal_(std=0.1 if parameter.dim() == 1 else parameter[0].numel() ** -0.5)
     return prior
 
 

@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,16 @@ def check(codes: list[torch.Tensor], top: str, mode: str) -> None:
     measured = expected("hierarchy")
     for level in range(3):
         assert torch.equal(codes[level], measured[f"{top}.{mode}.codes_{level}"].long())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["captured", "compiled"])
+def test_ancestral_on_a_gpu(top: str, compiled: bool, tmp_path: Path) -> None:
+    pipeline = JukeboxPipeline.from_pretrained(golden_pipeline_folder(top, tmp_path)).to("cuda")
+    pipeline.set_progress_bar_config(disable=True)
+    if compiled:
+        pipeline.compile()
+    check([codes.cpu() for codes in pipeline(**options()).codes], top, "ancestral")
 
 
 def test_ancestral(pipe: JukeboxPipeline, top: str) -> None:

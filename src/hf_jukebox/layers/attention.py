@@ -132,6 +132,24 @@ class StepPosition:
         )
 
 
+@dataclass(frozen=True)
+class KeyRange:
+    """Keys that a step sees, as slots of the cache that follow each other.
+
+    Attributes:
+        length: How many there are at most.
+        slot: `[1]`, of this position's own key; None if the step writes none.
+        first: `[1]`, slot of the first one; None for slot 0.
+        last: `[1]`, the last one that the position sees, its own unless it lies beyond `length`; None for all, and the
+            position does not see itself.
+    """
+
+    length: int
+    slot: torch.Tensor | None = None
+    first: torch.Tensor | None = None
+    last: torch.Tensor | None = None
+
+
 class Attention(nn.Module):
     """Projections around a pattern, by default the dense one: a position sees all up to itself.
 
@@ -227,6 +245,10 @@ class Attention(nn.Module):
         i, j = torch.arange(queries, device=device)[:, None], torch.arange(keys, device=device)[None]
         return self.sees(i, j)
 
+    def key_range(self, at: StepPosition) -> KeyRange:
+        """Return the same keys as slots, for kernels that read the cache itself."""
+        return KeyRange(self.shape.positions, at.position, last=at.position)
+
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         """Return True where position `i` sees key `j`: the definition of the pattern."""
         return j <= i
@@ -252,6 +274,9 @@ class RowAttention(Attention):
 
     def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return at.row_mask
+
+    def key_range(self, at: StepPosition) -> KeyRange:
+        return KeyRange(self.shape.columns, at.column, last=at.column)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
@@ -285,6 +310,10 @@ class ColumnAttention(Attention):
 
     def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return at.column_mask
+
+    def key_range(self, at: StepPosition) -> KeyRange:
+        first = at.column * self.shape.rows
+        return KeyRange(self.shape.rows, at.slot_by_column, first, last=at.slot_by_column - first)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
@@ -330,6 +359,9 @@ class PreviousRowAttention(Attention):
     def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return None
 
+    def key_range(self, at: StepPosition) -> KeyRange:
+        return KeyRange(self.shape.columns, at.slot_of_two_rows, at.previous_of_two * self.shape.columns)
+
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
         return i // columns == j // columns + 1
@@ -366,6 +398,9 @@ class LyricsAttention(Attention):
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         return F.scaled_dot_product_attention(q, k, v)
 
+    def key_range(self, at: StepPosition) -> KeyRange:
+        return KeyRange(self.shape.num_lyrics)
+
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         return (i >= 0) & (j >= 0)
 
@@ -397,6 +432,9 @@ class JointLyricsAttention(Attention):
 
     def keys_mask(self, at: StepPosition) -> torch.Tensor | None:
         return at.index[:, : self.cache_slots] <= at.position.clamp_max(self.shape.joint_keys - 1)
+
+    def key_range(self, at: StepPosition) -> KeyRange:
+        return KeyRange(self.shape.joint_keys, self.cache_slot(at), last=at.position)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         return (j <= i) & (j < self.shape.joint_keys)

@@ -70,7 +70,7 @@ def _onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) ->
 
 
 def _uses_onednn(tensor: torch.Tensor) -> bool:
-    return _is_plain(tensor) and tensor.dtype == torch.float32 and tensor.device.type == "cpu" and _HAS_ONEDNN
+    return is_plain(tensor) and tensor.dtype == torch.float32 and tensor.device.type == "cpu" and _HAS_ONEDNN
 
 
 class _QuickGELU(torch.autograd.Function):
@@ -116,11 +116,11 @@ def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     compiles = torch.compiler.is_compiling() and isinstance(layer, nn.Linear) and _has_rows(layer.weight)
     device = x.device.type if compiles and x.dtype != torch.float64 else None
     weight: Any = layer.weight  # a tensor, or one of torchao's
-    is_plain = _is_plain(weight)
-    if x.shape[0] == 1 and (device == "cuda" or (device == "cpu" and (is_plain or _LOOPS_WIDEN_INT8))):
+    is_float = is_plain(weight)
+    if x.shape[0] == 1 and (device == "cuda" or (device == "cpu" and (is_float or _LOOPS_WIDEN_INT8))):
         row = x.reshape(-1).float()
-        y = (row * weight.float()).sum(-1) if is_plain else int8_products(row, weight, in_one_pass=row.is_cuda)
-    elif device == "cpu" and not is_plain and all(size % _INT8_BLOCK == 0 for size in weight.shape):
+        y = (row * weight.float()).sum(-1) if is_float else int8_products(row, weight, in_one_pass=row.is_cuda)
+    elif device == "cpu" and not is_float and all(size % _INT8_BLOCK == 0 for size in weight.shape):
         y = int8_products_of_rows(x.reshape(x.shape[0], -1), weight)
     else:
         return layer(x)
@@ -171,7 +171,7 @@ def step_attention(
 
 def has_plain_weights(module: nn.Module) -> bool:
     """Return True if no weight of a module is quantised or otherwise special."""
-    return all(_is_plain(weight) for weight in module.parameters())
+    return all(is_plain(weight) for weight in module.parameters())
 
 
 def are_loops_for_one_row(module: nn.Module) -> bool:
@@ -184,15 +184,18 @@ def can_be_packed(module: nn.Module) -> bool:
     return all(_has_rows(weight) for weight in module.parameters())
 
 
-def _is_plain(tensor: Any) -> bool:
+def is_plain(tensor: Any) -> bool:
     """Exclude tensors with rules of their own, such as quantised weights or those of an offloaded layer."""
     return type(tensor) in (torch.Tensor, nn.Parameter)
 
 
 def _has_rows(weight: Any) -> bool:
-    """Return True for weights stored row by row: plain, or torchao's weight-only int8 with one scale per row."""
-    if _is_plain(weight):
-        return True
+    """Return True for weights stored row by row: plain, or `is_int8_by_row`."""
+    return is_plain(weight) or is_int8_by_row(weight)
+
+
+def is_int8_by_row(weight: Any) -> bool:
+    """Return True for torchao's weight-only int8 with one scale per row."""
     quantized = getattr(weight, "qdata", None)
     return bool(
         quantized is not None

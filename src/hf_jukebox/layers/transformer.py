@@ -16,11 +16,15 @@ from .attention import (
     Attention,
     AttentionKind,
     AttentionShape,
+    KeyRange,
     LyricsAttention,
     StepPosition,
     attention_kinds,
 )
 from .fast_paths import GELU_SLOPE, Linear, quick_gelu, step_linear
+
+FusedStep = Callable[[torch.Tensor, torch.Tensor, KeyRange], torch.Tensor]
+"""Runs one position `[B, 1, width]` over the cache of a block, and appends it."""
 
 
 @dataclass(frozen=True)
@@ -149,10 +153,24 @@ class Transformer(nn.Module):
         """
         return F.pad(x, (0, 0, 0, -x.shape[1] % self.shape.attention.columns)).to(self.dtype)
 
-    def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""
+    def step(
+        self,
+        x: torch.Tensor,
+        at: StepPosition,
+        caches: Sequence[torch.Tensor],
+        fused_steps: Sequence[FusedStep] | None = None,
+    ) -> torch.Tensor:
+        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them.
+
+        Args:
+            fused_steps: Steps of the blocks by other kernels; None to run their operators.
+        """
         dtype = x.dtype
         x = x.to(self.dtype)
+        if fused_steps is not None:
+            for block, fused_step, cache in zip(self.blocks, fused_steps, caches, strict=True):
+                x = fused_step(x, cache, block.attn.key_range(at))
+            return x.to(dtype)
         step = _step_compiled_block if torch.compiler.is_compiling() and x.device.type == "cuda" else _step_block
         for block, cache in zip(self.blocks, caches, strict=True):
             x = step(block, x, cache, *at.tensors)

@@ -1,7 +1,4 @@
-"""A step as a CUDA graph: one launch per code instead of more than a thousand.
-
-Nothing here has run on a GPU yet. `benchmarks/gpu_first_hour.py` is the first thing to run on one.
-"""
+"""A step as a CUDA graph: one launch per code instead of more than a thousand."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..layers.fused_steps import can_be_fused, fuse
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .compiled import CompiledStep, check_can_compile, compile_step
 from .options import SamplingSettings
@@ -95,9 +96,12 @@ class StepRunner:
         key: tuple[Any, ...],
     ) -> ReadyStep:
         state, buffers = prior.init_state(batch_size), StepBuffers.allocate(prior, batch_size, is_guarded)
+        can_be_graph = can_be_captured(prior)
+        if self.compiled and can_be_graph and can_be_fused(prior.transformer, batch_size):
+            state.fused = fuse(prior.transformer)
         tensors = (prior, state, buffers, filters)
         run = self._compile(*tensors, key).repeat_on(*tensors) if self.compiled else partial(sample_code, *tensors)
-        return ReadyStep(state, buffers, StepGraph(run, buffers) if can_be_captured(prior) else run)
+        return ReadyStep(state, buffers, StepGraph(run, buffers) if can_be_graph else run)
 
     def _compile(
         self,

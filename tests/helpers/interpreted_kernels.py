@@ -1,0 +1,78 @@
+"""Run as a program: steps of a block by Triton's interpreter, on the CPU, beside those of the block's operators.
+
+Prints a JSON object of the largest differences per kind of attention, and whether each row alone has the same bits. It
+is a process of its own because Triton chooses its interpreter when it is imported.
+"""
+
+import json
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import torch
+
+from helpers.random_priors import randomize
+from hf_jukebox.layers import fused_steps
+from hf_jukebox.layers.attention import AttentionKind, AttentionShape, StepPosition
+from hf_jukebox.layers.transformer import Transformer, TransformerBlock, TransformerShape
+
+SHAPE = AttentionShape(width=32, state=16, heads=2, rows=8, positions=64, num_lyrics=20)
+# Several programs, parts and passes for layers so small.
+SIZES = {"_SHORT": 16, "_LONG_BLOCK": 16, "_WEIGHTS_PER_PROGRAM": 256, "_LONG_WEIGHTS_PER_PROGRAM": 256}
+SIZES |= {"_JOINED_WEIGHTS_PER_PROGRAM": 256, "_KEYS_PER_PROGRAM": 32}
+
+
+class OneBlock(Transformer):
+    """A transformer of one block of a given kind."""
+
+    def __init__(self, shape: TransformerShape, kind: AttentionKind) -> None:
+        super().__init__(shape)
+        self.kinds, self.blocks = [kind], torch.nn.ModuleList([TransformerBlock(shape, kind)])
+
+
+def compare(kind: AttentionKind, precision: str, rows: int) -> dict[str, float | bool]:
+    scales_residual = kind == AttentionKind.COLUMN
+    transformer = OneBlock(TransformerShape(SHAPE, depth=3, order=2, mlp_width=32, res_scale=scales_residual), kind)
+    randomize(transformer)
+    dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
+    for layer in transformer.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.to(dtype)
+    if precision == "int8":
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+        quantize_(transformer, Int8WeightOnlyConfig())
+    generator = torch.Generator().manual_seed(0)
+    fused = [block.step for block in fused_steps.fuse(transformer)]
+    index = torch.arange(SHAPE.positions)[None]
+    caches = [cache.normal_(generator=generator) for cache in transformer.init_caches(rows, torch.device("cpu"))]
+    differences, same_alone = [], True
+    for position in (0, 37):
+        at = StepPosition.at(torch.tensor([position]), index, SHAPE)
+        x = torch.randn(rows, 1, SHAPE.width, generator=generator)
+        for row in range(rows) if rows > 1 else ():
+            alone = [cache[:, row : row + 1].clone() for cache in caches]
+            same_alone &= torch.equal(
+                transformer.step(x[row : row + 1], at, alone, fused),
+                transformer.step(x, at, [cache.clone() for cache in caches], fused)[row : row + 1],
+            )
+        expected = [cache.clone() for cache in caches]
+        pairs = [(transformer.step(x, at, expected), transformer.step(x, at, caches, fused)), (*expected, *caches)]
+        differences += [float((a - b).abs().max()) for a, b in pairs]
+    return {"difference": max(differences), "same alone": same_alone}
+
+
+def main() -> None:
+    for name, size in SIZES.items():
+        setattr(fused_steps, name, size)
+    with torch.inference_mode():
+        cases = {f"{kind.name} float32": compare(kind, "float32", 1) for kind in AttentionKind}
+        cases |= {
+            f"{kind.name} float16": compare(kind, "float16", 2) for kind in (0, 2, 3) for kind in [AttentionKind(kind)]
+        }
+        cases |= {"ROW int8": compare(AttentionKind.ROW, "int8", 1)}
+    print(json.dumps(cases))
+
+
+if __name__ == "__main__":
+    main()
