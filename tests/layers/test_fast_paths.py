@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_jukebox.layers.fast_paths import Linear, int8_products, int8_products_of_rows, quick_gelu
+from hf_jukebox.layers.fast_paths import Linear, int8_products, int8_products_of_rows, pass_attention, quick_gelu
 
 INPUTS = {
     "two dimensions": torch.randn(5, 6),
@@ -93,3 +93,20 @@ def test_products_of_int8_weights_are_those_of_the_weights_that_they_stand_for(z
     of_rows = int8_products_of_rows(rows, weight)  # of numbers rounded to bfloat16
     expected = rows @ ((quantized.float() - zeros.float()) * scale).T
     torch.testing.assert_close(of_rows, expected, rtol=0, atol=0.01 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("is_causal", [True, False])
+def test_attention_in_bfloat16_has_the_gradients_of_float32(is_causal):
+    inputs = [torch.randn(2, 2, 9, 4).bfloat16() for _ in range(3)]
+    found = []
+    for dtype, function in (
+        (torch.bfloat16, pass_attention),
+        (torch.float32, nn.functional.scaled_dot_product_attention),
+    ):
+        q, k, v = leaves = [each.to(dtype).requires_grad_() for each in inputs]
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = function(q, k, v, is_causal=is_causal)
+        assert y.dtype == dtype
+        found.append([y, *torch.autograd.grad((y.float() ** 2).sum(), leaves)])
+    for ours, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours.float(), exact, atol=0.03, rtol=0.02)

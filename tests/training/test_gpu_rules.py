@@ -70,9 +70,11 @@ def test_the_loss_of_a_sharded_prior_is_in_float32() -> None:
         policy = sharded_precision("bf16")
         assert policy is not None
         loss, expected = sharded_loss(policy), sharded_loss(None)
-        # accelerate's own policy gives a bfloat16 with an error of up to 0.4 %.
+        # accelerate's own policy gives a bfloat16, whose last digit is 0.06. The products of both are in bfloat16, and
+        # their roundings change the loss by a hundredth.
         assert loss.dtype == torch.float32
-        assert abs(loss - expected) < 2e-4 * expected
+        assert loss != loss.bfloat16()
+        assert abs(loss - expected) < 2e-3 * expected
     finally:
         dist.destroy_process_group()
     assert sharded_precision("no") is None

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .fast_paths import Linear, step_attention, step_linear
+from .fast_paths import Linear, pass_attention, step_attention, step_linear
 
 
 class AttentionKind(IntEnum):
@@ -222,7 +222,7 @@ class Attention(nn.Module):
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attend in a whole pass, `[B, heads, T, head_dim]`."""
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return pass_attention(q, k, v, is_causal=True)
 
     def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         """Write the keys and values of a whole pass, those of the window's first positions, to the cache."""
@@ -264,7 +264,7 @@ class RowAttention(Attention):
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
         q_rows, k_rows, v_rows = _fold(q, columns), _fold(k, columns), _fold(v, columns)
-        return _unfold(F.scaled_dot_product_attention(q_rows, k_rows, v_rows, is_causal=True), like=q)
+        return _unfold(pass_attention(q_rows, k_rows, v_rows, is_causal=True), like=q)
 
     def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         cache.copy_(kv[:, :, :, -self.shape.columns :])
@@ -294,7 +294,7 @@ class ColumnAttention(Attention):
             return x.unflatten(2, (first, second)).transpose(2, 3).flatten(2, 3)
 
         q_columns, k_columns, v_columns = (_fold(transpose(x, rows, columns), rows) for x in (q, k, v))
-        attended = F.scaled_dot_product_attention(q_columns, k_columns, v_columns, is_causal=True)
+        attended = pass_attention(q_columns, k_columns, v_columns, is_causal=True)
         return transpose(_unfold(attended, like=q), columns, rows)
 
     def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
@@ -341,7 +341,7 @@ class PreviousRowAttention(Attention):
             return F.pad(x, (0, 0, columns, 0))[:, :, : x.shape[2]]
 
         q_rows, k_rows, v_rows = _fold(q, columns), _fold(shifted(k), columns), _fold(shifted(v), columns)
-        return _unfold(F.scaled_dot_product_attention(q_rows, k_rows, v_rows), like=q)
+        return _unfold(pass_attention(q_rows, k_rows, v_rows), like=q)
 
     def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         columns = self.shape.columns
@@ -396,7 +396,7 @@ class LyricsAttention(Attention):
         return self.shape.num_lyrics
 
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        return F.scaled_dot_product_attention(q, k, v)
+        return pass_attention(q, k, v)
 
     def key_range(self, at: StepPosition) -> KeyRange:
         return KeyRange(self.shape.num_lyrics)
@@ -418,10 +418,10 @@ class JointLyricsAttention(Attention):
     def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         keys = self.shape.joint_keys
         k, v = k[:, :, :keys], v[:, :, :keys]
-        among_keys = F.scaled_dot_product_attention(q[:, :, :keys], k, v, is_causal=True)
+        among_keys = pass_attention(q[:, :, :keys], k, v, is_causal=True)
         if q.shape[2] <= keys:
             return among_keys
-        return torch.cat([among_keys, F.scaled_dot_product_attention(q[:, :, keys:], k, v)], dim=2)
+        return torch.cat([among_keys, pass_attention(q[:, :, keys:], k, v)], dim=2)
 
     def write_prefix(self, cache: torch.Tensor, kv: torch.Tensor) -> None:
         keys = min(self.shape.joint_keys, kv.shape[3])

@@ -102,6 +102,20 @@ def quick_gelu(z: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def pass_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, is_causal: bool = False) -> torch.Tensor:
+    """Attend over a whole pass, `[B, heads, T, head_dim]`.
+
+    Where gradients are needed in bfloat16 on a CPU it computes in float32, since PyTorch's gradient of a bfloat16
+    attention takes twice the time there.
+    """
+    is_slow = q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    if not is_slow:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+    with torch.autocast("cpu", enabled=False):
+        attended = F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=is_causal)
+    return attended.to(q.dtype)
+
+
 # With AVX2 the compiler widens int8 weights number by number.
 _LOOPS_WIDEN_INT8 = torch.backends.cpu.get_cpu_capability() != "AVX2"
 
