@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 import typer.main
 
@@ -68,7 +69,9 @@ def command_tree() -> Command:
 
 
 def _command(name: str, command: Any) -> Command:
-    parameters = [_parameter(each) for each in command.params if each.name != "help"]
+    types = get_type_hints(command.callback) if command.callback else {}
+    # The options that typer adds, for completion, are flags.
+    parameters = [_parameter(each, types.get(each.name, bool)) for each in command.params if each.name != "help"]
     result: Command = {"name": name, "help": _plain(command.help or "")}
     subcommands = getattr(command, "commands", None)
     if subcommands:
@@ -80,13 +83,13 @@ def _command(name: str, command: Any) -> Command:
     return result
 
 
-def _parameter(parameter: Any) -> dict[str, Any]:
+def _parameter(parameter: Any, annotation: Any) -> dict[str, Any]:
     is_option = any(name.startswith("-") for name in parameter.opts)
     default = parameter.default
     return {
         "names": list(parameter.opts) if is_option else [(parameter.metavar or parameter.name).strip("[].")],
         "kind": "option" if is_option else "argument",
-        "type": _type(parameter),
+        "type": _type(annotation),
         "required": bool(parameter.required),
         "multiple": bool(getattr(parameter, "multiple", False)) or parameter.nargs == -1,
         "default": default if isinstance(default, str | int | float | bool) else getattr(default, "value", None),
@@ -94,9 +97,10 @@ def _parameter(parameter: Any) -> dict[str, Any]:
     }
 
 
-def _type(parameter: Any) -> str:
-    kind = str(parameter.bare_type())
-    return {"bool": "flag", "str": "text", "list[Path]": "paths", "list[str]": "texts"}.get(kind, kind.lower())
+def _type(annotation: Any) -> str:
+    (kind,) = {*get_args(annotation)} - {NoneType} if isinstance(annotation, UnionType) else (annotation,)
+    name = re.sub(r"pathlib\.", "", str(kind) if get_args(kind) else kind.__name__)
+    return {"bool": "flag", "str": "text", "list[Path]": "paths", "list[str]": "texts"}.get(name, name.lower())
 
 
 def _option(option: Any) -> dict[str, Any]:
