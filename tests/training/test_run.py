@@ -15,12 +15,15 @@ from hf_jukebox.training.data import DataArguments
 own_logger = logging.getLogger("hf_jukebox.training.loop")
 
 
+ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
 @pytest.fixture(autouse=True)
-def signals_as_before() -> Iterator[None]:
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
+def default_signals() -> Iterator[None]:
+    """Undo what a shell that runs tests in the background, or nohup, passes on: to ignore some of them."""
+    before = [signal.signal(number, signal.SIG_DFL) for number in ENDS]
     yield
-    for number, handler in zip(numbers, before, strict=True):
+    for number, handler in zip(ENDS, before, strict=True):
         signal.signal(number, handler)
 
 
@@ -55,12 +58,10 @@ def test_errors_of_users_are_one_line(
     assert stopped.value.code == 2 and line.startswith(f"train_it.py: {message}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDS)
 def test_an_interrupt_prints_how_to_continue(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests that a shell runs in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(SystemExit) as stopped:
         script(monkeypatch, lambda *groups: signal.raise_signal(number))
     assert stopped.value.code == 130
