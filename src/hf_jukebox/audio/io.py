@@ -238,7 +238,8 @@ def write_audio(
     encoded = io.BytesIO()
     soundfile.write(encoded, to_pcm(samples), sampling_rate, format=_WRITABLE[path.suffix.lower()], subtype="PCM_16")
     with replacing(path) as unfinished:
-        unfinished.write_bytes(encoded.getbuffer())
+        # No view: with one in the traceback of an error, the garbage collector of Python 3.12.1 crashes.
+        unfinished.write_bytes(encoded.getvalue())
         if is_machine_made:
             add_data(unfinished, mark_data())
 
