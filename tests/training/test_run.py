@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from hf_jukebox.console.training_program import training_program
 from hf_jukebox.training.arguments import LoopArguments, run
 from hf_jukebox.training.data import DataArguments
 
 own_logger = logging.getLogger("hf_jukebox.training.loop")
-
 
 ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -68,6 +69,12 @@ def test_an_interrupt_prints_how_to_continue(
     assert capsys.readouterr().err == (
         "train_it.py: stopped; to continue, run the same command with --resume_from_checkpoint latest.\n"
     )
+
+
+def test_what_libraries_warn_of_while_they_are_imported_is_left_out(recwarn: pytest.WarningsRecorder) -> None:
+    with training_program("train_it.py"):
+        warnings.warn_explicit("invalid escape sequence", SyntaxWarning, "library.py", 1)
+    assert not recwarn.list
 
 
 def test_only_own_loggers_print_info(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ def training_program(program: str | None = None) -> Iterator[None]:
     handle_signals(program)
     hush_libraries()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python about the source of libraries, where it keeps no bytecode
+            yield
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
