@@ -132,7 +132,7 @@ def test_nothing_is_written_through_links(tmp_path: Path) -> None:
     with locked(folder):
         assert (folder / ".lock.pid").read_text() == str(os.getpid())
     assert outside.read_text() == "mine" and (folder / "file").read_text() == "x"
-    (folder / ".lock").unlink()
+    (folder / ".lock").unlink(missing_ok=True)  # some releases of filelock have removed it
     (folder / ".lock").symlink_to(outside)
     with pytest.raises(OSError, match=r"\.lock is a link; remove it"), locked(folder):
         pass
