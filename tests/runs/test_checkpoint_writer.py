@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -143,12 +144,24 @@ def test_a_process_killed_while_it_writes_leaves_the_checkpoint_before(
 def test_a_full_disk_is_reported_and_the_run_can_be_resumed(
     pipe: JukeboxPipeline, whole: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filled = []
+    filled: list[int] = []
+    tried: list[futures.Future[None] | None] = []
+    start = CheckpointWriter.start
+
+    def recorded_start(writer: CheckpointWriter, write: Callable[[], None]) -> None:
+        start(writer, write)
+        tried.append(writer._written)
+
+    def callback(progress: SamplingProgress) -> None:
+        filled.append(progress.filled)
+        futures.wait(filter(None, tried), 60)  # otherwise the thread may fail after the last code only
+
     with monkeypatch.context() as patch:
         disk = SlowDisk(patch, fails=OSError(errno.ENOSPC, "the disk is full"))
         disk.go.set()
+        patch.setattr(CheckpointWriter, "start", recorded_start)
         with pytest.raises(OSError, match="the disk is full"):
-            sample(pipe, tmp_path / "run", lambda progress: filled.append(progress.filled))
+            sample(pipe, tmp_path / "run", callback)
     assert filled[-1] < CODES
     assert torch.equal(pipe.resume_run(tmp_path / "run").codes[2], whole)
 
