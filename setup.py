@@ -94,6 +94,8 @@ setup(
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Multimedia :: Sound/Audio :: Sound Synthesis",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Typing :: Typed",
