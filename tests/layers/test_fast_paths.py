@@ -77,6 +77,14 @@ def test_the_gradient_of_quick_gelu_is_that_of_its_formula():
     assert torch.autograd.gradcheck(quick_gelu, z)
 
 
+def test_a_traced_quick_gelu_has_the_same_gradient():
+    z = torch.randn(20, requires_grad=True)
+    expected = torch.autograd.grad(quick_gelu(z).sum(), z)
+    torch._dynamo.reset()
+    traced = torch.compile(quick_gelu, backend="eager")
+    torch.testing.assert_close(torch.autograd.grad(traced(z).sum(), z), expected)
+
+
 @pytest.mark.parametrize("zero", [0, 3])
 def test_products_of_int8_weights_are_those_of_the_weights_that_they_stand_for(zero):
     row, generator = torch.randn(64), torch.Generator().manual_seed(0)

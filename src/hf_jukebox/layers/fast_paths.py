@@ -98,6 +98,8 @@ class _QuickGELU(torch.autograd.Function):
 
 def quick_gelu(z: torch.Tensor) -> torch.Tensor:
     """Return `z * sigmoid(1.702 z)`, the sigmoid form of GELU (Hendrycks and Gimpel 2016)."""
+    if torch.compiler.is_compiling():  # PyTorch 2.11 traces the operator in place to a gradient of zero
+        return F.silu(z * GELU_SLOPE) * (1 / GELU_SLOPE)
     y: torch.Tensor = _QuickGELU.apply(z)[0]
     return y
 
