@@ -32,8 +32,8 @@ _LONG_WARPS = 4
 _NUM_STAGES = 3
 _KEYS_PER_PROGRAM = 8192  # numbers of keys, and as many of values
 _ATTENTION_WARPS = 4
-_MAX_STAGED_PARTS = 8  # of an attention, that fit into shared memory for several rows in turn
 _MAX_PARTS = 8  # of the attention of a row: heads times parts of their keys
+_MAX_STAGED = 8192  # numbers of an attention's parts, so that several rows of them fit into shared memory
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -84,6 +84,7 @@ def can_be_fused(transformer: Transformer, batch_size: int) -> bool:
         batch_size <= MAX_ROWS
         and transformer.dtype in _DTYPES
         and all(_can_be_read(layer) for layer in layers)
+        and len({is_plain(layer.weight) for layer in layers}) == 1
         and (batch_size == 1 or all(layer.in_features <= _SHORT for layer in layers))
         and has_triton()
     )
@@ -233,7 +234,7 @@ class _Layer:
             HAS_GELU=has_gelu,
             BLOCK_OUT=block_out,
             BLOCK_IN=block_in,
-            NUM_STAGES=_NUM_STAGES if splits <= _MAX_STAGED_PARTS else 1,
+            NUM_STAGES=_NUM_STAGES if splits * block_in <= _MAX_STAGED else 1,
             num_warps=_LONG_WARPS if is_long else _WARPS,
             **_launch(x),
         )
