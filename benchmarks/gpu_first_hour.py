@@ -24,6 +24,7 @@ from random_models import NARROW, halve_blocks
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.audio.io import read_audio
 from hf_jukebox.layers.conditioning import LabelColumns
+from hf_jukebox.layers.fused_steps import MAX_ROWS
 from hf_jukebox.memory.batch_size import song_bytes
 from hf_jukebox.runs.storage import SnapshotStore
 from hf_jukebox.sampling import step_runner
@@ -77,14 +78,16 @@ class FirstHour:
         """Rows of a batch against the same rows one at a time."""
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             prior = self.prior(UPSAMPLER, dtype, layers=12)
-            whole = self.sampled(prior, StepRunner(), 8)
-            single = torch.cat([self.sampled(prior, StepRunner(), 8, rows=[row]) for row in range(8)])
-            equal = int((single == whole).all(dim=1).sum())
-            again = "equal" if torch.equal(whole, self.sampled(prior, StepRunner(), 8)) else "NOT equal"
-            yield {
-                "what": f"8 rows or 1 at a time, {dtype}",
-                "result": f"{equal} of 8 equal; a repetition is {again}",
-            }
+            for name, batch, compiled in (("graph", 8, False), ("compiled graph", MAX_ROWS, True)):
+                steps = StepRunner(compiled=compiled)
+                whole = self.sampled(prior, steps, batch)
+                again = "equal" if torch.equal(whole, self.sampled(prior, steps, batch)) else "NOT equal"
+                single = torch.cat([self.sampled(prior, steps, batch, rows=[row]) for row in range(batch)])
+                equal = int((single == whole).all(dim=1).sum())
+                yield {
+                    "what": f"{batch} rows or 1 at a time, {name}, {dtype}",
+                    "result": f"{equal} of {batch} equal; a repetition is {again}",
+                }
 
     def tf32(self) -> Iterator[dict[str, Any]]:
         """Codes of the demo's VQ-VAE on this device against those on the CPU."""
