@@ -19,7 +19,7 @@ from unittest import mock
 
 import measuring
 import torch
-from random_models import NARROW, halve_blocks
+from random_models import NARROW, halve_blocks, randomize
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.audio.io import read_audio
@@ -186,8 +186,7 @@ class FirstHour:
         torch.manual_seed(0)
         with self.device:
             prior = JukeboxPrior(JukeboxPriorConfig.from_preset(preset, **smaller)).eval()
-            for parameter in prior.parameters():
-                parameter.data.normal_(std=0.1 if parameter.dim() == 1 else parameter[0].numel() ** -0.5)
+            randomize(prior)
         halve_blocks(prior, dtype)
         return prior
 

@@ -19,9 +19,14 @@ def upsampler(**shape: Any) -> JukeboxPrior:
     torch.manual_seed(0)
     config = {"conditioner_width": 256, "conditioner_depth": 4, "codebook_size": 2048, "upsampling_strides": [2, 2]}
     prior = JukeboxPrior(JukeboxPriorConfig.from_preset("small_upsampler", **(config | shape))).eval()
+    randomize(prior)
+    return prior
+
+
+def randomize(prior: JukeboxPrior) -> None:
+    """Draw all weights anew, so large that every layer matters, and so small that filters do not explode."""
     for parameter in prior.parameters():
         parameter.data.normal_(std=0.1 if parameter.dim() == 1 else parameter[0].numel() ** -0.5)
-    return prior
 
 
 def halve_blocks(prior: JukeboxPrior, dtype: torch.dtype) -> None:

@@ -52,7 +52,7 @@ def test_labels_outside_the_tables_are_refused_before_they_are_moved() -> None:
 def sharded_loss(policy: MixedPrecisionPolicy | None) -> torch.Tensor:
     """Return the loss of a prior that is sharded over one process, under autocast in bfloat16."""
     prior = copy.deepcopy(random_prior("labelled")).train()
-    inputs = random_inputs(prior.config)
+    inputs = random_inputs(prior.config, batch_size=512)  # so many that roundings cancel out
     if policy is not None:
         mesh = init_device_mesh("cpu", (1,))
         for block in prior.transformer.blocks:
@@ -70,11 +70,11 @@ def test_the_loss_of_a_sharded_prior_is_in_float32() -> None:
         policy = sharded_precision("bf16")
         assert policy is not None
         loss, expected = sharded_loss(policy), sharded_loss(None)
-        # accelerate's own policy gives a bfloat16, whose last digit is 0.06. The products of both are in bfloat16, and
-        # their roundings change the loss by a hundredth.
+        # accelerate's own policy gives a bfloat16, whose last digit is 0.06. Ours still rounds the weights of norms and
+        # embeddings, which changes the loss by four in ten thousand.
         assert loss.dtype == torch.float32
         assert loss != loss.bfloat16()
-        assert abs(loss - expected) < 2e-3 * expected
+        assert abs(loss - expected) < 5e-4 * expected
     finally:
         dist.destroy_process_group()
     assert sharded_precision("no") is None

@@ -247,7 +247,7 @@ class Attention(nn.Module):
 
     def key_range(self, at: StepPosition) -> KeyRange:
         """Return the same keys as slots, for kernels that read the cache itself."""
-        return KeyRange(self.shape.positions, at.position, last=at.position)
+        return KeyRange(self.shape.positions, self.cache_slot(at), last=at.position)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         """Return True where position `i` sees key `j`: the definition of the pattern."""
@@ -276,7 +276,7 @@ class RowAttention(Attention):
         return at.row_mask
 
     def key_range(self, at: StepPosition) -> KeyRange:
-        return KeyRange(self.shape.columns, at.column, last=at.column)
+        return KeyRange(self.shape.columns, self.cache_slot(at), last=at.column)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
@@ -313,7 +313,7 @@ class ColumnAttention(Attention):
 
     def key_range(self, at: StepPosition) -> KeyRange:
         first = at.column * self.shape.rows
-        return KeyRange(self.shape.rows, at.slot_by_column, first, last=at.slot_by_column - first)
+        return KeyRange(self.shape.rows, self.cache_slot(at), first, last=at.slot_by_column - first)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns
@@ -360,7 +360,7 @@ class PreviousRowAttention(Attention):
         return None
 
     def key_range(self, at: StepPosition) -> KeyRange:
-        return KeyRange(self.shape.columns, at.slot_of_two_rows, at.previous_of_two * self.shape.columns)
+        return KeyRange(self.shape.columns, self.cache_slot(at), at.previous_of_two * self.shape.columns)
 
     def sees(self, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         columns = self.shape.columns

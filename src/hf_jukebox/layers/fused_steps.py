@@ -25,13 +25,10 @@ MAX_ROWS = 4
 _SHORT = 2048  # inputs of a layer whose weights a program reads at once, and keeps in registers for all rows
 _LONG_BLOCK = 1024  # inputs that a program reads at a time where there are more
 _WEIGHTS_PER_PROGRAM = 8192
-_LONG_WEIGHTS_PER_PROGRAM = 8192
 _JOINED_WEIGHTS_PER_PROGRAM = 4096  # after an attention, whose parts every program joins
 _WARPS = 4
-_LONG_WARPS = 4
 _NUM_STAGES = 3
 _KEYS_PER_PROGRAM = 8192  # numbers of keys, and as many of values
-_ATTENTION_WARPS = 4
 _MAX_PARTS = 8  # of the attention of a row: heads times parts of their keys
 _MAX_STAGED = 8192  # numbers of an attention's parts, so that several rows of them fit into shared memory
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -204,10 +201,8 @@ class _Layer:
         dtype = x.dtype if residual is None else residual.dtype
         out = x.new_empty(rows, 1, num_outputs, dtype=dtype)
         block_in = triton.next_power_of_2(num_inputs)
-        is_long = block_in > _SHORT
-        block_in = _LONG_BLOCK if is_long else block_in
-        per_program = _LONG_WEIGHTS_PER_PROGRAM if is_long else _WEIGHTS_PER_PROGRAM
-        per_program = _JOINED_WEIGHTS_PER_PROGRAM if splits else per_program
+        block_in = block_in if block_in <= _SHORT else _LONG_BLOCK
+        per_program = _JOINED_WEIGHTS_PER_PROGRAM if splits else _WEIGHTS_PER_PROGRAM
         block_out = max(1, per_program // block_in)
         linear[(triton.cdiv(num_outputs, block_out),)](
             x,
@@ -235,7 +230,7 @@ class _Layer:
             BLOCK_OUT=block_out,
             BLOCK_IN=block_in,
             NUM_STAGES=_NUM_STAGES if splits * block_in <= _MAX_STAGED else 1,
-            num_warps=_LONG_WARPS if is_long else _WARPS,
+            num_warps=_WARPS,
             **_launch(x),
         )
         return out
@@ -282,7 +277,7 @@ def _attend(
         LENGTH=length,
         BLOCK_KEYS=min(keys_per_program, triton.next_power_of_2(length)),
         BLOCK_DIM=block_dim,
-        num_warps=_ATTENTION_WARPS,
+        num_warps=_WARPS,
         **_launch(projection),
     )
     return out, maxima, sums

@@ -16,7 +16,9 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-_GELU_SLOPE = tl.constexpr(1.702)
+from .fast_paths import GELU_SLOPE
+
+_GELU_SLOPE = tl.constexpr(GELU_SLOPE)
 
 
 @triton.jit
