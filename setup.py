@@ -102,7 +102,9 @@ setup(
     ],
     package_dir={"": "src"},
     packages=find_packages("src"),
-    package_data={"hf_jukebox": ["py.typed", "demo/**/*", "report/page*", "app/static/*"]},
+    package_data={
+        "hf_jukebox": ["py.typed", "layers/*.cpp", "layers/*.h", "demo/**/*", "report/page*", "app/static/*"]
+    },
     python_requires=">=3.11",
     install_requires=RUNTIME,
     extras_require={

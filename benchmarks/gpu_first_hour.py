@@ -24,7 +24,7 @@ from random_models import NARROW, halve_blocks, randomize
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.audio.io import read_audio
 from hf_jukebox.layers.conditioning import LabelColumns
-from hf_jukebox.layers.fused_steps import MAX_ROWS
+from hf_jukebox.layers.fused_cuda import MAX_ROWS
 from hf_jukebox.memory.batch_size import song_bytes
 from hf_jukebox.runs.storage import SnapshotStore
 from hf_jukebox.sampling import step_runner

@@ -16,11 +16,10 @@ from .configuration_jukebox import JukeboxPriorConfig
 from .layers.attention import AttentionShape, LyricsAttention, StepPosition
 from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner, check_timing
 from .layers.fast_paths import Linear, step_linear
-from .layers.fused_steps import FusedBlock
 from .layers.initialization import pytorch_default_
 from .layers.lyrics_encoder import LyricsEncoder
 from .layers.resnet import ResidualShape
-from .layers.transformer import RecordedOutputs, Transformer, TransformerShape
+from .layers.transformer import FusedSteps, RecordedOutputs, Transformer, TransformerShape
 from .loading.strict_model import StrictPreTrainedModel
 
 
@@ -57,7 +56,7 @@ class DecodeState:
     first_input: torch.Tensor  # [B, 1, width] input at the first code
     conditioning: torch.Tensor | None  # [B, n_ctx, width] added to every input
     index: torch.Tensor  # [1, positions] 0, 1, 2 ...
-    fused: list[FusedBlock] | None = None  # the blocks as kernels written by hand, in compiled steps on CUDA
+    fused: FusedSteps | None = None  # the blocks as kernels written by hand, in compiled steps
 
     @property
     def batch_size(self) -> int:
@@ -313,11 +312,11 @@ class JukeboxPrior(StrictPreTrainedModel):
         added = None if state.conditioning is None else state.conditioning.index_select(1, position)
         if added is not None:
             hidden = hidden + added
-        fused_steps = None if state.fused is None else [block.step for block in state.fused]
-        hidden = self.transformer.step(hidden, StepPosition.at(index, state.index, shape), state.caches, fused_steps)
+        hidden = self.transformer.step(hidden, StepPosition.at(index, state.index, shape), state.caches, state.fused)
         if added is not None and not self.config.merged_decoder:
             hidden = hidden + added
-        logits = step_linear(self.head, hidden[:, 0].to(self.head.weight.dtype))
+        linear = step_linear if state.fused is None else state.fused.linear
+        logits = linear(self.head, hidden[:, 0].to(self.head.weight.dtype))
         return _at_least_float32(logits)[:, self._code_shift :]
 
     # Parts ---------------------------------------------------------------------------------------------------------

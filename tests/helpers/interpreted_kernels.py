@@ -11,10 +11,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
-from helpers.random_priors import randomize
-from hf_jukebox.layers import fused_steps
+from helpers.one_block import OneBlock
+from hf_jukebox.layers import fused_cuda
 from hf_jukebox.layers.attention import AttentionKind, AttentionShape, StepPosition
-from hf_jukebox.layers.transformer import Transformer, TransformerBlock, TransformerShape
 
 SHAPE = AttentionShape(width=32, state=16, heads=2, rows=8, positions=64, num_lyrics=20)
 # Several programs, parts and passes for layers so small.
@@ -22,28 +21,10 @@ SIZES = {"_SHORT": 16, "_LONG_BLOCK": 16, "_WEIGHTS_PER_PROGRAM": 256}
 SIZES |= {"_JOINED_WEIGHTS_PER_PROGRAM": 256, "_KEYS_PER_PROGRAM": 32}
 
 
-class OneBlock(Transformer):
-    """A transformer of one block of a given kind."""
-
-    def __init__(self, shape: TransformerShape, kind: AttentionKind) -> None:
-        super().__init__(shape)
-        self.kinds, self.blocks = [kind], torch.nn.ModuleList([TransformerBlock(shape, kind)])
-
-
 def compare(kind: AttentionKind, precision: str, rows: int) -> dict[str, float | bool]:
-    scales_residual = kind == AttentionKind.COLUMN
-    transformer = OneBlock(TransformerShape(SHAPE, depth=3, order=2, mlp_width=32, res_scale=scales_residual), kind)
-    randomize(transformer)
-    dtype = torch.float32 if precision == "int8" else getattr(torch, precision)
-    for layer in transformer.modules():
-        if isinstance(layer, torch.nn.Linear):
-            layer.to(dtype)
-    if precision == "int8":
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
-        quantize_(transformer, Int8WeightOnlyConfig())
+    transformer = OneBlock(kind, SHAPE, mlp_width=32).in_precision(precision)
     generator = torch.Generator().manual_seed(0)
-    fused = [block.step for block in fused_steps.fuse(transformer)]
+    fused = fused_cuda.read_blocks(transformer)
     index = torch.arange(SHAPE.positions)[None]
     caches = [cache.normal_(generator=generator) for cache in transformer.init_caches(rows, torch.device("cpu"))]
     differences, same_alone = [], True
@@ -64,7 +45,7 @@ def compare(kind: AttentionKind, precision: str, rows: int) -> dict[str, float |
 
 def main() -> None:
     for name, size in SIZES.items():
-        setattr(fused_steps, name, size)
+        setattr(fused_cuda, name, size)
     with torch.inference_mode():
         cases = {f"{kind.name} float32": compare(kind, "float32", 1) for kind in AttentionKind}
         several_rows = (AttentionKind.DENSE, AttentionKind.COLUMN, AttentionKind.PREVIOUS_ROW)

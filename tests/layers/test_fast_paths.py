@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hf_jukebox.layers.fast_paths import Linear, int8_products, int8_products_of_rows, pass_attention, quick_gelu
+from hf_jukebox.layers.fast_paths import Linear, int8_products, pass_attention, quick_gelu
 
 INPUTS = {
     "two dimensions": torch.randn(5, 6),
@@ -97,10 +97,6 @@ def test_products_of_int8_weights_are_those_of_the_weights_that_they_stand_for(z
         torch.testing.assert_close(products, expected, rtol=1e-4, atol=1e-3)
     if zero == 0:  # as torchao quantises
         assert torch.equal(*found)
-    rows = torch.randn(3, 64)
-    of_rows = int8_products_of_rows(rows, weight)  # of numbers rounded to bfloat16
-    expected = rows @ ((quantized.float() - zeros.float()) * scale).T
-    torch.testing.assert_close(of_rows, expected, rtol=0, atol=0.01 * expected.abs().max().item())
 
 
 @pytest.mark.parametrize("is_causal", [True, False])

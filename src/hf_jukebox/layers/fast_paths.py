@@ -118,28 +118,24 @@ def pass_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, is_causal:
     return attended.to(q.dtype)
 
 
-# With AVX2 the compiler widens int8 weights number by number.
-_LOOPS_WIDEN_INT8 = torch.backends.cpu.get_cpu_capability() != "AVX2"
-
-# PyTorch's int8 product crashes for sizes that are no multiples of this one.
-_INT8_BLOCK = 16
-
 # A compiled decode step --------------------------------------------------------------------------------------------
 
 
 def step_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Return `layer(x)` for the one position of a step, `[B, ..., in] -> [B, ..., out]`."""
-    compiles = torch.compiler.is_compiling() and isinstance(layer, nn.Linear) and _has_rows(layer.weight)
-    device = x.device.type if compiles and x.dtype != torch.float64 else None
-    weight: Any = layer.weight  # a tensor, or one of torchao's
-    is_float = is_plain(weight)
-    if x.shape[0] == 1 and (device == "cuda" or (device == "cpu" and (is_float or _LOOPS_WIDEN_INT8))):
-        row = x.reshape(-1).float()
-        y = (row * weight.float()).sum(-1) if is_float else int8_products(row, weight, in_one_pass=row.is_cuda)
-    elif device == "cpu" and not is_float and all(size % _INT8_BLOCK == 0 for size in weight.shape):
-        y = int8_products_of_rows(x.reshape(x.shape[0], -1), weight)
-    else:
+    is_loop = (
+        torch.compiler.is_compiling()
+        and x.shape[0] == 1
+        and x.device.type in ("cuda", "cpu")
+        and x.dtype != torch.float64
+        and isinstance(layer, nn.Linear)
+        and _has_rows(layer.weight)
+    )
+    if not is_loop:
         return layer(x)
+    row = x.reshape(-1).float()
+    weight: Any = layer.weight  # a tensor, or one of torchao's
+    y = (row * weight.float()).sum(-1) if is_plain(weight) else int8_products(row, weight, in_one_pass=row.is_cuda)
     bias: torch.Tensor | None = getattr(layer, "bias", None)
     if bias is not None:
         y = y + bias.float()
@@ -160,19 +156,6 @@ def int8_products(row: torch.Tensor, weight: Any, in_one_pass: bool) -> torch.Te
     return products * scale.reshape(-1)
 
 
-def int8_products_of_rows(rows: torch.Tensor, weight: Any) -> torch.Tensor:
-    """Return `rows @ w.T`, float32 `[B, out]`, for the weights of `int8_products`, on a CPU.
-
-    PyTorch's kernel reads the weights once for all rows and sums in float32, but takes rows and scales, and returns
-    its result, in bfloat16.
-    """
-    rows = rows.bfloat16()
-    zero, scale = (each.float().reshape(-1) for each in (weight.zero_point, weight.scale))
-    rounded = scale.bfloat16()
-    products: torch.Tensor = torch.ops.aten._weight_int8pack_mm(rows, weight.qdata, rounded)
-    return products.float() * (scale / rounded.float()) - rows.float().sum(-1, keepdim=True) * (zero * scale)
-
-
 def step_attention(
     q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
 ) -> torch.Tensor:
@@ -183,21 +166,6 @@ def step_attention(
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return (scores.softmax(-1)[..., None] * values.float()).sum(2, keepdim=True).to(q.dtype)
-
-
-def has_plain_weights(module: nn.Module) -> bool:
-    """Return True if no weight of a module is quantised or otherwise special."""
-    return all(is_plain(weight) for weight in module.parameters())
-
-
-def are_loops_for_one_row(module: nn.Module) -> bool:
-    """Return True if `step_linear` writes the products of one row of a module as loops, on a CPU."""
-    return _LOOPS_WIDEN_INT8 or has_plain_weights(module)
-
-
-def can_be_packed(module: nn.Module) -> bool:
-    """Return True if the compiler can store the weights of a module in the layout of its own products."""
-    return all(_has_rows(weight) for weight in module.parameters())
 
 
 def is_plain(tensor: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,11 @@ from .attention import (
     Attention,
     AttentionKind,
     AttentionShape,
-    KeyRange,
     LyricsAttention,
     StepPosition,
     attention_kinds,
 )
 from .fast_paths import GELU_SLOPE, Linear, quick_gelu, step_linear
-
-FusedStep = Callable[[torch.Tensor, torch.Tensor, KeyRange], torch.Tensor]
-"""Runs one position `[B, 1, width]` over the cache of a block, and appends it."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +89,25 @@ class TransformerBlock(GradientCheckpointingLayer):
         return hidden + update if self.scale == 1.0 else x + (attended + update) * self.scale
 
 
+class FusedSteps(Protocol):
+    """The blocks of a transformer as kernels written by hand, for one device and number of rows."""
+
+    def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""
+        ...
+
+    def linear(self, layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        """Apply a layer outside the blocks to `x` `[B, in]`."""
+        ...
+
+
+def step_linears(block: TransformerBlock) -> list[nn.Linear]:
+    """Return the linear layers that a step of a block runs, in their order."""
+    attn = block.attn
+    projection = attn.q_proj if isinstance(attn, LyricsAttention) else attn.qkv_proj
+    return [projection, attn.out_proj, block.mlp.fc1, block.mlp.fc2]
+
+
 class Transformer(nn.Module):
     """A sequence of blocks, without a norm after the last one."""
 
@@ -158,19 +173,17 @@ class Transformer(nn.Module):
         x: torch.Tensor,
         at: StepPosition,
         caches: Sequence[torch.Tensor],
-        fused_steps: Sequence[FusedStep] | None = None,
+        fused: FusedSteps | None = None,
     ) -> torch.Tensor:
         """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them.
 
         Args:
-            fused_steps: Steps of the blocks by other kernels; None to run their operators.
+            fused: What runs the blocks; None for their operators.
         """
+        if fused is not None:
+            return fused.step(x, at, caches)
         dtype = x.dtype
         x = x.to(self.dtype)
-        if fused_steps is not None:
-            for block, fused_step, cache in zip(self.blocks, fused_steps, caches, strict=True):
-                x = fused_step(x, cache, block.attn.key_range(at))
-            return x.to(dtype)
         step = _step_compiled_block if torch.compiler.is_compiling() and x.device.type == "cuda" else _step_block
         for block, cache in zip(self.blocks, caches, strict=True):
             x = step(block, x, cache, *at.tensors)

@@ -12,8 +12,7 @@ from typing import Any, cast
 import torch
 from torch.utils._triton import has_triton
 
-from ..hardware import has_bfloat16_products, vector_bits
-from ..layers.fast_paths import are_loops_for_one_row, can_be_packed, has_plain_weights
+from ..hardware import vector_bits
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .options import SamplingSettings
 from .step import StepBuffers, sample_code
@@ -25,10 +24,6 @@ _CPU_OPTIONS = {
     "cpp.enable_floating_point_contract_flag": "fast",
     "size_asserts": False,
 }
-
-# Products of several rows in the compiler's own loops, which widen narrow weights in registers for all rows at once.
-# There is one kind of them, so nothing is timed.
-_OWN_PRODUCTS = {"max_autotune_gemm": True, "max_autotune_gemm_backends": "CPP"}
 
 # A kernel that is chosen by timing may be another one in the process that resumes a run, and add in another order.
 _FIXED_KERNELS = dict.fromkeys(
@@ -112,25 +107,13 @@ def compile_step(
     name: str, prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, settings: SamplingSettings
 ) -> CompiledStep:
     """Compile `sample_code` for one case, under a name of its own, by running it once on these tensors."""
-    on_cpu = buffers.position.device.type == "cpu"
-    is_looped = state.batch_size == 1 and are_loops_for_one_row(prior.transformer)
-    packs = on_cpu and not is_looped and can_be_packed(prior.transformer)
     options: dict[str, Any] = dict(_FIXED_KERNELS)
-    if on_cpu:
+    if buffers.position.device.type == "cpu":
         # PyTorch looks compiled code up by the settings, but not by the instructions: code for AVX2 that is compiled
         # anew for AVX-512 writes beyond its arrays.
         options |= _CPU_OPTIONS | {"cpp.simdlen": vector_bits()}
-    if packs and not _multiplies_faster(prior):
-        options |= _OWN_PRODUCTS
     step = CompiledStep(name, options)
-    # Freezing lets the compiler lay out the weights as the products read them.
-    with torch.inference_mode(), torch._inductor.config.patch(freezing=packs):
+    with torch.inference_mode():
         step.repeat_on(prior, state, buffers, settings)()
         buffers.position.zero_()
     return step
-
-
-def _multiplies_faster(prior: JukeboxPrior) -> bool:
-    """Return True if the libraries of PyTorch multiply the weights of a prior faster than the compiler's own loops."""
-    is_float32 = prior.transformer.dtype == torch.float32 and has_plain_weights(prior.transformer)
-    return vector_bits() is None or (has_bfloat16_products() and not is_float32)

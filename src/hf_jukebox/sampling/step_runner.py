@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ..layers.fused_steps import can_be_fused, fuse
+from ..layers import fused_cpu, fused_cuda
+from ..layers.transformer import FusedSteps, Transformer
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .compiled import CompiledStep, check_can_compile, compile_step
 from .options import SamplingSettings
@@ -97,8 +98,9 @@ class StepRunner:
     ) -> ReadyStep:
         state, buffers = prior.init_state(batch_size), StepBuffers.allocate(prior, batch_size, is_guarded)
         can_be_graph = can_be_captured(prior)
-        if self.compiled and can_be_graph and can_be_fused(prior.transformer, batch_size):
-            state.fused = fuse(prior.transformer)
+        if self.compiled:
+            check_can_compile(buffers.position.device)
+            state.fused = _fuse(prior.transformer, batch_size, can_be_graph)
         tensors = (prior, state, buffers, filters)
         run = self._compile(*tensors, key).repeat_on(*tensors) if self.compiled else partial(sample_code, *tensors)
         return ReadyStep(state, buffers, StepGraph(run, buffers) if can_be_graph else run)
@@ -113,7 +115,6 @@ class StepRunner:
     ) -> CompiledStep:
         """Return the compiled step of a case; the first time, compile it by running it on empty tensors."""
         if key not in self._compiled_steps:
-            check_can_compile(buffers.position.device)
             songs = "1 song" if state.batch_size == 1 else f"{state.batch_size} songs"
             logger.warning("Compiling the decode step of level %d for %s at a time.", prior.config.level, songs)
             started = time.monotonic()
@@ -121,3 +122,10 @@ class StepRunner:
             logger.warning("Compiled it in %.1f s.", time.monotonic() - started)
             self._compiled_steps[key] = step
         return self._compiled_steps[key]
+
+
+def _fuse(transformer: Transformer, batch_size: int, can_be_graph: bool) -> FusedSteps | None:
+    """Return the blocks as kernels written by hand, where there are some for the device and these weights."""
+    if can_be_graph:
+        return fused_cuda.fuse(transformer, batch_size)
+    return fused_cpu.fuse(transformer, batch_size)

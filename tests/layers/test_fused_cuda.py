@@ -15,9 +15,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
-from hf_jukebox.layers import fused_steps, step_kernels
+from hf_jukebox.layers import fused_cuda, step_kernels
 from hf_jukebox.layers.attention import StepPosition
-from hf_jukebox.layers.fused_steps import can_be_fused, fuse
+from hf_jukebox.layers.fused_cuda import fuse, read_blocks
 
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.int8: "*i8", torch.int64: "*i64"}
 
@@ -35,7 +35,7 @@ def test_a_step_of_the_kernels_is_that_of_the_operators_and_a_row_does_not_depen
 
 
 def test_the_operators_run_where_the_kernels_cannot() -> None:
-    assert not can_be_fused(random_prior("folded").transformer, 1)  # on a CPU
+    assert fuse(random_prior("folded").transformer, 1) is None  # on a CPU
 
 
 class Compiler:
@@ -77,9 +77,9 @@ def launch_blocks(preset: str, dtype: torch.dtype, rows: int) -> None:
     at = StepPosition.at(position, index, transformer.shape.attention)
     caches = transformer.init_caches(rows, torch.device("meta"))
     for layer in {kind: transformer.kinds.index(kind) for kind in transformer.kinds}.values():
-        block = fuse(transformer)[layer]
+        block = read_blocks(transformer).blocks[layer]
         keys = transformer.blocks[layer].attn.key_range(at)
-        launch = fused_steps._step._init_fn  # type: ignore[attr-defined]  # not the fake one that "meta" would run
+        launch = fused_cuda._step._init_fn  # type: ignore[attr-defined]  # not the fake one that "meta" would run
         launch(
             x,
             caches[layer],

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.utils._triton import has_triton
 
-from .attention import KeyRange, LyricsAttention
-from .fast_paths import is_int8_by_row, is_plain
-from .transformer import LayerNorm, Transformer, TransformerBlock
+from .attention import Attention, KeyRange, StepPosition
+from .fast_paths import is_int8_by_row, is_plain, step_linear
+from .transformer import LayerNorm, Transformer, TransformerBlock, step_linears
 
 MAX_ROWS = 4
 """Rows that the kernels take at most: they multiply them one after the other."""
@@ -74,10 +74,34 @@ class FusedBlock:
         )
 
 
-def can_be_fused(transformer: Transformer, batch_size: int) -> bool:
-    """Return whether the kernels can run the blocks: on this device, with so many rows and with these weights."""
-    layers = [layer for block in transformer.blocks for layer in _linears(block)]
-    return (
+@dataclass(frozen=True)
+class CudaSteps:
+    """The blocks of a transformer, and the attention of each."""
+
+    blocks: list[FusedBlock]
+    attentions: list[Attention]
+    dtype: torch.dtype
+
+    def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""
+        dtype = x.dtype
+        x = x.to(self.dtype)
+        for block, attention, cache in zip(self.blocks, self.attentions, caches, strict=True):
+            x = block.step(x, cache, attention.key_range(at))
+        return x.to(dtype)
+
+    def linear(self, layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        """Apply a layer outside the blocks to `x` `[B, in]`."""
+        return step_linear(layer, x)
+
+
+def fuse(transformer: Transformer, batch_size: int) -> CudaSteps | None:
+    """Return the blocks of a transformer for so many rows; None if the kernels cannot run them.
+
+    Weights are shared, norms are folded.
+    """
+    layers = [layer for block in transformer.blocks for layer in step_linears(block)]
+    can_be_fused = (
         batch_size <= MAX_ROWS
         and transformer.dtype in _DTYPES
         and all(_can_be_read(layer) for layer in layers)
@@ -85,11 +109,13 @@ def can_be_fused(transformer: Transformer, batch_size: int) -> bool:
         and (batch_size == 1 or all(layer.in_features <= _SHORT for layer in layers))
         and has_triton()
     )
+    return read_blocks(transformer) if can_be_fused else None
 
 
-def fuse(transformer: Transformer) -> list[FusedBlock]:
-    """Return the blocks of a transformer as the kernels read them; weights are shared, norms are folded."""
-    return [_fuse_block(block) for block in transformer.blocks]
+def read_blocks(transformer: Transformer) -> CudaSteps:
+    """Return the blocks of a transformer as the kernels read them."""
+    attentions = [block.attn for block in transformer.blocks]
+    return CudaSteps([_fuse_block(block) for block in transformer.blocks], attentions, transformer.dtype)
 
 
 def _can_be_read(layer: nn.Module) -> bool:
@@ -100,15 +126,9 @@ def _can_be_read(layer: nn.Module) -> bool:
     return is_plain(weight) or (is_int8_by_row(weight) and not bool(weight.zero_point.any()))
 
 
-def _linears(block: TransformerBlock) -> list[nn.Linear]:
-    attn = block.attn
-    projection = attn.q_proj if isinstance(attn, LyricsAttention) else attn.qkv_proj
-    return [projection, attn.out_proj, block.mlp.fc1, block.mlp.fc2]
-
-
 @torch.no_grad()
 def _fuse_block(block: TransformerBlock) -> FusedBlock:
-    layers = _linears(block)
+    layers = step_linears(block)
     weights: list[Any] = [layer.weight for layer in layers]
     is_int8 = not is_plain(weights[0])
     biases: list[torch.Tensor] = [layer.bias.detach() for layer in layers]

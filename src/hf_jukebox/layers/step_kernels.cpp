@@ -1,0 +1,312 @@
+// One position of all blocks of a transformer, on a CPU: compiled and called by fused_cpu.py.
+//
+// A linear layer reads its weights once for all rows (songs), as they are stored. Each sum is computed by one thread,
+// in an order that depends on neither the number of rows nor that of threads, so that a row has the same bits in any
+// batch.
+
+#include "step_vectors.h"
+
+namespace {
+
+// Memory that is read next: fetched a few lines at a time, while what was fetched before is multiplied.
+struct Ahead {
+    const char *next, *end;
+    int64_t lines;  // at a time
+
+    template <class W>
+    Ahead(const W* from, int64_t count, int64_t times)
+        : next(reinterpret_cast<const char*>(from)),
+          end(next + count * sizeof(W)),
+          lines((end - next) / (64 * times) + 1) {}
+
+    void fetch() {
+        for (int64_t i = 0; i < lines; i++, next += 64) __builtin_prefetch(next, 0, 2);
+    }
+};
+
+// What a product reads and writes: rows of x and of w, each of n numbers, and y.
+template <class W>
+struct Operands {
+    const typename Products<W>::Row* x;
+    const W* w;
+    int64_t n;
+    float* y;
+    int64_t y_width;
+
+    Operands from_row(int64_t row) const { return {x + row * n, w, n, y + row * y_width, y_width}; }
+    Operands from_output(int64_t output) const { return {x, w + output * n, n, y + output, y_width}; }
+};
+
+// Multiplies R rows of x by O rows of w.
+template <class W, int R, int O>
+inline void tile(const Operands<W>& at, Ahead& memory) {
+    using P = Products<W>;
+    const auto [x, w, n, y, y_width] = at;
+    Ahead ahead = memory;
+    if (ahead.next >= ahead.end) ahead.lines = 0;
+    Vector totals[R * O];
+    for (auto& total : totals) total = Vector{};
+    const auto add = [&](const auto* rows, const W* weights, int64_t width) {
+        decltype(P::weights(weights)) columns[O];
+        for (int o = 0; o < O; o++) columns[o] = P::weights(weights + o * width);
+        for (int r = 0; r < R; r++) {
+            const auto row = P::row(rows + r * width);
+            for (int o = 0; o < O; o++) P::add(totals[r * O + o], row, columns[o]);
+        }
+    };
+    int64_t i = 0;
+    for (; i + UNROLLED * P::STEP <= n; i += UNROLLED * P::STEP) {
+        ahead.fetch();
+        for (int step = 0; step < UNROLLED; step++) add(x + i + step * P::STEP, w + i + step * P::STEP, n);
+    }
+    for (; i + P::STEP <= n; i += P::STEP) add(x + i, w + i, n);
+    if (i < n) {  // the rest, followed by zeros
+        typename P::Row rows[R * P::STEP] = {};
+        W weights[O * P::STEP] = {};
+        for (int r = 0; r < R; r++) std::copy(x + r * n + i, x + (r + 1) * n, rows + r * P::STEP);
+        for (int o = 0; o < O; o++) std::copy(w + o * n + i, w + (o + 1) * n, weights + o * P::STEP);
+        add(rows, weights, P::STEP);
+    }
+    memory = ahead;
+    float sums[std::max(R * O, LANES)];
+    write_sums(totals, sums);
+    for (int r = 0; r < R; r++)
+        for (int o = 0; o < O; o++) y[r * y_width + o] = sums[r * O + o];
+}
+
+template <class W, int O>
+inline void multiply(const Operands<W>& at, int64_t rows, Ahead& ahead) {
+    int64_t row = 0;
+    for (; row + TILE_ROWS <= rows; row += TILE_ROWS) tile<W, TILE_ROWS, O>(at.from_row(row), ahead);
+    for (; row < rows; row++) tile<W, 1, O>(at.from_row(row), ahead);
+}
+
+template <class W>
+inline void multiply(const Operands<W>& at, int64_t rows, int outputs, Ahead& ahead) {
+    if (outputs == TILE_OUTPUTS) return multiply<W, TILE_OUTPUTS>(at, rows, ahead);
+    for (int o = 0; o < outputs; o++) multiply<W, 1>(at.from_output(o), rows, ahead);
+}
+
+struct Range {
+    int64_t begin, end;
+};
+
+struct Thread {
+    int index, count;
+
+    static Thread own() { return {omp_get_thread_num(), omp_get_num_threads()}; }
+
+    Range part_of(int64_t n) const { return {n * index / count, n * (index + 1) / count}; }
+};
+
+// These are filled by fused_cpu.py: every field has eight bytes.
+struct Linear {
+    const void* weight;  // [outputs, inputs]
+    const float* scale;  // [outputs], of int8 weights; otherwise 1
+    const float* bias;   // [outputs]
+    int64_t inputs, outputs;
+};
+
+struct Norm {
+    const float *weight, *bias;
+};
+
+struct Block {
+    Linear projection, output, inner, outer;
+    Norm before_attention, before_mlp;
+    int64_t kind;   // of the attention: an index of Keys
+    int64_t slots;  // of the cache
+};
+
+struct Keys {
+    int64_t slot;  // of the position's own key, -1 if it has none
+    int64_t first, count;
+};
+
+// Writes this thread's outputs of x @ weight.T to y, and returns which they are.
+template <class W>
+Range multiply(const Thread& thread, const W* weight, int64_t n, int64_t outputs, const typename Products<W>::Row* x,
+               int64_t rows, float* y) {
+    const int64_t fetches = std::max<int64_t>(1, rows / TILE_ROWS) * (n / (UNROLLED * Products<W>::STEP) + 1);
+    const Range tiles = thread.part_of((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS);
+    const Range part = {tiles.begin * TILE_OUTPUTS, std::min(tiles.end * TILE_OUTPUTS, outputs)};
+    static thread_local std::vector<float> wide;
+    for (int64_t o = part.begin; o < part.end; o += TILE_OUTPUTS) {
+        const int count = int(std::min<int64_t>(TILE_OUTPUTS, part.end - o));
+        const W* w = weight + o * n;
+        Ahead ahead(w + count * n, std::min<int64_t>(TILE_OUTPUTS, part.end - o - count) * n, fetches);
+        if constexpr (Products<W>::WIDENS) {
+            if (rows > TILE_ROWS) {  // once for all rows
+                wide.resize(TILE_OUTPUTS * n);
+                float* to = wide.data();
+                for (int64_t i = 0; i < count * n; i += LANES) widen(w + i, count * n - i, to + i);
+                multiply(Operands<float>{x, to, n, y + o, outputs}, rows, count, ahead);
+                continue;
+            }
+        }
+        multiply(Operands<W>{x, w, n, y + o, outputs}, rows, count, ahead);
+    }
+    return part;
+}
+
+// Calls each(index in [rows, outputs], value) for this thread's outputs of x @ weight.T * scale + bias.
+template <class W, class Each>
+void linear(const Thread& thread, const Linear& layer, const typename Products<W>::Row* x, int64_t rows, float* sums,
+            Each each) {
+    const float *scale = layer.scale, *bias = layer.bias;
+    const int64_t outputs = layer.outputs;
+    const Range part = multiply(thread, static_cast<const W*>(layer.weight), layer.inputs, outputs, x, rows, sums);
+    for (int64_t row = 0; row < rows; row++)
+#pragma omp simd
+        for (int64_t o = part.begin; o < part.end; o++)
+            each(row * outputs + o, sums[row * outputs + o] * scale[o] + bias[o]);
+}
+
+template <class A>
+void normalize(const Thread& thread, const Norm& norm, const float* x, int64_t rows, int64_t width, float eps, A* y) {
+    const Range part = thread.part_of(rows);
+    for (int64_t row = part.begin; row < part.end; row++) {
+        const float* from = x + row * width;
+        A* to = y + row * width;
+        float total = 0, squares = 0;
+#pragma omp simd reduction(+ : total)
+        for (int64_t i = 0; i < width; i++) total += from[i];
+        const float mean = total / float(width);
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < width; i++) squares += (from[i] - mean) * (from[i] - mean);
+        const float factor = 1 / std::sqrt(squares / float(width) + eps);
+#pragma omp simd
+        for (int64_t i = 0; i < width; i++) to[i] = A((from[i] - mean) * factor * norm.weight[i] + norm.bias[i]);
+    }
+}
+
+// Products of a query and K keys.
+template <class C, int K>
+inline void score(const float* q, const C* keys, int64_t head_dim, float* scores) {
+    Vector totals[K] = {};
+    int64_t i = 0;
+    for (; i + LANES <= head_dim; i += LANES)
+        for (int k = 0; k < K; k++) totals[k] = multiply_add(load(q + i), load(keys + k * head_dim + i), totals[k]);
+    float sums[std::max(K, LANES)];
+    write_sums(totals, sums);
+    for (int k = 0; k < K; k++) {
+        scores[k] = sums[k];
+        for (int64_t j = i; j < head_dim; j++) scores[k] += q[j] * float(keys[k * head_dim + j]);
+    }
+}
+
+// V registers of the mean of the values.
+template <class C, int V, class A>
+inline void mix(const float* weights, const C* values, int64_t count, int64_t head_dim, float factor, A* y) {
+    Vector totals[V] = {};
+    for (int64_t key = 0; key < count; key++)
+        for (int v = 0; v < V; v++)
+            totals[v] = multiply_add(Vector{} + weights[key], load(values + key * head_dim + v * LANES), totals[v]);
+    for (int v = 0; v < V; v++) store(totals[v] * factor, y + v * LANES);
+}
+
+// Writes the new keys and values of this thread's rows and heads to the cache, and attends. A cache is
+// [2, rows, heads, slots, head_dim].
+template <class C, class A>
+void attend(const Thread& thread, const Block& block, const Keys& seen, const float* projected, C* cache, int64_t rows,
+            int64_t heads, int64_t head_dim, A* y) {
+    const int64_t state = heads * head_dim, count = seen.count;
+    const float scale = 1 / std::sqrt(float(head_dim));
+    static thread_local std::vector<float> scratch;
+    scratch.resize(count);
+    float* scores = scratch.data();
+    const Range part = thread.part_of(rows * heads);
+    for (int64_t item = part.begin; item < part.end; item++) {
+        const int64_t row = item / heads, head = item % heads;
+        const float* q = projected + row * block.projection.outputs + head * head_dim;
+        C* keys = cache + item * block.slots * head_dim;
+        C* values = keys + rows * heads * block.slots * head_dim;
+        if (seen.slot >= 0)
+            for (int64_t i = 0; i < head_dim; i++) {
+                keys[seen.slot * head_dim + i] = C(q[state + i]);
+                values[seen.slot * head_dim + i] = C(q[2 * state + i]);
+            }
+        keys += seen.first * head_dim;
+        values += seen.first * head_dim;
+        int64_t key = 0;
+        for (; key + 4 <= count; key += 4) score<C, 4>(q, keys + key * head_dim, head_dim, scores + key);
+        for (; key < count; key++) score<C, 1>(q, keys + key * head_dim, head_dim, scores + key);
+        const float largest = *std::max_element(scores, scores + count);
+        float total = 0;
+#pragma omp simd reduction(+ : total)
+        for (int64_t i = 0; i < count; i++) {
+            scores[i] = exponential((scores[i] - largest) * scale);
+            total += scores[i];
+        }
+        A* to = y + row * state + head * head_dim;
+        int64_t i = 0;
+        const float factor = 1 / total;
+        for (; i + 4 * LANES <= head_dim; i += 4 * LANES) mix<C, 4>(scores, values + i, count, head_dim, factor, to + i);
+        for (; i + LANES <= head_dim; i += LANES) mix<C, 1>(scores, values + i, count, head_dim, factor, to + i);
+        for (; i < head_dim; i++) {
+            float mean = 0;
+            for (int64_t k = 0; k < count; k++) mean += scores[k] * float(values[k * head_dim + i]);
+            to[i] = A(mean * factor);
+        }
+    }
+}
+
+template <class W, class C>
+void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const* caches, float* x, void* workspace,
+          int64_t rows, int64_t width, int64_t inner_width, int64_t heads, int64_t head_dim, float eps, float res_scale,
+          int num_threads) {
+    using A = typename Products<W>::Row;
+    const int64_t state = heads * head_dim;
+    float* hidden = static_cast<float*>(workspace);
+    float* projected = hidden + rows * width;
+    float* sums = projected + rows * 3 * state;
+    A* normed = reinterpret_cast<A*>(sums + rows * std::max({3 * state, width, inner_width}));
+    A* attended = normed + rows * width;
+    A* inner = attended + rows * state;
+#pragma omp parallel num_threads(num_threads)
+    {
+        const Thread thread = Thread::own();
+        for (int64_t n = 0; n < num_blocks; n++) {
+            const Block& block = blocks[n];
+            normalize(thread, block.before_attention, x, rows, width, eps, normed);
+#pragma omp barrier
+            linear<W>(thread, block.projection, normed, rows, sums, [=](int64_t i, float y) { projected[i] = y; });
+#pragma omp barrier
+            attend(thread, block, keys[block.kind], projected, static_cast<C*>(caches[n]), rows, heads, head_dim,
+                   attended);
+#pragma omp barrier
+            linear<W>(thread, block.output, attended, rows, sums, [=](int64_t i, float y) { hidden[i] = x[i] + y; });
+#pragma omp barrier
+            normalize(thread, block.before_mlp, hidden, rows, width, eps, normed);
+#pragma omp barrier
+            linear<W>(thread, block.inner, normed, rows, sums,
+                      [=](int64_t i, float y) { inner[i] = A(y / (1 + exponential(-1.702f * y))); });
+#pragma omp barrier
+            linear<W>(thread, block.outer, inner, rows, sums, [=](int64_t i, float y) {
+                x[i] = res_scale == 1 ? hidden[i] + y : x[i] + (hidden[i] - x[i] + y) * res_scale;
+            });
+#pragma omp barrier
+        }
+    }
+}
+
+}  // namespace
+
+#define STEP(W, C)                                                                                                   \
+    extern "C" void step_##W##_##C(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const* caches,   \
+                                   float* x, void* workspace, int64_t rows, int64_t width, int64_t inner_width,      \
+                                   int64_t heads, int64_t head_dim, float eps, float res_scale, int num_threads) {   \
+        step<W, C>(blocks, num_blocks, keys, caches, x, workspace, rows, width, inner_width, heads, head_dim, eps,   \
+                   res_scale, num_threads);                                                                          \
+    }
+
+STEP(float32, float32)
+STEP(bfloat16, bfloat16)
+STEP(int8, float32)
+STEP(int8, bfloat16)
+
+extern "C" void multiply_float32(const float* weight, const float* x, float* y, int64_t rows, int64_t inputs,
+                                 int64_t outputs, int num_threads) {
+#pragma omp parallel num_threads(num_threads)
+    multiply(Thread::own(), weight, inputs, outputs, x, rows, y);
+}

@@ -1,0 +1,118 @@
+"""The kernels of a step on a CPU do what its operators do, and compute each row by itself."""
+
+import copy
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.one_block import OneBlock
+from helpers.random_priors import random_prior
+
+from hf_jukebox.layers import fused_cpu
+from hf_jukebox.layers.attention import AttentionKind, AttentionShape, StepPosition
+from hf_jukebox.layers.fused_cpu import fuse
+from hf_jukebox.layers.transformer import Transformer
+
+# Sizes that are no multiples of the kernels' tiles and vectors, and ones that are.
+ODD = AttentionShape(width=50, state=42, heads=2, rows=8, positions=64, num_lyrics=19)
+EVEN = AttentionShape(width=128, state=128, heads=1, rows=8, positions=64, num_lyrics=24)
+TOLERANCE = {"float32": 1e-5, "int8": 1e-5, "bfloat16": 0.1}
+
+pytestmark = pytest.mark.compiler
+
+
+class Steps:
+    """Steps of one block over a random cache, by kernels and by operators."""
+
+    def __init__(self, kind: AttentionKind, precision: str, shape: AttentionShape, rows: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.shape, self.rows = shape, rows
+        self.transformer = OneBlock(kind, shape, mlp_width=shape.width + 3).in_precision(precision)
+        caches = self.transformer.init_caches(rows, torch.device("cpu"))
+        self.caches = [cache.normal_(generator=generator) for cache in caches]
+        self.x = torch.randn(rows, 1, shape.width, generator=generator)
+
+    def run(self, position: int, rows: slice = slice(None), by_kernels: bool = True) -> tuple[torch.Tensor, ...]:
+        """Return the output of a step and the cache after it."""
+        x, caches = self.x[rows], [cache[:, rows].clone() for cache in self.caches]
+        at = StepPosition.at(torch.tensor([position]), torch.arange(self.shape.positions)[None], self.shape)
+        fused = fuse(self.transformer, len(x)) if by_kernels else None
+        assert (fused is not None) == by_kernels
+        return self.transformer.step(x, at, caches, fused), *caches
+
+
+@pytest.fixture(autouse=True)
+def without_gradients() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("shape", [ODD, EVEN], ids=["odd", "even"])
+@pytest.mark.parametrize("kind", AttentionKind)
+def test_a_step_of_the_kernels_is_that_of_the_operators(
+    kind: AttentionKind, shape: AttentionShape, precision: str
+) -> None:
+    for rows in (1, 11):
+        steps = Steps(kind, precision, shape, rows)
+        for position in (0, 37, shape.positions - 1):
+            for found, expected in zip(steps.run(position), steps.run(position, by_kernels=False), strict=True):
+                torch.testing.assert_close(found, expected, atol=TOLERANCE[precision], rtol=TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("shape", [ODD, EVEN], ids=["odd", "even"])
+def test_a_row_depends_on_neither_the_other_rows_nor_the_number_of_threads(
+    shape: AttentionShape, precision: str
+) -> None:
+    steps = Steps(AttentionKind.ROW, precision, shape, 11)
+    together, threads = steps.run(37)[0], torch.get_num_threads()
+    try:
+        for rows, num_threads in ((slice(0, 1), 1), (slice(3, 9), 3), (slice(9, 11), 2), (slice(0, 11), 4)):
+            torch.set_num_threads(num_threads)
+            assert torch.equal(steps.run(37, rows)[0], together[rows])
+    finally:
+        torch.set_num_threads(threads)
+
+
+def transformer() -> Transformer:
+    return copy.deepcopy(random_prior("folded").transformer)
+
+
+def test_weights_that_the_kernels_cannot_read_are_left_to_the_operators() -> None:
+    mixed, adapted = transformer(), transformer()
+    assert fuse(mixed, 1) is not None
+    mixed.blocks[0].mlp.fc1.bfloat16()
+    adapted.blocks[1].mlp.fc1 = torch.nn.Sequential(adapted.blocks[1].mlp.fc1)  # type: ignore[assignment]
+    assert fuse(mixed, 1) is fuse(adapted, 1) is fuse(transformer().half(), 1) is None
+
+
+def test_a_compiler_that_does_not_take_the_kernels_is_named_and_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    compiler = tmp_path / "c++"
+    found = next(name for name in torch._inductor.config.cpp.cxx if name and shutil.which(name))
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo no vectors here >&2; exit 1;; esac\nexec {found} "$@"\n')
+    compiler.chmod(0o755)
+    fused_cpu._kernels.cache_clear()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    try:
+        with torch._inductor.config.patch({"cpp.cxx": (str(compiler),)}), caplog.at_level(logging.WARNING):
+            assert fuse(transformer(), 1) is None
+    finally:
+        fused_cpu._kernels.cache_clear()
+    assert "cannot be compiled" in caplog.text and "no vectors here" in caplog.text
+
+
+def test_so_do_those_for_avx2() -> None:
+    """In a process of its own, since PyTorch reads once which instructions to use."""
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "compiler", __file__]
+    done = subprocess.run([*command, "-k", "rows or operators"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
