@@ -13,16 +13,19 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import measuring
 import torch
-from random_models import NARROW, halve_blocks, randomize
+from random_models import NARROW, halve_blocks, quantize_blocks, randomize
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.audio.io import read_audio
+from hf_jukebox.layers import fused_cpu, fused_cuda
+from hf_jukebox.layers.attention import StepPosition
 from hf_jukebox.layers.conditioning import LabelColumns
 from hf_jukebox.layers.fused_cuda import MAX_ROWS
 from hf_jukebox.memory.batch_size import song_bytes
@@ -116,6 +119,32 @@ class FirstHour:
         yield from self.steps(TOP_5B, 1, torch.float16)
         yield from self.steps(TOP_1B, 1, torch.float16, ("graph", "compiled graph"))
 
+    def blocks(self) -> Iterator[dict[str, Any]]:
+        """Steps of the blocks alone, by the kernels written by hand: some songs, and int8."""
+        cases = [(UPSAMPLER, songs, False) for songs in range(1, MAX_ROWS + 1)]
+        for preset, songs, is_int8 in (*cases, (UPSAMPLER, 1, True), (TOP_5B, 1, False), (TOP_5B, 1, True)):
+            prior = self.prior(preset, torch.bfloat16 if self.rehearse else torch.float16)
+            if is_int8:
+                quantize_blocks(prior)
+            shape, state = prior.transformer.shape.attention, prior.init_state(songs)
+            fused = (fused_cpu if self.rehearse else fused_cuda).fuse(prior.transformer, songs)
+            assert fused is not None
+            x = torch.randn(songs, 1, shape.width, device=self.device)
+            at = StepPosition.at(torch.full((1,), shape.positions // 2, device=self.device), state.index, shape)
+            step = self.captured(partial(prior.transformer.step, x, at, state.caches, fused))
+            for _ in range(10):
+                step()
+            self.synchronize()
+            started = time.perf_counter()
+            for _ in range(self.codes):
+                step()
+            self.synchronize()
+            taken = (time.perf_counter() - started) / self.codes
+            tensors = [getattr(tensor, "qdata", tensor) for tensor in prior.transformer.state_dict().values()]
+            speed = sum(tensor.nbytes for tensor in tensors) / taken / 1e9
+            name = f"{preset}, blocks alone, batch {songs}, {'int8' if is_int8 else 'half precision'}"
+            yield {"what": name, "result": f"{taken * 1e3:.3f} ms, weights at {speed:.0f} GB/s"}
+
     def memory(self) -> Iterator[dict[str, Any]]:
         """Memory of a song against its estimate, and the time that a checkpoint takes."""
         batch = 2 if self.rehearse else 16
@@ -175,6 +204,17 @@ class FirstHour:
             ahead = f"host {host / count * 1e6:.0f} us, ready after {first:.1f} s, {self.allocated() / 1e9:.1f} GB"
             name = f"{preset}, batch {batch}, {str(dtype).removeprefix('torch.')}, {how}"
             yield {"what": name, "result": f"{speed}, {share}; {ahead}"}
+
+    def captured(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        """Return a step as a CUDA graph; in a rehearsal as it is."""
+        if self.rehearse:
+            return step
+        step()
+        self.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        return graph.replay
 
     def prior(self, preset: str, dtype: torch.dtype = torch.float16, layers: int | None = None) -> JukeboxPrior:
         self.clear()
@@ -247,7 +287,7 @@ class FirstHour:
             torch.cuda.empty_cache()
 
 
-PARTS = ("facts", "waiting", "exact", "groups", "tf32", "upsampler", "parallel", "top", "memory")
+PARTS = ("facts", "waiting", "exact", "groups", "tf32", "upsampler", "parallel", "top", "blocks", "memory")
 
 
 def main() -> None:

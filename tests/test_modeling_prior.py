@@ -16,6 +16,7 @@ from helpers.random_priors import (
     sample_greedily,
     step_logits,
 )
+from helpers.tiny import tiny_prior
 from safetensors.torch import load_file
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
@@ -249,6 +250,21 @@ def test_prefilling_a_shorter_window_clears_the_conditioning_of_a_longer_one() -
     assert fresh.conditioning is not None
     assert used.conditioning is not None
     assert torch.equal(fresh.conditioning, used.conditioning)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_a_song_is_prefilled_to_the_same_bits_in_any_batch(dtype: torch.dtype) -> None:
+    # Wide enough for libraries to add in another order for other numbers of rows.
+    prior = tiny_prior("tiny_upsampler", n_ctx=512, hidden_size=64).to(dtype)
+    inputs = random_inputs(prior.config, batch_size=8)
+    assert inputs.upper_codes is not None
+    state, alone = prior.init_state(8), prior.init_state(1)
+    prior.prefill(state, inputs.codes[:, :256], inputs.upper_codes)
+    for row in (0, 5):
+        rows = slice(row, row + 1)
+        prior.prefill(alone, inputs.codes[rows, :256], inputs.upper_codes[rows])
+        for name, tensor in alone.tensors().items():
+            assert torch.equal(tensor, state.tensors()[name][rows]), name
 
 
 def test_the_cache_of_a_layer_holds_no_more_than_its_pattern_needs() -> None:

@@ -62,6 +62,12 @@ class DecodeState:
     def batch_size(self) -> int:
         return self.first_input.shape[0]
 
+    def of_rows(self, rows: slice) -> DecodeState:
+        """Return a state of some of the songs, as views."""
+        caches = [cache[:, rows] for cache in self.caches]
+        conditioning = None if self.conditioning is None else self.conditioning[rows]
+        return DecodeState(caches, self.first_input[rows], conditioning, self.index)
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return views of all that a window fills, by name, batch first: to save, split or restore."""
         views = {f"cache_{layer}": cache.transpose(0, 1) for layer, cache in enumerate(self.caches)}
@@ -277,24 +283,13 @@ class JukeboxPrior(StrictPreTrainedModel):
         Raises:
             ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
         """
-        length = prefix.shape[1]
-        self._check_inputs(length, upper_codes, labels)
-        for cache in state.caches:
-            cache.zero_()
-        conditioning = self._conditioning(upper_codes, labels)
-        if state.conditioning is not None and conditioning is not None:
-            state.conditioning.zero_()[:, : conditioning.shape[1]] = conditioning
-        lyrics = self._lyrics_states(labels)
-        if lyrics is not None:
-            self.transformer.prefill_lyrics(lyrics, state.caches)
-
-        if self.config.num_joint_lyrics and labels is not None:
-            state.first_input.copy_(self.token_embedding(labels[:, self._columns.lyrics][:, -1:]))
-        else:
-            state.first_input.copy_(self._start(prefix.shape[0], labels))
-        inputs, _ = self._embed(prefix, labels, conditioning)
-        if inputs.shape[1]:
-            self.transformer(inputs, lyrics, caches=state.caches)
+        self._check_inputs(prefix.shape[1], upper_codes, labels)
+        # Libraries add in an order that depends on the number of rows. On a CPU one row at a time costs nothing.
+        at_once = 1 if state.first_input.device.type == "cpu" else state.batch_size
+        for first in range(0, state.batch_size, at_once):
+            rows = slice(first, first + at_once)
+            upper, own_labels = (None if tensor is None else tensor[rows] for tensor in (upper_codes, labels))
+            self._prefill(state.of_rows(rows), prefix[rows], upper, own_labels)
 
     @torch.no_grad()
     def step(self, state: DecodeState, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
@@ -320,6 +315,26 @@ class JukeboxPrior(StrictPreTrainedModel):
         return _at_least_float32(logits)[:, self._code_shift :]
 
     # Parts ---------------------------------------------------------------------------------------------------------
+
+    def _prefill(
+        self, state: DecodeState, prefix: torch.Tensor, upper_codes: torch.Tensor | None, labels: torch.Tensor | None
+    ) -> None:
+        for cache in state.caches:
+            cache.zero_()
+        conditioning = self._conditioning(upper_codes, labels)
+        if state.conditioning is not None and conditioning is not None:
+            state.conditioning.zero_()[:, : conditioning.shape[1]] = conditioning
+        lyrics = self._lyrics_states(labels)
+        if lyrics is not None:
+            self.transformer.prefill_lyrics(lyrics, state.caches)
+
+        if self.config.num_joint_lyrics and labels is not None:
+            state.first_input.copy_(self.token_embedding(labels[:, self._columns.lyrics][:, -1:]))
+        else:
+            state.first_input.copy_(self._start(prefix.shape[0], labels))
+        inputs, _ = self._embed(prefix, labels, conditioning)
+        if inputs.shape[1]:
+            self.transformer(inputs, lyrics, caches=state.caches)
 
     def _start(self, batch_size: int, labels: torch.Tensor | None) -> torch.Tensor:
         """Return the input at the first position, `[B, 1, width]`."""

@@ -50,10 +50,9 @@ class JukeboxSampling(JukeboxParts):
     def compile(self) -> None:
         """Compile the decode step when it is first needed, once per level, batch size and filters (`top_k`, `top_p`).
 
-        Compiling takes a minute or more, and pays off from some thousand codes on. The next start of a program finds
-        the compiled code in the Hugging Face cache, if model, settings, PyTorch, processor and device are the same. On
-        a CPU it needs a C++ compiler, and with several songs it keeps a second copy of the weights. Call it again
-        after changing a prior.
+        Compiling takes some seconds, on a CPU the first time half a minute. The next start of a program finds the
+        compiled code in the Hugging Face cache, if model, settings, PyTorch, processor and device are the same. On a
+        CPU it needs a C++ compiler. Call it again after changing a prior.
         """
         use_compile_cache(self.execution_device)
         self._steps = StepRunner(compiled=True)

@@ -56,7 +56,7 @@ def test_auto_chooses_the_precision_by_what_is_sampled_and_a_resumed_run_keeps_i
         asked.append(what)
         return torch.bfloat16
 
-    monkeypatch.setattr("hf_jukebox.hardware.fast_dtype", fast_dtype)
+    monkeypatch.setattr("hf_jukebox.sampling.precision.fast_dtype", fast_dtype)
     sample = ["sample", "--model", model, "--seconds", codes_in_s(2), "--levels", 2, "--output"]
     result = run(*sample, tmp_path / "one", "--dtype", "auto", "--quiet")
     assert result.exit_code == 0 and not result.stderr

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.one_block import OneBlock
 from helpers.random_priors import random_prior
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
 
 from hf_jukebox.layers import fused_cpu
 from hf_jukebox.layers.attention import AttentionKind, AttentionShape, StepPosition
@@ -67,6 +70,34 @@ def test_a_step_of_the_kernels_is_that_of_the_operators(
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
+def test_adapters_are_added_to_the_weights_as_they_are_stored(precision: str) -> None:
+    steps = Steps(AttentionKind.COLUMN, precision, ODD, 11)
+    plain = steps.run(37)[0]
+    adapt(steps.transformer, "a", rank=3)
+    adapt(steps.transformer, "b", rank=2, scale=0.5)
+    found, expected = steps.run(37), steps.run(37, by_kernels=False)
+    for each, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(each, wanted, atol=TOLERANCE[precision], rtol=TOLERANCE[precision])
+    assert (found[0] - plain).abs().max() > 0.1
+    assert torch.equal(steps.run(37, slice(3, 5))[0], found[0][3:5])
+    for layer in steps.transformer.modules():
+        if isinstance(layer, LoraLayer):
+            layer.enable_adapters(False)
+    assert torch.equal(steps.run(37)[0], plain)
+
+
+def adapt(model: torch.nn.Module, name: str, rank: int, **options: Any) -> None:
+    """Put a random adapter onto a model, as `JukeboxPipeline.load_lora_weights` does."""
+    scale = options.pop("scale", 1.0)
+    inject_adapter_in_model(LoraConfig(r=rank, target_modules=["fc1", "fc2", "out_proj"], **options), model, name)
+    for layer in model.modules():
+        if isinstance(layer, LoraLayer):
+            layer.lora_B[name].weight.normal_(std=0.3)
+            layer.set_scale(name, scale)
+            layer.set_adapter(list(layer.lora_A))
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
 @pytest.mark.parametrize("shape", [ODD, EVEN], ids=["odd", "even"])
 def test_a_row_depends_on_neither_the_other_rows_nor_the_number_of_threads(
     shape: AttentionShape, precision: str
@@ -86,11 +117,12 @@ def transformer() -> Transformer:
 
 
 def test_weights_that_the_kernels_cannot_read_are_left_to_the_operators() -> None:
-    mixed, adapted = transformer(), transformer()
+    mixed, other, adapted = transformer(), transformer(), transformer()
     assert fuse(mixed, 1) is not None
     mixed.blocks[0].mlp.fc1.bfloat16()
-    adapted.blocks[1].mlp.fc1 = torch.nn.Sequential(adapted.blocks[1].mlp.fc1)  # type: ignore[assignment]
-    assert fuse(mixed, 1) is fuse(adapted, 1) is fuse(transformer().half(), 1) is None
+    other.blocks[1].mlp.fc1 = torch.nn.Sequential(other.blocks[1].mlp.fc1)  # type: ignore[assignment]
+    adapt(adapted, "a", rank=2, use_dora=True)
+    assert all(fuse(each, 1) is None for each in (mixed, other, adapted, transformer().half()))
 
 
 def test_a_compiler_that_does_not_take_the_kernels_is_named_and_done_without(
@@ -114,5 +146,7 @@ def test_so_do_those_for_avx2() -> None:
     """In a process of its own, since PyTorch reads once which instructions to use."""
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "compiler", __file__]
-    done = subprocess.run([*command, "-k", "rows or operators"], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "-k", "rows or operators or adapters"], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout

@@ -38,6 +38,30 @@ def test_the_operators_run_where_the_kernels_cannot() -> None:
     assert fuse(random_prior("folded").transformer, 1) is None  # on a CPU
 
 
+class TracedError(Exception):
+    pass
+
+
+def test_a_step_by_the_kernels_is_traced_as_one_graph() -> None:
+    prior, graphs = random_prior("folded"), list[torch.fx.GraphModule]()
+    state = prior.init_state(1)
+    state.fused = read_blocks(prior.transformer)
+
+    def stop(*_: Any) -> None:
+        raise TracedError
+
+    def record(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., None]:
+        graphs.append(graph)
+        return stop
+
+    step = torch.compile(prior.step, backend=record, fullgraph=True)
+    with torch.inference_mode(), pytest.raises(TracedError):
+        step(state, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+    (graph,) = graphs
+    calls = [node for node in graph.graph.nodes if "fused_block_step" in str(node.target)]
+    assert len(calls) == prior.config.num_hidden_layers
+
+
 class Compiler:
     """Stands in for a kernel, and compiles each variant that is launched for a GPU that need not be there."""
 

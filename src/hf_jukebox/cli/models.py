@@ -29,7 +29,7 @@ def load_pipeline(
     """Load the pipeline that the options name, and say so.
 
     Args:
-        is_one_song: Whether songs and windows are sampled one at a time; see `hardware.fast_dtype`.
+        is_one_song: Whether songs and windows are sampled one at a time; see `sampling.precision.fast_dtype`.
 
     Raises:
         OSError, ValueError: there is no such pipeline.
@@ -91,9 +91,10 @@ def _load(
     import torch
 
     from .. import JukeboxPipeline
-    from ..hardware import fast_dtype
+    from ..loading.compile_cache import use_compile_cache
     from ..memory.batch_size import free_bytes, weight_bytes
     from ..sampling.compiled import check_can_compile
+    from ..sampling.precision import fast_dtype
     from ..sampling.processes import device_of_process
 
     hush_libraries()  # the imports have set levels of their own
@@ -101,6 +102,7 @@ def _load(
     target = torch.device(device)
     if compile_step:
         check_can_compile(target)
+        use_compile_cache(target)  # before the precision is chosen, by a compiled trial where it is not known
     is_chosen = options.dtype == AUTO
     dtype = fast_dtype(target, is_compiled=compile_step, is_one_song=is_one_song) if is_chosen else options.dtype
     source = DEMO_MODEL if options.model is None else options.model

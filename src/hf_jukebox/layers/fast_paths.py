@@ -2,10 +2,11 @@
 
 - `Linear` and `quick_gelu` speed up training on a CPU: oneDNN's products, and an activation whose gradient is one
   operator.
-- `step_linear` and `step_attention` speed up a compiled decode step. A step has one row per song. Library kernels are
-  made for many rows: they reach a fraction of the memory bandwidth, and each call keeps the compiler from fusing its
-  surroundings. Written as products and sums, the same formulas become plain loops, or Triton kernels, that read the
-  weights once, as they are stored (float32, half precision or int8).
+- `step_linear` and `step_attention` speed up a compiled decode step whose blocks are not run by kernels written by
+  hand (`fused_cpu.py`, `fused_cuda.py`). A step has one row per song. Library kernels are made for many rows: they
+  reach a fraction of the memory bandwidth, and each call keeps the compiler from fusing its surroundings. Written as
+  products and sums, the same formulas become plain loops, or Triton kernels, that read the weights once, as they are
+  stored (float32, half precision or int8).
 """
 
 from __future__ import annotations

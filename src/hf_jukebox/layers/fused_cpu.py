@@ -13,7 +13,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 import torch
@@ -81,69 +81,102 @@ class CpuSteps:
         return y if layer.bias is None else y + layer.bias
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer as the kernels read it, the C++ struct `Linear`.
+
+    Attributes:
+        weight: `[out, in]`, plain or int8.
+        scale: `[out]`, of int8 weights; 1 for others.
+        bias: `[out]`.
+        down, up: `[rank, in]` and `[rank, out]`, of all adapters together.
+    """
+
+    weight: torch.Tensor
+    scale: torch.Tensor
+    bias: torch.Tensor
+    down: torch.Tensor
+    up: torch.Tensor
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        return [self.weight, self.scale, self.bias, self.down, self.up]
+
+    @property
+    def fields(self) -> list[int]:
+        outputs, inputs = self.weight.shape
+        return [*(tensor.data_ptr() for tensor in self.tensors), inputs, outputs, len(self.down)]
+
+
+@torch.no_grad()
 def fuse(transformer: Transformer, batch_size: int) -> CpuSteps | None:
     """Return the blocks of a transformer for so many rows; None if the kernels cannot read their weights.
 
     Weights are shared. The first time, the kernels are compiled.
     """
-    layers = [layer for block in transformer.blocks for layer in step_linears(block)]
-    can_be_read = (
-        sys.platform != "win32"  # whose compiler has no vectors
-        and transformer.dtype in _DTYPES
-        and all(_can_be_read(layer, transformer.dtype) for layer in layers)
-        and len({is_plain(layer.weight) for layer in layers}) == 1
-        and _kernels() is not None
-    )
-    if not can_be_read:
+    layers = [[_read(layer, transformer.dtype) for layer in step_linears(block)] for block in transformer.blocks]
+    weights = {None if layer is None else layer.weight.dtype for block in layers for layer in block}
+    can_be_read = None not in weights and len(weights) == 1 and transformer.dtype in _DTYPES
+    if not can_be_read or sys.platform == "win32" or _kernels() is None:  # the compiler of Windows has no vectors
         return None
-    attention, read = transformer.shape.attention, list[torch.Tensor]()
     kinds = list(dict.fromkeys(transformer.kinds))
-    table = []
-    for block, kind in zip(transformer.blocks, transformer.kinds, strict=True):
+    table, read = [], list[torch.Tensor]()
+    for block, kind, read_layers in zip(transformer.blocks, transformer.kinds, layers, strict=True):
         fields = []
-        for layer in step_linears(block):
-            parts = _parts(layer)
-            read += parts
-            fields += [part.data_ptr() for part in parts] + [layer.in_features, layer.out_features]
+        for layer in filter(None, read_layers):
+            read += layer.tensors
+            fields += layer.fields
         for norm in (block.norm1, block.norm2):
-            parts = [norm.weight.detach().float(), norm.bias.detach().float()]
+            parts = [norm.weight.float(), norm.bias.float()]
             read += parts
             fields += [part.data_ptr() for part in parts]
         table.append([*fields, kinds.index(kind), block.attn.cache_slots])
-    dtype = str(transformer.dtype).removeprefix("torch.")
-    sizes = [attention.width, transformer.shape.mlp_width, attention.heads, attention.head_dim]
-    numbers = 2 * attention.width + 4 * attention.state + transformer.shape.mlp_width
-    numbers += max(attention.width, 3 * attention.state, transformer.shape.mlp_width)
+    shape, dtype = transformer.shape.attention, str(transformer.dtype).removeprefix("torch.")
+    widths = [shape.width, 3 * shape.state, transformer.shape.mlp_width]
     return CpuSteps(
         attentions=[transformer.blocks[transformer.kinds.index(kind)].attn for kind in kinds],
         table=torch.tensor(table),
         read=read,
-        workspace=torch.empty(batch_size * numbers),
-        kernel=f"step_{dtype if is_plain(layers[0].weight) else 'int8'}_{dtype}",
-        sizes=sizes,
+        workspace=torch.empty(batch_size * (sum(widths) + max(widths) + shape.width + shape.state)),
+        kernel=f"step_{'int8' if torch.int8 in weights else dtype}_{dtype}",
+        sizes=[shape.width, transformer.shape.mlp_width, shape.heads, shape.head_dim],
         eps=transformer.blocks[0].norm1.eps,
         scale=transformer.blocks[0].scale,
     )
 
 
-def _can_be_read(layer: nn.Module, dtype: torch.dtype) -> bool:
-    """Return True for a layer whose weights are stored row by row, plain or as int8 without a zero point."""
-    if not isinstance(layer, nn.Linear):  # an adapter, for example
-        return False
-    weight: Any = layer.weight
-    if weight.device.type != "cpu" or weight.dtype != dtype:
-        return False
-    return is_plain(weight) or (is_int8_by_row(weight) and not bool(weight.zero_point.any()))
-
-
-def _parts(layer: nn.Linear) -> list[torch.Tensor]:
-    """Return the weights of a layer, their scale per row, 1 for those that are not int8, and its bias."""
-    weight: Any = layer.weight
+def _read(layer: nn.Module, dtype: torch.dtype) -> _Layer | None:
+    """Return a layer as the kernels read it; None unless its weights are `dtype`, or int8 without a zero point."""
+    base: Any = layer.base_layer if isinstance(getattr(layer, "base_layer", None), nn.Linear) else layer
+    adapters = [] if base is layer else _adapters(layer)
+    weight: Any = base.weight if isinstance(base, nn.Linear) else None
+    if weight is None or weight.device.type != "cpu" or weight.dtype != dtype or adapters is None:
+        return None
     if is_plain(weight):
-        stored, scale = weight.detach(), torch.ones(layer.out_features)
-    else:
+        stored, scale = weight, torch.ones(base.out_features)
+    elif is_int8_by_row(weight) and not bool(weight.zero_point.any()):
         stored, scale = weight.qdata, weight.scale.float().reshape(-1)
-    return [stored.contiguous(), scale.contiguous(), layer.bias.detach().float()]
+    else:
+        return None
+    down = torch.cat([torch.empty(0, base.in_features), *(down for down, _ in adapters)])
+    up = (
+        torch.cat([torch.empty(0, base.out_features), *(up for _, up in adapters)]) / scale
+    )  # the kernels multiply by it
+    return _Layer(stored.contiguous(), scale.contiguous(), base.bias.float(), down, up)
+
+
+def _adapters(layer: Any) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+    """Return the matrices of a LoRA layer's adapters in use, `[rank, in]` and `[rank, out]`; None for other kinds."""
+    is_plain_lora = hasattr(layer, "lora_A") and not any(layer.lora_bias.values()) and not layer.lora_variant
+    if not is_plain_lora:
+        return None
+    if layer.disable_adapters or layer.merged:
+        return []
+    return [
+        (layer.lora_A[name].weight.float(), layer.lora_B[name].weight.float().T * layer.scaling[name])
+        for name in layer.active_adapters
+        if name in layer.lora_A
+    ]
 
 
 def _keys(attention: Attention, at: StepPosition) -> torch.Tensor:
@@ -220,7 +253,7 @@ def _kernels() -> Any:
 
     # What ATEN_CPU_CAPABILITY leaves out, the compiler would use.
     flags = ("-mno-avx512f", *_FLAGS) if torch.backends.cpu.get_cpu_capability() == "AVX2" else _FLAGS
-    header, source = (Path(__file__).with_name(name).read_text("utf-8") for name in _SOURCES)
+    header, source = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in _SOURCES)
     try:
         with torch._inductor.config.patch({"cpp.simdlen": vector_bits()}):
             # As one text, by which PyTorch looks compiled code up.

@@ -104,7 +104,9 @@ struct Linear {
     const void* weight;  // [outputs, inputs]
     const float* scale;  // [outputs], of int8 weights; otherwise 1
     const float* bias;   // [outputs]
-    int64_t inputs, outputs;
+    const float* down;   // [rank, inputs], of adapters
+    const float* up;     // [rank, outputs], divided by scale
+    int64_t inputs, outputs, rank;
 };
 
 struct Norm {
@@ -149,6 +151,44 @@ Range multiply(const Thread& thread, const W* weight, int64_t n, int64_t outputs
     return part;
 }
 
+// Products of a query and K keys.
+template <class C, int K>
+inline void score(const float* q, const C* keys, int64_t head_dim, float* scores) {
+    Vector totals[K] = {};
+    int64_t i = 0;
+    for (; i + LANES <= head_dim; i += LANES)
+        for (int k = 0; k < K; k++) totals[k] = multiply_add(load(q + i), load(keys + k * head_dim + i), totals[k]);
+    float sums[std::max(K, LANES)];
+    write_sums(totals, sums);
+    for (int k = 0; k < K; k++) {
+        scores[k] = sums[k];
+        for (int64_t j = i; j < head_dim; j++) scores[k] += q[j] * float(keys[k * head_dim + j]);
+    }
+}
+
+template <class C>
+inline void score(const float* q, const C* keys, int64_t count, int64_t head_dim, float* scores) {
+    int64_t key = 0;
+    for (; key + 4 <= count; key += 4) score<C, 4>(q, keys + key * head_dim, head_dim, scores + key);
+    for (; key < count; key++) score<C, 1>(q, keys + key * head_dim, head_dim, scores + key);
+}
+
+// Adds x @ down.T @ up to this thread's outputs. Every thread computes x @ down.T, which is small, for itself.
+template <class A>
+void add_adapters(const Linear& layer, const Range& part, const A* x, int64_t rows, float* y) {
+    const int64_t n = layer.inputs, outputs = layer.outputs;
+    static thread_local std::vector<float> scratch;
+    scratch.resize(rows);
+    float* low = scratch.data();
+    for (int64_t k = 0; k < layer.rank; k++) {
+        const float* up = layer.up + k * outputs;
+        score(layer.down + k * n, x, rows, n, low);
+        for (int64_t row = 0; row < rows; row++)
+#pragma omp simd
+            for (int64_t o = part.begin; o < part.end; o++) y[row * outputs + o] += low[row] * up[o];
+    }
+}
+
 // Calls each(index in [rows, outputs], value) for this thread's outputs of x @ weight.T * scale + bias.
 template <class W, class Each>
 void linear(const Thread& thread, const Linear& layer, const typename Products<W>::Row* x, int64_t rows, float* sums,
@@ -156,6 +196,7 @@ void linear(const Thread& thread, const Linear& layer, const typename Products<W
     const float *scale = layer.scale, *bias = layer.bias;
     const int64_t outputs = layer.outputs;
     const Range part = multiply(thread, static_cast<const W*>(layer.weight), layer.inputs, outputs, x, rows, sums);
+    if (layer.rank) add_adapters(layer, part, x, rows, sums);
     for (int64_t row = 0; row < rows; row++)
 #pragma omp simd
         for (int64_t o = part.begin; o < part.end; o++)
@@ -177,21 +218,6 @@ void normalize(const Thread& thread, const Norm& norm, const float* x, int64_t r
         const float factor = 1 / std::sqrt(squares / float(width) + eps);
 #pragma omp simd
         for (int64_t i = 0; i < width; i++) to[i] = A((from[i] - mean) * factor * norm.weight[i] + norm.bias[i]);
-    }
-}
-
-// Products of a query and K keys.
-template <class C, int K>
-inline void score(const float* q, const C* keys, int64_t head_dim, float* scores) {
-    Vector totals[K] = {};
-    int64_t i = 0;
-    for (; i + LANES <= head_dim; i += LANES)
-        for (int k = 0; k < K; k++) totals[k] = multiply_add(load(q + i), load(keys + k * head_dim + i), totals[k]);
-    float sums[std::max(K, LANES)];
-    write_sums(totals, sums);
-    for (int k = 0; k < K; k++) {
-        scores[k] = sums[k];
-        for (int64_t j = i; j < head_dim; j++) scores[k] += q[j] * float(keys[k * head_dim + j]);
     }
 }
 
@@ -228,9 +254,7 @@ void attend(const Thread& thread, const Block& block, const Keys& seen, const fl
             }
         keys += seen.first * head_dim;
         values += seen.first * head_dim;
-        int64_t key = 0;
-        for (; key + 4 <= count; key += 4) score<C, 4>(q, keys + key * head_dim, head_dim, scores + key);
-        for (; key < count; key++) score<C, 1>(q, keys + key * head_dim, head_dim, scores + key);
+        score(q, keys, count, head_dim, scores);
         const float largest = *std::max_element(scores, scores + count);
         float total = 0;
 #pragma omp simd reduction(+ : total)
@@ -241,7 +265,8 @@ void attend(const Thread& thread, const Block& block, const Keys& seen, const fl
         A* to = y + row * state + head * head_dim;
         int64_t i = 0;
         const float factor = 1 / total;
-        for (; i + 4 * LANES <= head_dim; i += 4 * LANES) mix<C, 4>(scores, values + i, count, head_dim, factor, to + i);
+        for (; i + 4 * LANES <= head_dim; i += 4 * LANES)
+            mix<C, 4>(scores, values + i, count, head_dim, factor, to + i);
         for (; i + LANES <= head_dim; i += LANES) mix<C, 1>(scores, values + i, count, head_dim, factor, to + i);
         for (; i < head_dim; i++) {
             float mean = 0;

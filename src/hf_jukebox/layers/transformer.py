@@ -205,7 +205,7 @@ def _step_block(block: TransformerBlock, x: torch.Tensor, cache: torch.Tensor, *
 
 
 # Blocks that are alike are compiled once for CUDA, where generating the code of 72 blocks takes minutes. Elsewhere they
-# are compiled as one: then a CPU has fewer barriers, and weights can be packed (`freezing`, which fails with regions).
+# are compiled as one: then a CPU has fewer barriers.
 # The compiler does not see that a region writes to its inputs, so its own CUDA graphs would lose the caches: the step
 # as a whole is captured instead (`sampling/step_graph.py`).
 _step_compiled_block = torch.compiler.nested_compile_region(_step_block)
