@@ -46,7 +46,7 @@ inline void tile(const Operands<W>& at, Ahead& memory) {
     if (ahead.next >= ahead.end) ahead.lines = 0;
     Vector totals[R * O];
     for (auto& total : totals) total = Vector{};
-    const auto add = [&](const auto* rows, const W* weights, int64_t width) {
+    const auto add = [&](const auto* rows, const W* weights, int64_t width) __attribute__((always_inline)) {
         decltype(P::weights(weights)) columns[O];
         for (int o = 0; o < O; o++) columns[o] = P::weights(weights + o * width);
         for (int r = 0; r < R; r++) {
@@ -140,9 +140,8 @@ Range multiply(const Thread& thread, const W* weight, int64_t n, int64_t outputs
         if constexpr (Products<W>::WIDENS) {
             if (rows > TILE_ROWS) {  // once for all rows
                 wide.resize(TILE_OUTPUTS * n);
-                float* to = wide.data();
-                for (int64_t i = 0; i < count * n; i += LANES) widen(w + i, count * n - i, to + i);
-                multiply(Operands<float>{x, to, n, y + o, outputs}, rows, count, ahead);
+                widen(w, count * n, wide.data());
+                multiply(Operands<float>{x, wide.data(), n, y + o, outputs}, rows, count, ahead);
                 continue;
             }
         }

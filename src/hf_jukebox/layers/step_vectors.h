@@ -2,6 +2,10 @@
 //
 // They are those of GCC and Clang, which compile them for any processor.
 
+#if !defined(__clang__)
+#pragma GCC optimize("tree-loop-vectorize")  // which PyTorch turns off
+#endif
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -72,10 +76,18 @@ inline void store(const Vector& x, bfloat16* to) {
 }
 
 inline Vector load(const float* from) { return read<Vector>(from); }
+
+// GCC widens in pieces where the processor has an instruction for a whole vector.
 inline Vector load(const bfloat16* from) {
+#if defined(__AVX512F__)
+    return bits_of<Vector>(_mm512_slli_epi32(_mm512_cvtepu16_epi32(read<__m256i>(from)), 16));
+#elif defined(__AVX2__)
+    return bits_of<Vector>(_mm256_slli_epi32(_mm256_cvtepu16_epi32(read<__m128i>(from)), 16));
+#else
     return bits_of<Vector>(__builtin_convertvector(read<Halves>(from), Words) << 16);
+#endif
 }
-inline Vector load(const int8_t* from) {  // GCC widens bytes one by one
+inline Vector load(const int8_t* from) {
 #if defined(__AVX512F__)
     return bits_of<Vector>(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(read<__m128i>(from))));
 #elif defined(__AVX2__)
@@ -125,14 +137,12 @@ inline void write_sums(const Vector (&x)[N], float* y) {
     }
 }
 
-// Widens up to LANES numbers.
 template <class W>
 inline void widen(const W* from, int64_t count, float* to) {
-    if (count >= LANES) {
-        store(load(from), to);
-    } else {
-        std::copy(from, from + count, to);
-    }
+    int64_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES)
+        for (int j = 0; j < 4; j++) store(load(from + i + j * LANES), to + i + j * LANES);
+    for (; i < count; i++) to[i] = float(from[i]);
 }
 
 // e^x to about one unit of the last place: 2^n times a polynomial of what remains (Cephes, expf).
