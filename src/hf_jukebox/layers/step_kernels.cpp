@@ -284,16 +284,23 @@ void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const
     float* hidden = static_cast<float*>(workspace);
     float* projected = hidden + rows * width;
     float* sums = projected + rows * 3 * state;
-    A* normed = reinterpret_cast<A*>(sums + rows * std::max({3 * state, width, inner_width}));
-    A* attended = normed + rows * width;
+    A* shared = reinterpret_cast<A*>(sums + rows * std::max({3 * state, width, inner_width}));  // normalized rows
+    A* attended = shared + rows * width;
     A* inner = attended + rows * state;
 #pragma omp parallel num_threads(num_threads)
     {
         const Thread thread = Thread::own();
+        // Few rows are normalized by every thread for itself, which takes less than to wait for each other.
+        const bool is_alone = rows < thread.count;
+        std::vector<A> own(is_alone ? rows * width : 0);
+        A* const normed = is_alone ? own.data() : shared;
+        const Thread normalizing = is_alone ? Thread{0, 1} : thread;
         for (int64_t n = 0; n < num_blocks; n++) {
             const Block& block = blocks[n];
-            normalize(thread, block.before_attention, x, rows, width, eps, normed);
+            normalize(normalizing, block.before_attention, x, rows, width, eps, normed);
+            if (!is_alone) {
 #pragma omp barrier
+            }
             linear<W>(thread, block.projection, normed, rows, sums, [=](int64_t i, float y) { projected[i] = y; });
 #pragma omp barrier
             attend(thread, block, keys[block.kind], projected, static_cast<C*>(caches[n]), rows, heads, head_dim,
@@ -301,8 +308,10 @@ void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const
 #pragma omp barrier
             linear<W>(thread, block.output, attended, rows, sums, [=](int64_t i, float y) { hidden[i] = x[i] + y; });
 #pragma omp barrier
-            normalize(thread, block.before_mlp, hidden, rows, width, eps, normed);
+            normalize(normalizing, block.before_mlp, hidden, rows, width, eps, normed);
+            if (!is_alone) {
 #pragma omp barrier
+            }
             linear<W>(thread, block.inner, normed, rows, sums,
                       [=](int64_t i, float y) { inner[i] = A(y / (1 + exponential(-1.702f * y))); });
 #pragma omp barrier
