@@ -111,6 +111,7 @@ def given(monkeypatch):
 
     monkeypatch.setattr("torch._inductor.compile_fx.compile_fx", compile)
     monkeypatch.setattr("hf_jukebox.sampling.step_runner.check_can_compile", lambda device: None)
+    monkeypatch.setattr("hf_jukebox.layers.fused_cpu.fuse", lambda transformer, rows: None)
     return settings
 
 
