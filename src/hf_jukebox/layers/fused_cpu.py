@@ -159,9 +159,8 @@ def _read(layer: nn.Module, dtype: torch.dtype) -> _Layer | None:
     else:
         return None
     down = torch.cat([torch.empty(0, base.in_features), *(down for down, _ in adapters)])
-    up = (
-        torch.cat([torch.empty(0, base.out_features), *(up for _, up in adapters)]) / scale
-    )  # the kernels multiply by it
+    up = torch.cat([torch.empty(0, base.out_features), *(up for _, up in adapters)])
+    up /= scale  # by which the kernels multiply the whole sum
     return _Layer(stored.contiguous(), scale.contiguous(), base.bias.float(), down, up)
 
 
