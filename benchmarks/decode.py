@@ -16,7 +16,7 @@ from typing import Any
 import measuring
 import torch
 from measuring import median
-from random_models import NARROW, SHAPE, halve_blocks, quantize_blocks, upsampler
+from random_models import NARROW, SHAPE, halve_blocks, quantize_blocks, upsampler, weight_bytes
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.layers.conditioning import LabelColumns
@@ -94,10 +94,18 @@ class PeerSampling:
         return float(answer["seconds"])
 
 
-def weight_bytes(prior: JukeboxPrior) -> int:
+def bytes_of_step(prior: JukeboxPrior) -> int:
     """Return the bytes of weights that a step reads: those of the blocks and the output matrix."""
-    state = [*prior.transformer.state_dict().values(), prior.head.weight]
-    return sum(getattr(t, "qdata", t).numel() * getattr(t, "qdata", t).element_size() for t in state)
+    return weight_bytes(prior.transformer) + weight_bytes(prior.head)
+
+
+def add_adapter(prior: JukeboxPrior, rank: int) -> None:
+    """Put an adapter on all layers of the blocks; peft's initial weights leave the codes as they are."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    targets = [name for name, layer in prior.transformer.named_modules() if isinstance(layer, torch.nn.Linear)]
+    inject_adapter_in_model(LoraConfig(r=rank, target_modules=targets), prior.transformer)
+    prior.eval()
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -112,6 +120,9 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         torch.save(content, weights)
         rivals = measuring.others(options, weights)
         priors = {precision: in_precision(prior, precision) for precision in options.precision}
+        if options.lora:
+            for each in {prior, *priors.values()}:
+                add_adapter(each, options.lora)
         steps = StepRunner(compiled=True)
         for batch in options.batch:
             inputs = {"batch_size": batch, "upper_codes": upper[:batch]}
@@ -129,7 +140,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             reference = ours["float32 eager"].codes.tolist()
             for name, times in taken.items():
                 rate = batch * options.codes / median(times)
-                read = weight_bytes(ours[name].prior) if name in ours else None
+                read = bytes_of_step(ours[name].prior) if name in ours else None
                 codes = (ours[name] if name in ours else peers[name]).codes.tolist()
                 row = {"batch": batch, "what": name, "codes/s": round(rate), "same codes": codes == reference}
                 for rival in rivals:
@@ -180,7 +191,7 @@ def on_gpu(options: argparse.Namespace) -> dict[str, Any]:
         sampling = Sampling(prior, inputs, options.codes, StepRunner(compiled=True))
         sampling()
         taken = median([measuring.seconds(sampling, device) for _ in range(options.rounds)]) / options.codes
-        share = weight_bytes(prior) / machine["read_gb_s"] / 1e9 / taken
+        share = bytes_of_step(prior) / machine["read_gb_s"] / 1e9 / taken
         rows.append({"prior": preset, "codes/s": round(1 / taken, 1), "share of read bandwidth": round(share, 2)})
         if options.profile:
             with torch.profiler.profile() as profile:
@@ -198,6 +209,9 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", default=["float32", "bfloat16", "int8"])
     parser.add_argument("--width", type=int, default=SHAPE["hidden_size"])
     parser.add_argument("--depth", type=int, default=SHAPE["num_hidden_layers"])
+    parser.add_argument(
+        "--lora", type=int, metavar="RANK", help="with an adapter of this rank on all layers of the blocks"
+    )
     parser.add_argument("--along-window", action="store_true", help="the cost of early and late steps, n_ctx 8192")
     parser.add_argument("--gpu", action="store_true", help="the published shapes on one CUDA GPU")
     parser.add_argument("--profile", action="store_true", help="with --gpu: time per kernel")

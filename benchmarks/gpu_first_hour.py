@@ -20,7 +20,7 @@ from unittest import mock
 
 import measuring
 import torch
-from random_models import NARROW, halve_blocks, quantize_blocks, randomize
+from random_models import NARROW, halve_blocks, quantize_blocks, randomize, weight_bytes
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxPriorConfig
 from hf_jukebox.audio.io import read_audio
@@ -134,14 +134,13 @@ class FirstHour:
             step = self.captured(partial(prior.transformer.step, x, at, state.caches, fused))
             for _ in range(10):
                 step()
-            self.synchronize()
-            started = time.perf_counter()
-            for _ in range(self.codes):
-                step()
-            self.synchronize()
-            taken = (time.perf_counter() - started) / self.codes
-            tensors = [getattr(tensor, "qdata", tensor) for tensor in prior.transformer.state_dict().values()]
-            speed = sum(tensor.nbytes for tensor in tensors) / taken / 1e9
+
+            def steps(step: Callable[[], Any] = step) -> None:
+                for _ in range(self.codes):
+                    step()
+
+            taken = measuring.seconds(steps, self.device.type) / self.codes
+            speed = weight_bytes(prior.transformer) / taken / 1e9
             name = f"{preset}, blocks alone, batch {songs}, {'int8' if is_int8 else 'half precision'}"
             yield {"what": name, "result": f"{taken * 1e3:.3f} ms, weights at {speed:.0f} GB/s"}
 
@@ -198,7 +197,7 @@ class FirstHour:
                 host = time.perf_counter() - started
                 self.synchronize()
                 whole = time.perf_counter() - started
-            weights = sum(p.nbytes for p in prior.transformer.parameters()) + prior.head.weight.nbytes
+            weights = weight_bytes(prior.transformer) + weight_bytes(prior.head)
             speed = f"{whole / count * 1e3:.3f} ms, {batch * count / whole:.0f} codes/s"
             share = f"weights at {weights * count / whole / 1e9:.0f} GB/s"
             ahead = f"host {host / count * 1e6:.0f} us, ready after {first:.1f} s, {self.allocated() / 1e9:.1f} GB"

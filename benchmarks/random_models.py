@@ -46,6 +46,11 @@ def quantize_blocks(prior: JukeboxPrior) -> None:
     quantize_(prior.transformer, Int8WeightOnlyConfig())
 
 
+def weight_bytes(module: nn.Module) -> int:
+    """Return the bytes of the weights of a module, as they are stored."""
+    return sum(getattr(tensor, "qdata", tensor).nbytes for tensor in module.state_dict().values())
+
+
 def random_pipeline(shape: str, dtype: torch.dtype, device: torch.device, narrow: bool = False) -> JukeboxPipeline:
     """Make a pipeline of a published shape or, for "upsampler", of `upsampler` under a small top prior.
 

@@ -50,7 +50,7 @@ class JukeboxSampling(JukeboxParts):
     def compile(self) -> None:
         """Compile the decode step when it is first needed, once per level, batch size and filters (`top_k`, `top_p`).
 
-        Compiling takes some seconds, on a CPU the first time half a minute. The next start of a program finds the
+        Compiling takes some seconds, the first time on a CPU some more. The next start of a program finds the
         compiled code in the Hugging Face cache, if model, settings, PyTorch, processor and device are the same. On a
         CPU it needs a C++ compiler. Call it again after changing a prior.
         """

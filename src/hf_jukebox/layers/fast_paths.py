@@ -179,6 +179,11 @@ def _has_rows(weight: Any) -> bool:
     return is_plain(weight) or is_int8_by_row(weight)
 
 
+def can_be_read(weight: Any) -> bool:
+    """Return True for weights that the kernels written by hand read: plain, or int8 by row without zero points."""
+    return is_plain(weight) or (is_int8_by_row(weight) and not bool(weight.zero_point.any()))
+
+
 def is_int8_by_row(weight: Any) -> bool:
     """Return True for torchao's weight-only int8 with one scale per row."""
     quantized = getattr(weight, "qdata", None)

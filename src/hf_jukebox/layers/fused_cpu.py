@@ -21,7 +21,7 @@ from torch import nn
 
 from ..hardware import vector_bits
 from .attention import Attention, StepPosition
-from .fast_paths import is_int8_by_row, is_plain, step_linear
+from .fast_paths import can_be_read, is_plain, step_linear
 from .transformer import Transformer, step_linears
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 _SOURCES = ("step_vectors.h", "step_kernels.cpp")
 
-# A sum must not depend on how a loop is compiled, and no operation traps, which keeps Clang from making vectors.
+# Sums must not depend on how a loop is compiled. Traps, which PyTorch's flags leave on for Clang, would keep it from
+# making vectors.
 _FLAGS = ("-ffp-contract=off", "-fno-trapping-math")
 
 
@@ -152,12 +153,12 @@ def _read(layer: nn.Module, dtype: torch.dtype) -> _Layer | None:
     weight: Any = base.weight if isinstance(base, nn.Linear) else None
     if weight is None or weight.device.type != "cpu" or weight.dtype != dtype or adapters is None:
         return None
+    if not can_be_read(weight):
+        return None
     if is_plain(weight):
         stored, scale = weight, torch.ones(base.out_features)
-    elif is_int8_by_row(weight) and not bool(weight.zero_point.any()):
-        stored, scale = weight.qdata, weight.scale.float().reshape(-1)
     else:
-        return None
+        stored, scale = weight.qdata, weight.scale.float().reshape(-1)
     down = torch.cat([torch.empty(0, base.in_features), *(down for down, _ in adapters)])
     up = torch.cat([torch.empty(0, base.out_features), *(up for _, up in adapters)])
     up /= scale  # by which the kernels multiply the whole sum

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils._triton import has_triton
 
 from .attention import Attention, KeyRange, StepPosition
-from .fast_paths import is_int8_by_row, is_plain, step_linear
+from .fast_paths import can_be_read, is_plain, step_linear
 from .transformer import LayerNorm, Transformer, TransformerBlock, step_linears
 
 MAX_ROWS = 4
@@ -119,11 +119,8 @@ def read_blocks(transformer: Transformer) -> CudaSteps:
 
 
 def _can_be_read(layer: nn.Module) -> bool:
-    """Return True for a layer on CUDA whose weights are stored row by row, plain or as int8 without a zero point."""
-    if not isinstance(layer, nn.Linear) or layer.weight.device.type != "cuda":  # others are adapters, for example
-        return False
-    weight: Any = layer.weight
-    return is_plain(weight) or (is_int8_by_row(weight) and not bool(weight.zero_point.any()))
+    """Return True for a layer on CUDA whose weights the kernels read; others are adapters, for example."""
+    return isinstance(layer, nn.Linear) and layer.weight.device.type == "cuda" and can_be_read(layer.weight)
 
 
 @torch.no_grad()

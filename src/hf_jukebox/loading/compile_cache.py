@@ -17,6 +17,7 @@ import logging
 import os
 import platform
 import stat
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -43,18 +44,22 @@ def use_compile_cache(device: torch.device) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         is_private = _is_private(folder)
     except OSError as error:
-        logger.warning("What is compiled cannot be kept for the next start: %s.", error)
+        _warn(f"What is compiled cannot be kept for the next start: {error}.")
         return None
     if not is_private:
-        logger.warning(
-            "%s belongs to another user, or others can write to it, so compiled code is neither read from it nor kept "
-            "there; to allow it run: chmod 700 %s",
-            folder,
-            folder,
+        _warn(
+            f"{folder} belongs to another user, or others can write to it, so compiled code is neither read from it "
+            f"nor kept there; to allow it run: chmod 700 {folder}"
         )
         return None
     os.environ[_VARIABLE] = str(folder)
     return folder
+
+
+@cache
+def _warn(message: str) -> None:
+    """Warn once, however many parts of a program ask for the folder."""
+    logger.warning(message)
 
 
 def _is_private(folder: Path) -> bool:
