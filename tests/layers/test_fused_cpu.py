@@ -1,6 +1,7 @@
 """The kernels of a step on a CPU do what its operators do, and compute each row by itself."""
 
 import copy
+import itertools
 import logging
 import os
 import shutil
@@ -22,9 +23,11 @@ from hf_jukebox.layers.attention import AttentionKind, AttentionShape, StepPosit
 from hf_jukebox.layers.fused_cpu import fuse
 from hf_jukebox.layers.transformer import Transformer
 
-# Sizes that are no multiples of the kernels' tiles and vectors, and ones that are.
+# Sizes that are no multiples of the kernels' tiles and vectors, ones that are, and rows longer than their pieces.
 ODD = AttentionShape(width=50, state=42, heads=2, rows=8, positions=64, num_lyrics=19)
 EVEN = AttentionShape(width=128, state=128, heads=1, rows=8, positions=64, num_lyrics=24)
+WIDE = AttentionShape(width=2150, state=42, heads=2, rows=8, positions=64, num_lyrics=19)
+SHAPES = {"odd": ODD, "even": EVEN, "wide": WIDE}
 TOLERANCE = {"float32": 1e-5, "int8": 1e-5, "bfloat16": 0.1, "int8 of bfloat16": 0.1}
 
 pytestmark = pytest.mark.compiler
@@ -57,14 +60,13 @@ def without_gradients() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("shape", [ODD, EVEN], ids=["odd", "even"])
-@pytest.mark.parametrize("kind", AttentionKind)
-def test_a_step_of_the_kernels_is_that_of_the_operators(
-    kind: AttentionKind, shape: AttentionShape, precision: str
-) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shape"), [*itertools.product(AttentionKind, ("odd", "even")), (AttentionKind.ROW, "wide")]
+)
+def test_a_step_of_the_kernels_is_that_of_the_operators(kind: AttentionKind, shape: str, precision: str) -> None:
     for rows in (1, 11):
-        steps = Steps(kind, precision, shape, rows)
-        for position in (0, 37, shape.positions - 1):
+        steps = Steps(kind, precision, SHAPES[shape], rows)
+        for position in (0, 37, steps.shape.positions - 1):
             for found, expected in zip(steps.run(position), steps.run(position, by_kernels=False), strict=True):
                 torch.testing.assert_close(found, expected, atol=TOLERANCE[precision], rtol=TOLERANCE[precision])
 
@@ -98,11 +100,9 @@ def adapt(model: torch.nn.Module, name: str, rank: int, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("shape", [ODD, EVEN], ids=["odd", "even"])
-def test_a_row_depends_on_neither_the_other_rows_nor_the_number_of_threads(
-    shape: AttentionShape, precision: str
-) -> None:
-    steps = Steps(AttentionKind.ROW, precision, shape, 11)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_row_depends_on_neither_the_other_rows_nor_the_number_of_threads(shape: str, precision: str) -> None:
+    steps = Steps(AttentionKind.ROW, precision, SHAPES[shape], 11)
     together, threads = steps.run(37)[0], torch.get_num_threads()
     try:
         for rows, num_threads in (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _DTYPES = (torch.float32, torch.bfloat16)
 
-_SOURCES = ("step_vectors.h", "step_kernels.cpp")
+_SOURCES = ("step_vectors.h", "step_products.h", "step_kernels.cpp")
 
 # Sums must not depend on how a loop is compiled. Traps, which PyTorch's flags leave on for Clang, would keep it from
 # making vectors.
@@ -253,11 +254,11 @@ def _kernels() -> Any:
 
     # What ATEN_CPU_CAPABILITY leaves out, the compiler would use.
     flags = ("-mno-avx512f", *_FLAGS) if torch.backends.cpu.get_cpu_capability() == "AVX2" else _FLAGS
-    header, source = (resources.files(__package__).joinpath(name).read_text("utf-8") for name in _SOURCES)
+    texts = [resources.files(__package__).joinpath(name).read_text("utf-8") for name in _SOURCES]
+    source = re.sub('#include ".*"', "", "".join(texts))  # one text, by which PyTorch looks compiled code up
     try:
         with torch._inductor.config.patch({"cpp.simdlen": vector_bits()}):
-            # As one text, by which PyTorch looks compiled code up.
-            return CppCodeCache.load(source.replace(f'#include "{_SOURCES[0]}"', header), extra_flags=flags)
+            return CppCodeCache.load(source, extra_flags=flags)
     except CppCompileError as error:
         logger.warning("The kernels of a step cannot be compiled, so slower ones are generated instead: %s", error)
         return None

@@ -1,103 +1,8 @@
 // One position of all blocks of a transformer, on a CPU: compiled and called by fused_cpu.py.
-//
-// A linear layer reads its weights once for all rows (songs), as they are stored. Each sum is computed by one thread,
-// in an order that depends on neither the number of rows nor that of threads, so that a row has the same bits in any
-// batch.
 
-#include "step_vectors.h"
+#include "step_products.h"
 
 namespace {
-
-// Memory that is read next: fetched a few lines at a time, while what was fetched before is multiplied.
-struct Ahead {
-    const char *next, *end;
-    int64_t lines;  // at a time
-
-    template <class W>
-    Ahead(const W* from, int64_t count, int64_t times)
-        : next(reinterpret_cast<const char*>(from)),
-          end(next + count * sizeof(W)),
-          lines((end - next) / (64 * times) + 1) {}
-
-    void fetch() {
-        for (int64_t i = 0; i < lines; i++, next += 64) __builtin_prefetch(next, 0, 2);
-    }
-};
-
-// What a product reads and writes: rows of x and of w, each of n numbers, and y.
-template <class W>
-struct Operands {
-    const typename Products<W>::Row* x;
-    const W* w;
-    int64_t n;
-    float* y;
-    int64_t y_width;
-
-    Operands from_row(int64_t row) const { return {x + row * n, w, n, y + row * y_width, y_width}; }
-    Operands from_output(int64_t output) const { return {x, w + output * n, n, y + output, y_width}; }
-};
-
-// Multiplies R rows of x by O rows of w.
-template <class W, int R, int O>
-inline void tile(const Operands<W>& at, Ahead& memory) {
-    using P = Products<W>;
-    const auto [x, w, n, y, y_width] = at;
-    Ahead ahead = memory;
-    if (ahead.next >= ahead.end) ahead.lines = 0;
-    Vector totals[R * O];
-    for (auto& total : totals) total = Vector{};
-    const auto add = [&](const auto* rows, const W* weights, int64_t width) __attribute__((always_inline)) {
-        decltype(P::weights(weights)) columns[O];
-        for (int o = 0; o < O; o++) columns[o] = P::weights(weights + o * width);
-        for (int r = 0; r < R; r++) {
-            const auto row = P::row(rows + r * width);
-            for (int o = 0; o < O; o++) P::add(totals[r * O + o], row, columns[o]);
-        }
-    };
-    int64_t i = 0;
-    for (; i + UNROLLED * P::STEP <= n; i += UNROLLED * P::STEP) {
-        ahead.fetch();
-        for (int step = 0; step < UNROLLED; step++) add(x + i + step * P::STEP, w + i + step * P::STEP, n);
-    }
-    for (; i + P::STEP <= n; i += P::STEP) add(x + i, w + i, n);
-    if (i < n) {  // the rest, followed by zeros
-        typename P::Row rows[R * P::STEP] = {};
-        W weights[O * P::STEP] = {};
-        for (int r = 0; r < R; r++) std::copy(x + r * n + i, x + (r + 1) * n, rows + r * P::STEP);
-        for (int o = 0; o < O; o++) std::copy(w + o * n + i, w + (o + 1) * n, weights + o * P::STEP);
-        add(rows, weights, P::STEP);
-    }
-    memory = ahead;
-    float sums[std::max(R * O, LANES)];
-    write_sums(totals, sums);
-    for (int r = 0; r < R; r++)
-        for (int o = 0; o < O; o++) y[r * y_width + o] = sums[r * O + o];
-}
-
-template <class W, int O>
-inline void multiply(const Operands<W>& at, int64_t rows, Ahead& ahead) {
-    int64_t row = 0;
-    for (; row + TILE_ROWS <= rows; row += TILE_ROWS) tile<W, TILE_ROWS, O>(at.from_row(row), ahead);
-    for (; row < rows; row++) tile<W, 1, O>(at.from_row(row), ahead);
-}
-
-template <class W>
-inline void multiply(const Operands<W>& at, int64_t rows, int outputs, Ahead& ahead) {
-    if (outputs == TILE_OUTPUTS) return multiply<W, TILE_OUTPUTS>(at, rows, ahead);
-    for (int o = 0; o < outputs; o++) multiply<W, 1>(at.from_output(o), rows, ahead);
-}
-
-struct Range {
-    int64_t begin, end;
-};
-
-struct Thread {
-    int index, count;
-
-    static Thread own() { return {omp_get_thread_num(), omp_get_num_threads()}; }
-
-    Range part_of(int64_t n) const { return {n * index / count, n * (index + 1) / count}; }
-};
 
 // These are filled by fused_cpu.py: every field has eight bytes.
 struct Linear {
@@ -125,31 +30,6 @@ struct Keys {
     int64_t first, count;
 };
 
-// Writes this thread's outputs of x @ weight.T to y, and returns which they are.
-template <class W>
-Range multiply(const Thread& thread, const W* weight, int64_t n, int64_t outputs, const typename Products<W>::Row* x,
-               int64_t rows, float* y) {
-    const int64_t fetches = std::max<int64_t>(1, rows / TILE_ROWS) * (n / (UNROLLED * Products<W>::STEP) + 1);
-    const Range tiles = thread.part_of((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS);
-    const Range part = {tiles.begin * TILE_OUTPUTS, std::min(tiles.end * TILE_OUTPUTS, outputs)};
-    static thread_local std::vector<float> wide;
-    for (int64_t o = part.begin; o < part.end; o += TILE_OUTPUTS) {
-        const int count = int(std::min<int64_t>(TILE_OUTPUTS, part.end - o));
-        const W* w = weight + o * n;
-        Ahead ahead(w + count * n, std::min<int64_t>(TILE_OUTPUTS, part.end - o - count) * n, fetches);
-        if constexpr (Products<W>::WIDENS) {
-            if (rows > TILE_ROWS) {  // once for all rows
-                wide.resize(TILE_OUTPUTS * n);
-                widen(w, count * n, wide.data());
-                multiply(Operands<float>{x, wide.data(), n, y + o, outputs}, rows, count, ahead);
-                continue;
-            }
-        }
-        multiply(Operands<W>{x, w, n, y + o, outputs}, rows, count, ahead);
-    }
-    return part;
-}
-
 // Products of a query and K keys.
 template <class C, int K>
 inline void score(const float* q, const C* keys, int64_t head_dim, float* scores) {
@@ -158,7 +38,7 @@ inline void score(const float* q, const C* keys, int64_t head_dim, float* scores
     for (; i + LANES <= head_dim; i += LANES)
         for (int k = 0; k < K; k++) totals[k] = multiply_add(load(q + i), load(keys + k * head_dim + i), totals[k]);
     float sums[std::max(K, LANES)];
-    write_sums(totals, sums);
+    write_sums<K>(totals, sums);
     for (int k = 0; k < K; k++) {
         scores[k] = sums[k];
         for (int64_t j = i; j < head_dim; j++) scores[k] += q[j] * float(keys[k * head_dim + j]);

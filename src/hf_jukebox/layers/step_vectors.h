@@ -31,7 +31,6 @@ constexpr int LANES = 8, TILE_ROWS = 2, TILE_OUTPUTS = 4;
 #else
 constexpr int LANES = 4, TILE_ROWS = 4, TILE_OUTPUTS = 4;
 #endif
-constexpr int UNROLLED = 4;  // steps of a product between two fetches
 
 using Vector = float __attribute__((vector_size(LANES * 4)));
 using Words = uint32_t __attribute__((vector_size(LANES * 4)));
@@ -97,6 +96,17 @@ inline Vector load(const int8_t* from) {
 #endif
 }
 
+// Keeps what is used several times in a register: GCC would read it from memory each time.
+template <class V>
+inline V in_register(V x) {
+#if defined(__AVX2__)
+    asm("" : "+v"(x));
+#elif defined(__ARM_NEON)
+    asm("" : "+w"(x));
+#endif
+    return x;
+}
+
 // x * w + total, rounded once: written out, since compilers fuse the same formula here and not there.
 inline Vector multiply_add(const Vector& x, const Vector& w, const Vector& total) {
 #if defined(__AVX512F__)
@@ -126,9 +136,9 @@ inline Vector add_halves(const Vector& a, const Vector& b, std::index_sequence<I
 
 // Writes the sums of N vectors to y, and maybe more after them. The order of additions does not depend on N.
 template <int N, int GROUP = LANES>
-inline void write_sums(const Vector (&x)[N], float* y) {
+inline void write_sums(const Vector* x, float* y) {
     if constexpr (GROUP == 1) {
-        std::memcpy(y, x, sizeof x);
+        std::memcpy(y, x, N * sizeof(Vector));
     } else {
         Vector added[(N + 1) / 2];
         for (int i = 0; i < (N + 1) / 2; i++)
