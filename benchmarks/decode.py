@@ -135,19 +135,22 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 name: (lambda sampling=sampling: measuring.seconds(sampling)) for name, sampling in ours.items()
             }
             peers = {name: PeerSampling(rival, batch, options.codes) for name, rival in rivals.items()}
-            measures |= peers
+            measures |= peers | {"memory": lambda: measuring.read_bandwidth("cpu")}
             taken = measuring.in_turn(options.rounds, measures)
+            speeds = taken.pop("memory")
             reference = ours["float32 eager"].codes.tolist()
             for name, times in taken.items():
                 rate = batch * options.codes / median(times)
-                read = bytes_of_step(ours[name].prior) if name in ours else None
                 codes = (ours[name] if name in ours else peers[name]).codes.tolist()
                 row = {"batch": batch, "what": name, "codes/s": round(rate), "same codes": codes == reference}
                 for rival in rivals:
                     ratios = [theirs / own for theirs, own in zip(taken[rival], times, strict=True)]
                     row[f"times {rival}"] = round(median(ratios), 2)
-                share = read and round(read / machine["read_gb_s"] / 1e9 * rate / batch, 2)
-                rows.append(row | {"share of read bandwidth": share})
+                share = None
+                if name in ours:
+                    read = bytes_of_step(ours[name].prior) * options.codes / 1e9
+                    share = median([read / own / speed for own, speed in zip(times, speeds, strict=True)])
+                rows.append(row | {"share of read bandwidth": share and round(share, 2)})
     measuring.table(rows)
     return {"benchmark": "decode", **machine, "shape": shape, "codes": options.codes, "rows": rows}
 
