@@ -16,7 +16,7 @@ from .pipeline_parts import sampling, sampling_in_steps
 from .pipeline_sampling import AudioCallback, OutputType, check_call, free_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
-from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model
+from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_compiling
 from .runs.song_requests import SongRequest
 from .sampler import ProgressCallback
 from .sampling.arguments import SongArguments
@@ -45,8 +45,9 @@ class JukeboxRuns(JukeboxAdapters):
     ) -> JukeboxPipelineOutput:
         """Continue a run from where it stopped, however it stopped.
 
-        On the same device and in the same precision the codes are those of a run that was never stopped. For the other
-        arguments see `__call__`; adapters must be those of the run, see `load_run_adapters`.
+        On the same device, in the same precision and compiled or not as before, the codes are those of a run that was
+        never stopped. For the other arguments see `__call__`; adapters must be those of the run, see
+        `load_run_adapters`.
 
         Args:
             run_dir: The `output_dir` of the run.
@@ -89,6 +90,7 @@ class JukeboxRuns(JukeboxAdapters):
                 model = self.model_record()
                 check_model(run.step.model, model.parts, run.folder)
                 check_adapters(run.step.model, model, run.folder)
+                warn_of_compiling(run.step.model, model, run.folder)
                 levels_to_sample(self.hierarchy, run.request.levels)
                 state = run.load_state(self.hierarchy)
                 if max_batch_size is not None:

@@ -6,6 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -21,7 +22,7 @@ from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import JukeboxParts
 from .runs.folder import JukeboxRun, check_no_run
-from .runs.record import RunStep, SongFolder
+from .runs.record import ModelRecord, RunStep, SongFolder
 from .runs.run_page import update_page
 from .sampler import CodeSampler, ProgressCallback
 from .sampling.arguments import SongArguments, label_remark, make_request
@@ -56,6 +57,10 @@ class JukeboxSampling(JukeboxParts):
         """
         use_compile_cache(self.execution_device)
         self._steps = StepRunner(compiled=True)
+
+    def model_record(self) -> ModelRecord:
+        """Return the record of this model for a run."""
+        return replace(super().model_record(), is_compiled=self._steps is not None and self._steps.compiled)
 
     def read_prompts(
         self, audio: Audio | None, sampling_rate: int | None, prompt_length_in_s: float | None

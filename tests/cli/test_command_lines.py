@@ -68,6 +68,17 @@ def test_two_prompts_and_songs_without_one_are_made_again(model: Path, folder: P
     assert first.request == second.request and torch.equal(first.codes[0], second.codes[0])
 
 
+@pytest.mark.compiler
+def test_a_compiled_run_goes_on_compiled_and_is_made_again(model: Path, folder: Path) -> None:
+    compiled = ["--compile", "--dtype", "bfloat16", "--seed", 1]
+    succeed("sample", "--seconds", codes_in_s(20), "--model", model, "--levels", 2, "--output", "fast", *compiled)
+    succeed("continue", "fast", "--seconds", codes_in_s(30))
+    succeed("upsample", "fast")
+    first, second = again(folder, "fast")
+    assert [step.model.is_compiled for step in first.steps + second.steps] == [True] * 6
+    assert all(torch.equal(a, b) for a, b in zip(first.codes, second.codes, strict=True))
+
+
 def test_what_no_command_makes_has_none(folder: Path) -> None:
     pipe = tiny_pipeline("tiny_labelled_prior")
     pipe(audio_length_in_s=codes_in_s(2), levels=2, output_dir="unsaved", output_type="latent")

@@ -72,6 +72,22 @@ def test_an_interrupted_run_is_resumed_with_the_same_bits(
     assert all(torch.equal(a, b) for a, b in zip(JukeboxRun.open(folder).codes, undisturbed, strict=True))
 
 
+@pytest.mark.compiler
+def test_a_compiled_run_is_resumed_compiled_with_the_same_bits(model: Path, tmp_path: Path) -> None:
+    """In bfloat16, whose codes are others where the step is not compiled."""
+    sample = ["sample", "--model", model, "--compile", "--dtype", "bfloat16", "--progress", "json", *SONG]
+    with start(*sample, "--output", tmp_path / "run") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+    assert not JukeboxRun.open(tmp_path / "run").is_finished
+    assert CliRunner().invoke(app, ["resume", str(tmp_path / "run"), "--quiet"]).exit_code == 0
+    assert CliRunner().invoke(app, [*map(str, sample), "--quiet", "--output", str(tmp_path / "whole")]).exit_code == 0
+    runs = [JukeboxRun.open(tmp_path / name) for name in ("run", "whole")]
+    assert all(torch.equal(a, b) for a, b in zip(runs[0].codes, runs[1].codes, strict=True))
+
+
 @pytest.mark.parametrize("number", ENDS)
 def test_a_command_that_is_interrupted_while_it_imports_ends_with_a_line(tmp_path: Path, number: int) -> None:
     with start("sample", "--output", tmp_path / "run", *SONG) as process:

@@ -48,6 +48,17 @@ def test_four_seconds_are_sampled_picked_continued_and_upsampled(model: Path, tm
     assert [settings.temperature for settings in finished.request.settings] == [0.9, 0.95, 1.0]
 
 
+def test_a_compiled_run_goes_on_without_where_there_is_no_compiler(model: Path, tmp_path: Path) -> None:
+    song = tmp_path / "song"
+    succeed("sample", "--output", song, "--levels", 2, "--seconds", codes_in_s(4), "--model", model)
+    path = song / "request.json"
+    path.write_text(path.read_text().replace('"is_compiled": false', '"is_compiled": true'))
+    with torch._inductor.config.patch({"cpp.cxx": ("no-compiler",)}):
+        result = succeed("upsample", song)
+    assert "Going on with a compiled step, as the run began, needs a C++ compiler (no-compiler)" in result.stderr
+    assert [step.model.is_compiled for step in JukeboxRun.open(song).steps] == [True, False]
+
+
 def test_a_folder_that_holds_a_run_is_left_alone_and_the_next_command_named(model: Path, tmp_path: Path) -> None:
     arguments = ["sample", "--output", tmp_path, "--model", model, "--seconds", codes_in_s(3), "--levels", 2]
     succeed(*arguments)

@@ -192,6 +192,23 @@ def test_the_same_model_in_another_precision_is_the_same(pipe: JukeboxPipeline, 
     assert half.model_record().dtype == "torch.bfloat16"
 
 
+def edit(folder: Path, **model: Any) -> None:
+    """Change what a run records of its model."""
+    path = folder / "request.json"
+    content = json.loads(path.read_text())
+    content["steps"][-1]["model"] |= model
+    path.write_text(json.dumps(content))
+
+
+def test_going_on_without_the_compiled_step_that_a_run_began_with_is_said(
+    pipe: JukeboxPipeline, unfinished: Path, whole: list[torch.Tensor]
+) -> None:
+    edit(unfinished, is_compiled=True)
+    with pytest.warns(UserWarning, match="unfinished was sampled with a compiled step, so .*; compile it to get those"):
+        codes = pipe.resume_run(unfinished, output_type="latent").codes
+    assert all(torch.equal(a, b) for a, b in zip(codes, whole, strict=True))  # in float32
+
+
 def test_a_second_process_is_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom hf_jukebox.files.atomic import locked\n"

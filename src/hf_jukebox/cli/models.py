@@ -16,6 +16,8 @@ from .options import ModelOptions
 from .terminal import status
 
 if TYPE_CHECKING:
+    import torch
+
     from ..pipeline_jukebox import JukeboxPipeline
     from ..runs.contents import RunReader
     from ..runs.song_files import SongFile
@@ -75,7 +77,31 @@ def _load_model_of(run: RunReader, options: ModelOptions) -> JukeboxPipeline:
 
     source = options.model or model_of_run(run)
     dtype = run.step.model.dtype if options.dtype == AUTO else options.dtype
-    return _load(replace(options, model=source, dtype=dtype), run=None if options.lora else run)
+    options = replace(options, model=source, dtype=dtype)
+    is_compiled = run.step.model.is_compiled and _can_compile(_target(options))
+    return _load(options, is_compiled, run=None if options.lora else run)
+
+
+def _target(options: ModelOptions) -> torch.device:
+    """Return the device that the options name, or the best available."""
+    import torch
+
+    from ..sampling.processes import device_of_process
+
+    return torch.device(options.device or device_of_process() or find_device(None))
+
+
+def _can_compile(device: torch.device) -> bool:
+    """Return whether a run that began with a compiled step can go on with one; say what is missing if not."""
+    from ..sampling.compiled import check_can_compile
+
+    try:
+        check_can_compile(device, "Going on with a compiled step, as the run began,", "go on without")
+    except OSError as error:
+        if is_first_process():
+            logger.warning("%s", error)
+        return False
+    return True
 
 
 def _load(
@@ -95,11 +121,9 @@ def _load(
     from ..memory.batch_size import free_bytes, weight_bytes
     from ..sampling.compiled import check_can_compile
     from ..sampling.precision import fast_dtype
-    from ..sampling.processes import device_of_process
 
     hush_libraries()  # the imports have set levels of their own
-    device = options.device or device_of_process() or find_device(None)
-    target = torch.device(device)
+    target = _target(options)
     if compile_step:
         check_can_compile(target)
         use_compile_cache(target)  # before the precision is chosen, by a compiled trial where it is not known
@@ -118,7 +142,7 @@ def _load(
         pipeline.to(target)
     else:
         if is_first_process():
-            logger.warning("The models do not all fit on %s; loading them one at a time.", device)
+            logger.warning("The models do not all fit on %s; loading them one at a time.", target)
         pipeline.enable_model_cpu_offload(device=target)
     if compile_step:
         pipeline.compile()

@@ -33,7 +33,7 @@ RunFolder = Annotated[Path, path_argument("DIR", help="Folder of the run.", show
 Levels = Annotated[str | None, typer.Option(help="Levels to sample, with commas, such as 2 or 2,1.")]
 Upsampling = Annotated[str, typer.Option(help="sequential, or parallel: faster, with seams (docs/performance.md).")]
 Compile = Annotated[
-    bool, typer.Option("--compile", help="Compile the decode step first; worth it for pieces of minutes.")
+    bool, typer.Option("--compile", help="Compile the decode step: several times as fast, after some seconds.")
 ]
 MaxBatchSize = Annotated[
     int | None, typer.Option(help="Songs to sample at a time; by default all that fit into memory.")

@@ -9,8 +9,8 @@ namespace {
 
 constexpr int UNROLLED = 4;  // steps between two fetches
 
-// Bytes of a row of weights that are multiplied with all rows of x before the next: those of a tile fill half of the
-// smallest first-level cache of a processor that is in use.
+// Bytes of a row of weights that are multiplied with all rows of x before the next bytes: those of a tile fill half of a
+// first-level cache of 32 KiB.
 constexpr int PIECE = 4096;
 
 // Memory that is read next: fetched a few lines at a time, while what was fetched before is multiplied.

@@ -92,8 +92,10 @@ def _options(step: RunStep, before: RunStep | None) -> list[str]:
         words += ["--upsampling", request.upsampling]
     defaults = [SamplingSettings()] * len(request.settings) if old is None else old.settings
     words += _settings(request.settings, defaults)
-    if "16" in step.model.dtype and before is None:
+    if ("16" in step.model.dtype or step.model.is_compiled) and before is None:
         words += ["--dtype", step.model.dtype.removeprefix("torch.")]
+    if step.model.is_compiled and before is None:
+        words.append("--compile")
     if request.seed is not None and (old is None or request.seed != old.seed):
         words += ["--seed", str(request.seed)]
     return words

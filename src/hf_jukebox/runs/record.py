@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -73,6 +74,7 @@ class ModelRecord:
         sampling_rate, hop_lengths: Settings of the VQ-VAE, hops finest first.
         parts: Fingerprints of the parts by name, such as `prior_2`, without their adapters.
         adapters: Adapters in use.
+        is_compiled: True if the decode step was compiled, which decides the last bits of its sums.
     """
 
     source: Annotated[str | None, Field(max_length=4096)]
@@ -83,6 +85,7 @@ class ModelRecord:
         dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=64)]], Field(max_length=64)
     ]
     adapters: Annotated[list[AdapterRecord], Field(max_length=256)] = field(default_factory=list)
+    is_compiled: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,6 +231,18 @@ def check_adapters(recorded: ModelRecord, now: ModelRecord, folder: Path) -> Non
 
 def _named(adapters: Sequence[AdapterRecord]) -> str:
     return f"the adapters {listed(each.title for each in adapters)}" if adapters else "no adapters"
+
+
+def warn_of_compiling(recorded: ModelRecord, now: ModelRecord, folder: Path) -> None:
+    """Warn where a run goes on with a compiled step that began without one, or the other way round."""
+    if recorded.is_compiled == now.is_compiled:
+        return
+    how, instead = ("with", "compile it") if recorded.is_compiled else ("without", "do not compile it")
+    warnings.warn(
+        f"{folder} was sampled {how} a compiled step, so from here on its codes may not be those of a run that was "
+        f"never stopped; {instead} to get those.",
+        stacklevel=2,
+    )
 
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
