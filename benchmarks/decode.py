@@ -99,15 +99,6 @@ def bytes_of_step(prior: JukeboxPrior) -> int:
     return weight_bytes(prior.transformer) + weight_bytes(prior.head)
 
 
-def add_adapter(prior: JukeboxPrior, rank: int) -> None:
-    """Put an adapter on all layers of the blocks; peft's initial weights leave the codes as they are."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    targets = [name for name, layer in prior.transformer.named_modules() if isinstance(layer, torch.nn.Linear)]
-    inject_adapter_in_model(LoraConfig(r=rank, target_modules=targets), prior.transformer)
-    prior.eval()
-
-
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     shape = SHAPE | {"hidden_size": options.width, "num_hidden_layers": options.depth}
     prior = upsampler(**shape)
@@ -121,8 +112,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         rivals = measuring.others(options, weights)
         priors = {precision: in_precision(prior, precision) for precision in options.precision}
         if options.lora:
+            from hf_jukebox.training.lora import add_adapter
+
             for each in {prior, *priors.values()}:
                 add_adapter(each, options.lora)
+                each.eval()
         steps = StepRunner(compiled=True)
         for batch in options.batch:
             inputs = {"batch_size": batch, "upper_codes": upper[:batch]}
@@ -149,8 +143,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 share = None
                 if name in ours:
                     read = bytes_of_step(ours[name].prior) * options.codes / 1e9
-                    share = median([read / own / speed for own, speed in zip(times, speeds, strict=True)])
-                rows.append(row | {"share of read bandwidth": share and round(share, 2)})
+                    share = round(median([read / own / speed for own, speed in zip(times, speeds, strict=True)]), 2)
+                rows.append(row | {"share of read bandwidth": share})
     measuring.table(rows)
     return {"benchmark": "decode", **machine, "shape": shape, "codes": options.codes, "rows": rows}
 

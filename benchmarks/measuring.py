@@ -45,7 +45,6 @@ def machine(threads: int, device: str = "cpu") -> dict[str, Any]:
 def read_bandwidth(device: str) -> float:
     """Measure the read bandwidth of memory in GB/s, by summing an array larger than any cache."""
     array = torch.ones(2**28 if device == "cuda" else 2**26, device=device)
-    array.sum()
     return round(array.nbytes / median([seconds(array.sum, device) for _ in range(9)]) / 1e9, 1)
 
 

@@ -152,9 +152,9 @@ def _read(layer: nn.Module, dtype: torch.dtype) -> _Layer | None:
     base: Any = layer.base_layer if isinstance(getattr(layer, "base_layer", None), nn.Linear) else layer
     adapters = [] if base is layer else _adapters(layer)
     weight: Any = base.weight if isinstance(base, nn.Linear) else None
-    if weight is None or weight.device.type != "cpu" or weight.dtype != dtype or adapters is None:
+    if weight is None or adapters is None:
         return None
-    if not can_be_read(weight):
+    if weight.device.type != "cpu" or weight.dtype != dtype or not can_be_read(weight):
         return None
     if is_plain(weight):
         stored, scale = weight, torch.ones(base.out_features)

@@ -9,9 +9,10 @@ namespace {
 
 constexpr int UNROLLED = 4;  // steps between two fetches
 
-// Bytes of a row of weights that are multiplied with all rows of x before the next bytes: those of a tile fill half of a
-// first-level cache of 32 KiB.
-constexpr int PIECE = 4096;
+// Numbers of a row of weights that are multiplied with all rows of x before the next ones: as they are multiplied, those
+// of a tile fill half of a first-level cache of 32 KiB.
+template <class W>
+constexpr int64_t PIECE = 4096 / sizeof(typename Products<W>::Row);
 
 // Memory that is read next: fetched a few lines at a time, while what was fetched before is multiplied.
 struct Ahead {
@@ -109,7 +110,7 @@ inline void multiply(const Operands<W, Y>& at, int64_t rows, int outputs, Ahead&
     if constexpr (Products<W>::WIDENS)
         if (rows > TILE_ROWS) {  // once for all rows
             const auto [x, x_width, w, w_width, n, y, y_width] = at;
-            float wide[TILE_OUTPUTS * PIECE / sizeof(float)];
+            float wide[TILE_OUTPUTS * PIECE<W>];
             for (int o = 0; o < outputs; o++) widen(w + o * w_width, n, wide + o * n);
             return multiply(Operands<float, Y>{x, x_width, wide, n, n, y, y_width}, rows, outputs, ahead);
         }
@@ -117,14 +118,14 @@ inline void multiply(const Operands<W, Y>& at, int64_t rows, int outputs, Ahead&
     for (int o = 0; o < outputs; o++) multiply<1>(at.from_output(o), rows, ahead);
 }
 
-// The same, so many numbers of each row at a time.
+// The same, a piece of each row at a time.
 template <class W>
-void multiply_in_pieces(const Operands<W, float>& at, int64_t piece, int64_t rows, int outputs, Ahead& ahead) {
+void multiply_in_pieces(const Operands<W, float>& at, int64_t rows, int outputs, Ahead& ahead) {
     const auto [x, x_width, w, w_width, n, y, y_width] = at;
     static thread_local std::vector<Vector> totals;
     totals.assign(rows * TILE_OUTPUTS, Vector{});
-    for (int64_t i = 0; i < n; i += piece) {
-        const int64_t count = std::min(piece, n - i);
+    for (int64_t i = 0; i < n; i += PIECE<W>) {
+        const int64_t count = std::min(PIECE<W>, n - i);
         const Operands<W, Vector> part = {x + i, x_width, w + i, w_width, count, totals.data(), TILE_OUTPUTS};
         multiply(part, rows, outputs, ahead);
     }
@@ -151,7 +152,6 @@ struct Thread {
 template <class W>
 Range multiply(const Thread& thread, const W* weight, int64_t n, int64_t outputs, const typename Products<W>::Row* x,
                int64_t rows, float* y) {
-    constexpr int64_t piece = PIECE / sizeof(typename Products<W>::Row);
     const int64_t fetches = std::max<int64_t>(1, rows / TILE_ROWS) * (n / (UNROLLED * Products<W>::STEP) + 1);
     const Range tiles = thread.part_of((outputs + TILE_OUTPUTS - 1) / TILE_OUTPUTS);
     const Range part = {tiles.begin * TILE_OUTPUTS, std::min(tiles.end * TILE_OUTPUTS, outputs)};
@@ -159,8 +159,8 @@ Range multiply(const Thread& thread, const W* weight, int64_t n, int64_t outputs
         const int count = int(std::min<int64_t>(TILE_OUTPUTS, part.end - o));
         const Operands<W, float> at = {x, n, weight + o * n, n, n, y + o, outputs};
         Ahead ahead(at.w + count * n, std::min<int64_t>(TILE_OUTPUTS, part.end - o - count) * n, fetches);
-        if (rows > TILE_ROWS && n > piece)
-            multiply_in_pieces(at, piece, rows, count, ahead);
+        if (rows > TILE_ROWS && n > PIECE<W>)
+            multiply_in_pieces(at, rows, count, ahead);
         else
             multiply(at, rows, count, ahead);
     }
