@@ -27,8 +27,10 @@ from hf_jukebox.audio.io import read_audio
 from hf_jukebox.layers import fused_cpu, fused_cuda
 from hf_jukebox.layers.attention import StepPosition
 from hf_jukebox.layers.conditioning import LabelColumns
-from hf_jukebox.layers.fused_cuda import MAX_ROWS
+from hf_jukebox.layers.fused_cuda_batch import MAX_BATCH
+from hf_jukebox.layers.transformer import FusedSteps
 from hf_jukebox.memory.batch_size import song_bytes
+from hf_jukebox.modeling_prior import DecodeState
 from hf_jukebox.runs.storage import SnapshotStore
 from hf_jukebox.sampling import step_runner
 from hf_jukebox.sampling.batch import BatchSampler, BatchTask
@@ -81,7 +83,7 @@ class FirstHour:
         """Rows of a batch against the same rows one at a time."""
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             prior = self.prior(UPSAMPLER, dtype, layers=12)
-            for name, batch, compiled in (("graph", 8, False), ("compiled graph", MAX_ROWS, True)):
+            for name, batch, compiled in (("graph", 8, False), ("compiled graph", 8, True)):
                 steps = StepRunner(compiled=compiled)
                 whole = self.sampled(prior, steps, batch)
                 again = "equal" if torch.equal(whole, self.sampled(prior, steps, batch)) else "NOT equal"
@@ -121,13 +123,13 @@ class FirstHour:
 
     def blocks(self) -> Iterator[dict[str, Any]]:
         """Steps of the blocks alone, by the kernels written by hand: some songs, and int8."""
-        cases = [(UPSAMPLER, songs, False) for songs in range(1, MAX_ROWS + 1)]
+        cases = [(UPSAMPLER, songs, False) for songs in (1, 2, 4, 8, MAX_BATCH)]
         for preset, songs, is_int8 in (*cases, (UPSAMPLER, 1, True), (TOP_5B, 1, False), (TOP_5B, 1, True)):
             prior = self.prior(preset, torch.bfloat16 if self.rehearse else torch.float16)
             if is_int8:
                 quantize_blocks(prior)
             shape, state = prior.transformer.shape.attention, prior.init_state(songs)
-            fused = (fused_cpu if self.rehearse else fused_cuda).fuse(prior.transformer, songs)
+            fused = self.fuse(prior, state)
             assert fused is not None
             x = torch.randn(songs, 1, shape.width, device=self.device)
             at = StepPosition.at(torch.full((1,), shape.positions // 2, device=self.device), state.index, shape)
@@ -203,6 +205,11 @@ class FirstHour:
             ahead = f"host {host / count * 1e6:.0f} us, ready after {first:.1f} s, {self.allocated() / 1e9:.1f} GB"
             name = f"{preset}, batch {batch}, {str(dtype).removeprefix('torch.')}, {how}"
             yield {"what": name, "result": f"{speed}, {share}; {ahead}"}
+
+    def fuse(self, prior: JukeboxPrior, state: DecodeState) -> FusedSteps | None:
+        if self.rehearse:
+            return fused_cpu.fuse(prior.transformer, state.batch_size)
+        return fused_cuda.fuse(prior.transformer, state.caches)
 
     def captured(self, step: Callable[[], Any]) -> Callable[[], Any]:
         """Return a step as a CUDA graph; in a rehearsal as it is."""

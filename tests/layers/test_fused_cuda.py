@@ -1,25 +1,30 @@
 """The kernels of a step do what its operators do, by Triton's interpreter, and compile for GPUs that are not here."""
 
+import copy
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import triton
-from helpers.random_priors import random_prior
+from helpers.random_priors import random_prior, randomize
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from hf_jukebox import JukeboxPrior, JukeboxPriorConfig
-from hf_jukebox.layers import fused_cuda, step_kernels
+from hf_jukebox.layers import batch_kernel, fused_cuda, fused_cuda_batch, step_kernels
 from hf_jukebox.layers.attention import StepPosition
 from hf_jukebox.layers.fused_cuda import fuse, read_blocks
+from hf_jukebox.layers.fused_cuda_batch import fuse_batch, read_batch_blocks
+from hf_jukebox.layers.transformer import Transformer
 
-TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.int8: "*i8", torch.int64: "*i64"}
+TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.int8: "*i8", torch.int32: "*i32", torch.int64: "*i64"}
 
 
 def test_a_step_of_the_kernels_is_that_of_the_operators_and_a_row_does_not_depend_on_others() -> None:
@@ -28,24 +33,27 @@ def test_a_step_of_the_kernels_is_that_of_the_operators_and_a_row_does_not_depen
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     cases = json.loads(done.stdout.splitlines()[-1])
-    assert len(cases) == 10
+    assert len(cases) == 13
     for name, case in cases.items():
         assert case["difference"] < (1e-2 if "float16" in name else 1e-5), name
         assert case["same alone"], name
 
 
 def test_the_operators_run_where_the_kernels_cannot() -> None:
-    assert fuse(random_prior("folded").transformer, 1) is None  # on a CPU
+    transformer = random_prior("folded").transformer
+    assert fuse(transformer, transformer.init_caches(1, torch.device("cpu"))) is None
 
 
 class TracedError(Exception):
     pass
 
 
-def test_a_step_by_the_kernels_is_traced_as_one_graph() -> None:
+@pytest.mark.parametrize("songs", [1, 3])
+def test_a_step_by_the_kernels_is_traced_as_one_graph(songs: int) -> None:
     prior, graphs = random_prior("folded"), list[torch.fx.GraphModule]()
-    state = prior.init_state(1)
-    state.fused = read_blocks(prior.transformer)
+    state = prior.init_state(songs)
+    read = read_blocks(prior.transformer), read_batch_blocks(prior.transformer, state.caches)
+    state.fused = read[songs > 1]
 
     def stop(*_: Any) -> None:
         raise TracedError
@@ -56,10 +64,10 @@ def test_a_step_by_the_kernels_is_traced_as_one_graph() -> None:
 
     step = torch.compile(prior.step, backend=record, fullgraph=True)
     with torch.inference_mode(), pytest.raises(TracedError):
-        step(state, torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long))
+        step(state, torch.zeros(songs, dtype=torch.long), torch.zeros(1, dtype=torch.long))
     (graph,) = graphs
-    calls = [node for node in graph.graph.nodes if "fused_block_step" in str(node.target)]
-    assert len(calls) == prior.config.num_hidden_layers
+    calls = [node for node in graph.graph.nodes if "hf_jukebox" in str(node.target)]
+    assert len(calls) == (prior.config.num_hidden_layers if songs == 1 else 1)
 
 
 class Compiler:
@@ -67,18 +75,24 @@ class Compiler:
 
     def __init__(self, kernel: Any, capability: int) -> None:
         self.kernel, self.capability, self.compiled = kernel, capability, set[str]()
+        self.shared_memory = 0
 
     def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
         return self.compile
 
-    def compile(self, *arguments: Any, num_warps: int, IS_EARLY: bool, **constants: Any) -> None:
+    def compile(self, *arguments: Any, num_warps: int, **constants: Any) -> None:
         signature = dict.fromkeys(self.kernel.arg_names, "constexpr")
-        constants["IS_EARLY"] = self.capability >= 90
+        is_early = "IS_EARLY" in constants and self.capability >= 90
+        options = {name: constants.pop(name) for name in ("num_stages", "launch_cooperative_grid") if name in constants}
+        if "IS_EARLY" in constants:
+            constants["IS_EARLY"] = is_early
         for name, argument in zip(self.kernel.arg_names, arguments, strict=False):
             if isinstance(argument, torch.Tensor):
                 signature[name] = TYPES[argument.dtype]
             elif isinstance(argument, float):
                 signature[name] = "fp32"
+            elif name in ("first_block", "end_block"):
+                signature[name] = "i32"
             else:
                 constants[name] = argument
         key = f"{signature} {constants}"
@@ -86,8 +100,9 @@ class Compiler:
             pointers = [index for index, type_ in enumerate(signature.values()) if type_.startswith("*")]
             aligned = {(index,): [["tt.divisibility", 16]] for index in pointers}
             source = ASTSource(self.kernel, signature, constants, aligned)
-            options = {"num_warps": num_warps} | ({"launch_pdl": True} if constants["IS_EARLY"] else {})
-            triton.compile(source, target=GPUTarget("cuda", self.capability, 32), options=options)
+            options |= {"num_warps": num_warps} | ({"launch_pdl": True} if is_early else {})
+            compiled = triton.compile(source, target=GPUTarget("cuda", self.capability, 32), options=options)
+            self.shared_memory = max(self.shared_memory, compiled.metadata.shared)
             self.compiled.add(key)
 
 
@@ -139,3 +154,69 @@ def test_the_kernels_of_published_shapes_compile(
     launch_blocks(preset, torch.float16, rows)
     assert len(compilers["linear"].compiled) >= 4
     assert len(compilers["attention"].compiled) >= 3
+
+
+def test_the_kernel_of_a_batch_compiles_for_the_published_upsampler() -> None:
+    """It also takes no more shared memory than is asked of a GPU."""
+    compiler = Compiler(batch_kernel.blocks_step, 90)
+    rows, width, state, mlp_width = 16, 1920, 480, 1920
+    half, integers = torch.zeros(1, dtype=torch.float16), torch.zeros(1, dtype=torch.long)
+    tensors = (half, half, half, half.float(), half, half, integers, integers, integers.int())
+    sizes = {"ROWS": rows, "PADDED_ROWS": rows, "WIDTH": width, "STATE": state, "MLP_WIDTH": mlp_width}
+    constants = {"PROGRAMS": 132, "IS_SCALED": False, "PHASE": -1, "num_warps": batch_kernel.WARPS, "num_stages": 1}
+    compiler.compile(*tensors, 0, 72, 1e-5, 1.0, **sizes, **constants, launch_cooperative_grid=True)
+    assert 0 < compiler.shared_memory <= fused_cuda_batch._SHARED_MEMORY
+
+
+def transformer_of(preset: str) -> Transformer:
+    with torch.device("meta"):
+        return JukeboxPrior(JukeboxPriorConfig.from_preset(preset)).transformer.half()
+
+
+@pytest.mark.parametrize(
+    ("preset", "rows", "gpu", "can_be_run"),
+    [
+        ("upsampler_level_0", 16, {}, True),
+        ("upsampler_level_1", 3, {}, True),
+        ("upsampler_level_0", 16, {"multi_processor_count": 114}, False),
+        ("upsampler_level_0", 16, {"major": 8}, False),
+        ("upsampler_level_0", 16, {"shared_memory_per_block_optin": 101376}, False),
+        ("prior_1b_lyrics", 3, {}, False),
+        ("prior_5b_lyrics", 3, {}, False),
+    ],
+)
+def test_the_kernel_of_a_batch_runs_what_fits_into_its_programs(
+    preset: str, rows: int, gpu: dict[str, int], can_be_run: bool
+) -> None:
+    h100 = {"major": 9, "minor": 0, "multi_processor_count": 132, "shared_memory_per_block_optin": 232448}
+    properties = SimpleNamespace(**(h100 | gpu))
+    with mock.patch("torch.cuda.get_device_properties", return_value=properties):
+        assert fused_cuda_batch._has_room(transformer_of(preset), rows, torch.device("cuda")) == can_be_run
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_batch_by_the_kernel_on_a_gpu_is_that_of_the_operators_and_a_row_does_not_depend_on_others(
+    dtype: torch.dtype,
+) -> None:
+    shape = {"num_hidden_layers": 6, "alignment_layer": None, "alignment_head": None}
+    with torch.device("cuda"):
+        prior = JukeboxPrior(JukeboxPriorConfig.from_preset("upsampler_level_0", **shape)).eval()
+    randomize(prior)
+    exact, halved = prior.transformer, copy.deepcopy(prior.transformer).to(dtype)
+    caches = [cache.normal_() for cache in halved.init_caches(16, torch.device("cuda"))]
+    fused = fuse_batch(halved, caches)
+    assert fused is not None
+    index = torch.arange(exact.shape.attention.positions, device="cuda")[None]
+    with torch.inference_mode():
+        for position in (0, 130, 8191):
+            at = StepPosition.at(torch.full((1,), position, device="cuda"), index, exact.shape.attention)
+            x = torch.randn(16, 1, exact.shape.attention.width, device="cuda")
+            some = [cache[:, 3:6].clone() for cache in caches]
+            expected = exact.step(x, at, [cache.float() for cache in caches])
+            operators = halved.step(x, at, [cache.clone() for cache in caches])
+            together = halved.step(x, at, caches, fused)
+            apart = halved.step(x[3:6], at, some, fuse_batch(halved, some))
+            assert torch.equal(apart, together[3:6])
+            assert all(torch.equal(a, b[:, 3:6]) for a, b in zip(some, caches, strict=True))
+            assert (together - expected).norm() < 1.2 * (operators - expected).norm()

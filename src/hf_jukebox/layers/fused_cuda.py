@@ -1,7 +1,8 @@
-"""The blocks of a compiled decode step on CUDA as the kernels of `step_kernels`: five launches a block.
+"""The blocks of a compiled decode step on CUDA as kernels written by hand.
 
-The compiler generates ten or more a block, and each of those waits for the one before it. Here the step of a block is
-one operator, which the compiler leaves as it is.
+The compiler generates ten or more a block, and each of those waits for the one before it. For a few songs a block is
+five launches of `step_kernels`, and one operator, which the compiler leaves as it is; for more songs, of an upsampler,
+all blocks are one launch (`fused_cuda_batch.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch.utils._triton import has_triton
 
 from .attention import Attention, KeyRange, StepPosition
 from .fast_paths import can_be_read, is_plain, step_linear
-from .transformer import LayerNorm, Transformer, TransformerBlock, step_linears
+from .fused_cuda_batch import fuse_batch
+from .transformer import FusedSteps, LayerNorm, Transformer, TransformerBlock, step_linears
 
 MAX_ROWS = 4
 """Rows that the kernels take at most: they multiply them one after the other."""
@@ -95,11 +97,15 @@ class CudaSteps:
         return step_linear(layer, x)
 
 
-def fuse(transformer: Transformer, batch_size: int) -> CudaSteps | None:
-    """Return the blocks of a transformer for so many rows; None if the kernels cannot run them.
+def fuse(transformer: Transformer, caches: Sequence[torch.Tensor]) -> FusedSteps | None:
+    """Return the blocks of a transformer over these caches; None if the kernels cannot run them.
 
-    Weights are shared, norms are folded.
+    Weights are shared, norms are folded. Neither weights nor caches may move.
     """
+    batch = fuse_batch(transformer, caches)
+    if batch is not None:
+        return batch
+    batch_size = caches[0].shape[1]
     layers = [layer for block in transformer.blocks for layer in step_linears(block)]
     can_be_fused = (
         batch_size <= MAX_ROWS

@@ -100,7 +100,7 @@ class StepRunner:
         can_be_graph = can_be_captured(prior)
         if self.compiled:
             check_can_compile(buffers.position.device)
-            state.fused = _fuse(prior.transformer, batch_size, can_be_graph)
+            state.fused = _fuse(prior.transformer, state, can_be_graph)
         tensors = (prior, state, buffers, filters)
         run = self._compile(*tensors, key).repeat_on(*tensors) if self.compiled else partial(sample_code, *tensors)
         return ReadyStep(state, buffers, StepGraph(run, buffers) if can_be_graph else run)
@@ -124,8 +124,8 @@ class StepRunner:
         return self._compiled_steps[key]
 
 
-def _fuse(transformer: Transformer, batch_size: int, can_be_graph: bool) -> FusedSteps | None:
+def _fuse(transformer: Transformer, state: DecodeState, can_be_graph: bool) -> FusedSteps | None:
     """Return the blocks as kernels written by hand, where there are some for the device and these weights."""
     if can_be_graph:
-        return fused_cuda.fuse(transformer, batch_size)
-    return fused_cpu.fuse(transformer, batch_size)
+        return fused_cuda.fuse(transformer, state.caches)
+    return fused_cpu.fuse(transformer, state.batch_size)
