@@ -16,7 +16,7 @@ from .pipeline_parts import sampling, sampling_in_steps
 from .pipeline_sampling import AudioCallback, OutputType, check_call, free_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
-from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_compiling
+from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_other_bits
 from .runs.song_requests import SongRequest
 from .sampler import ProgressCallback
 from .sampling.arguments import SongArguments
@@ -90,7 +90,7 @@ class JukeboxRuns(JukeboxAdapters):
                 model = self.model_record()
                 check_model(run.step.model, model.parts, run.folder)
                 check_adapters(run.step.model, model, run.folder)
-                warn_of_compiling(run.step.model, model, run.folder)
+                warn_of_other_bits(run.step.model, model, run.folder)
                 levels_to_sample(self.hierarchy, run.request.levels)
                 state = run.load_state(self.hierarchy)
                 if max_batch_size is not None:

@@ -200,11 +200,28 @@ def edit(folder: Path, **model: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_going_on_without_the_compiled_step_that_a_run_began_with_is_said(
-    pipe: JukeboxPipeline, unfinished: Path, whole: list[torch.Tensor]
+@pytest.mark.parametrize(
+    ("recorded", "how", "instead"),
+    [
+        ({"is_compiled": True}, "with a compiled step", "compile it"),
+        ({"dtype": "torch.bfloat16"}, "in bfloat16", "load the model with dtype='bfloat16'"),
+        (
+            {"dtype": "float16", "is_compiled": True},
+            "in float16 and with a compiled step",
+            "load the model with dtype='float16' and compile it",
+        ),
+    ],
+)
+def test_going_on_otherwise_than_a_run_began_is_said(
+    recorded: dict[str, Any],
+    how: str,
+    instead: str,
+    pipe: JukeboxPipeline,
+    unfinished: Path,
+    whole: list[torch.Tensor],
 ) -> None:
-    edit(unfinished, is_compiled=True)
-    with pytest.warns(UserWarning, match="unfinished was sampled with a compiled step, so .*; compile it to get those"):
+    edit(unfinished, **recorded)
+    with pytest.warns(UserWarning, match=f"unfinished was sampled {how}, so .*; {instead} to get those"):
         codes = pipe.resume_run(unfinished, output_type="latent").codes
     assert all(torch.equal(a, b) for a, b in zip(codes, whole, strict=True))  # in float32
 

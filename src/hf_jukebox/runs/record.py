@@ -233,16 +233,22 @@ def _named(adapters: Sequence[AdapterRecord]) -> str:
     return f"the adapters {listed(each.title for each in adapters)}" if adapters else "no adapters"
 
 
-def warn_of_compiling(recorded: ModelRecord, now: ModelRecord, folder: Path) -> None:
-    """Warn where a run goes on with a compiled step that began without one, or the other way round."""
-    if recorded.is_compiled == now.is_compiled:
-        return
-    how, instead = ("with", "compile it") if recorded.is_compiled else ("without", "do not compile it")
-    warnings.warn(
-        f"{folder} was sampled {how} a compiled step, so from here on its codes may not be those of a run that was "
-        f"never stopped; {instead} to get those.",
-        stacklevel=2,
-    )
+def warn_of_other_bits(recorded: ModelRecord, now: ModelRecord, folder: Path) -> None:
+    """Warn where a run goes on in another precision, with a compiled step that it began without, or the reverse."""
+    precision = recorded.dtype.removeprefix("torch.")
+    how, instead = list[str](), list[str]()
+    if precision != now.dtype.removeprefix("torch."):
+        how.append(f"in {precision}")
+        instead.append(f"load the model with dtype={precision!r}")
+    if recorded.is_compiled != now.is_compiled:
+        how.append(f"{'with' if recorded.is_compiled else 'without'} a compiled step")
+        instead.append("compile it" if recorded.is_compiled else "do not compile it")
+    if how:
+        warnings.warn(
+            f"{folder} was sampled {' and '.join(how)}, so from here on its codes may not be those of a run that was "
+            f"never stopped; {' and '.join(instead)} to get those.",
+            stacklevel=2,
+        )
 
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
