@@ -12,6 +12,7 @@ from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.layers import transformer
+from hf_jukebox.layers.fused_cpu import fuse
 from hf_jukebox.sampling.batch import BatchSampler, BatchTask
 from hf_jukebox.sampling.compiled import check_can_compile
 from hf_jukebox.sampling.options import SamplingSettings
@@ -128,6 +129,15 @@ def test_code_for_other_instructions_is_not_found_by_the_settings_of_these(given
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     sampled(StepRunner(compiled=True), 2, 8)
     assert given["cpp.simdlen"] == bits
+
+
+@pytest.mark.compiler
+def test_what_is_generated_around_the_kernels_has_no_threads_that_wait_for_each_other(given, monkeypatch):
+    sampled(StepRunner(compiled=True), 1, 8)
+    assert "cpp.threads" not in given  # all of it is generated
+    monkeypatch.setattr("hf_jukebox.layers.fused_cpu.fuse", fuse)
+    sampled(StepRunner(compiled=True), 1, 8)
+    assert given["cpp.threads"] == 1
 
 
 def test_a_step_is_repeated_on_the_tensors_of_each_window_without_looking_them_up_again(given, monkeypatch):

@@ -12,6 +12,7 @@ import functools
 import logging
 import re
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -23,6 +24,7 @@ from torch import nn
 from ..hardware import vector_bits
 from .attention import Attention, StepPosition
 from .fast_paths import can_be_read, is_plain, step_linear
+from .thread_count import ThreadCount
 from .transformer import Transformer, step_linears
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,8 @@ _SOURCES = ("step_vectors.h", "step_products.h", "step_kernels.cpp")
 # Sums must not depend on how a loop is compiled. Traps, which PyTorch's flags leave on for Clang, would keep it from
 # making vectors.
 _FLAGS = ("-ffp-contract=off", "-fno-trapping-math")
+
+_threads = ThreadCount()  # of the process: what takes its cores does not depend on the model
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,8 @@ def _step(
     scale: float,
 ) -> torch.Tensor:
     out = x.clone(memory_format=torch.contiguous_format)
+    threads = _threads.for_step((kernel, len(x), table.data_ptr()), torch.get_num_threads())
+    started = time.perf_counter()
     pointers = (ctypes.c_void_p * len(caches))(*[cache.data_ptr() for cache in caches])
     getattr(_kernels(), kernel)(
         ctypes.c_void_p(table.data_ptr()),
@@ -214,8 +220,9 @@ def _step(
         *map(ctypes.c_int64, sizes),
         ctypes.c_float(eps),
         ctypes.c_float(scale),
-        ctypes.c_int(torch.get_num_threads()),
+        ctypes.c_int(threads),
     )
+    _threads.took(time.perf_counter() - started)
     return out
 
 
@@ -236,7 +243,7 @@ def _multiply(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         ctypes.c_int64(len(x)),
         ctypes.c_int64(x.shape[1]),
         ctypes.c_int64(len(weight)),
-        ctypes.c_int(torch.get_num_threads()),
+        ctypes.c_int(_threads.current(torch.get_num_threads())),
     )
     return y
 

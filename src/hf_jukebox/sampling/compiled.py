@@ -112,6 +112,9 @@ def compile_step(
         # PyTorch looks compiled code up by the settings, but not by the instructions: code for AVX2 that is compiled
         # anew for AVX-512 writes beyond its arrays.
         options |= _CPU_OPTIONS | {"cpp.simdlen": vector_bits()}
+        if state.fused is not None:
+            # Little is left to generate; threads would wait for each other where another program takes a core.
+            options["cpp.threads"] = 1
     step = CompiledStep(name, options)
     with torch.inference_mode():
         step.repeat_on(prior, state, buffers, settings)()
