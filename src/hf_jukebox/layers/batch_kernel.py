@@ -76,7 +76,7 @@ def blocks_step(
                 row, 0, stream, logsums, count - 1, has_before, eps,
                 ROWS, PADDED_ROWS, WIDTH, 3 * STATE, 1, _INPUTS, True, PROGRAMS, PHASE,
             )  # fmt: skip
-            _store(qkv, y, None, None, place, is_place, 1.0)
+            _store(qkv, y, place, is_place)
             _store_new_keys(cache, y, rows, outputs, is_place, tl.load(keys), slots, ROWS, STATE)
             _finish(count, PHASE)
         if PHASE < 0 or PHASE == 1:
@@ -92,21 +92,21 @@ def blocks_step(
                 row, 1, attended, logsums, count + 1, True, eps,
                 ROWS, PADDED_ROWS, STATE, WIDTH, _SPLITS, _MAX_STATE, False, PROGRAMS, PHASE,
             )  # fmt: skip
-            _store(hidden, y, stream, None, place, is_place, 1.0)
+            _store(hidden, y, place, is_place, residual=stream)
             _finish(count + 2, PHASE)
         if PHASE < 0 or PHASE == 3:
             y, place, is_place, outputs, rows = _linear(
                 row, 2, hidden, logsums, count + 2, True, eps,
                 ROWS, PADDED_ROWS, WIDTH, MLP_WIDTH, 1, _INPUTS, True, PROGRAMS, PHASE,
             )  # fmt: skip
-            _store(inner, y * tl.sigmoid(y * _GELU_SLOPE), None, None, place, is_place, 1.0)
+            _store(inner, y * tl.sigmoid(y * _GELU_SLOPE), place, is_place)
             _finish(count + 3, PHASE)
         if PHASE < 0 or PHASE == 4:
             y, place, is_place, outputs, rows = _linear(
                 row, 3, inner, logsums, count + 3, True, eps,
                 ROWS, PADDED_ROWS, MLP_WIDTH, WIDTH, 1, _INPUTS, False, PROGRAMS, PHASE,
             )  # fmt: skip
-            _store(stream, y, hidden, kept, place, is_place, res_scale)
+            _store(stream, y, place, is_place, residual=hidden, start=kept, res_scale=res_scale)
             _finish(count + 4, PHASE)
 
 
@@ -232,7 +232,7 @@ def _attention(
 
 
 @triton.jit
-def _store(out, y, residual, start, place, is_place, res_scale):
+def _store(out, y, place, is_place, residual=None, start=None, res_scale=1.0):
     """Write results, with a residual added, and scaled if there is the input of the block."""
     if residual is not None:
         y += tl.load(residual + place, mask=is_place, other=0, cache_modifier=".cg").to(tl.float32)

@@ -20,8 +20,7 @@ from .fast_paths import can_be_read, is_plain, step_linear
 from .fused_cuda_batch import fuse_batch
 from .transformer import FusedSteps, LayerNorm, Transformer, TransformerBlock, step_linears
 
-MAX_ROWS = 4
-"""Rows that the kernels take at most: they multiply them one after the other."""
+_MAX_ROWS = 4  # the kernels multiply them one after the other
 
 # Sizes of the kernels' programs, chosen by measurements on an H200 (docs/performance.md).
 _SHORT = 2048  # inputs of a layer whose weights a program reads at once, and keeps in registers for all rows
@@ -108,7 +107,7 @@ def fuse(transformer: Transformer, caches: Sequence[torch.Tensor]) -> FusedSteps
     batch_size = caches[0].shape[1]
     layers = [layer for block in transformer.blocks for layer in step_linears(block)]
     can_be_fused = (
-        batch_size <= MAX_ROWS
+        batch_size <= _MAX_ROWS
         and transformer.dtype in _DTYPES
         and all(_can_be_read(layer) for layer in layers)
         and len({is_plain(layer.weight) for layer in layers}) == 1

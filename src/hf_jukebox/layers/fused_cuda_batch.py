@@ -78,18 +78,18 @@ def fuse_batch(transformer: Transformer, caches: Sequence[torch.Tensor]) -> Batc
 def read_batch_blocks(transformer: Transformer, caches: Sequence[torch.Tensor]) -> BatchSteps:
     """Return the blocks of a transformer over these caches, as the kernel reads them."""
     blocks, shape = transformer.blocks, transformer.shape.attention
-    attentions = {type(block.attn): block.attn for block in blocks}
+    kinds = list(dict.fromkeys(transformer.kinds))
     start = StepPosition.at(torch.zeros(1, dtype=torch.long), torch.arange(shape.positions)[None], shape)
     rows, kept = [], list[torch.Tensor]()
-    for block, cache in zip(blocks, caches, strict=True):
+    for block, kind, cache in zip(blocks, transformer.kinds, caches, strict=True):
         tensors = [*_tensors(block), cache]
-        numbers = [cache.shape[3], block.attn.key_range(start).length, list(attentions).index(type(block.attn))]
+        numbers = [cache.shape[3], block.attn.key_range(start).length, kinds.index(kind)]
         rows.append([tensor.data_ptr() for tensor in tensors] + numbers)
         kept += tensors
     return BatchSteps(
         table=torch.tensor(rows, device=caches[0].device),
         kept=kept,
-        attentions=list(attentions.values()),
+        attentions=[blocks[transformer.kinds.index(kind)].attn for kind in kinds],
         mlp_width=transformer.shape.mlp_width,
         eps=blocks[0].norm1.eps,
         scale=blocks[0].scale,

@@ -33,8 +33,9 @@ class ThreadCount:
         Args:
             key: Equal for steps that take the same time.
         """
-        if most != self._most or key != self._key:
-            self._count = most if most != self._most else self._count
+        if most != self._most:
+            self._count = most
+        if (most, key) != (self._most, self._key):
             self._most, self._key, self._pause = most, key, _PAUSES[0]
             self._begin()
         return self._count if self._tried is None else self._tried
@@ -50,11 +51,10 @@ class ThreadCount:
         if self._tried is not None:
             if len(self._times) >= 2 * _TRIAL - 1:
                 self._decide(self._tried)
-        elif self._steps >= self._pause:
+            return
+        self._times = self._times[1 - _TRIAL :]  # as many as a trial is compared with
+        if self._steps >= self._pause:
             self._tried = self._next_to_try()
-            self._times = self._times[1 - _TRIAL :]
-        else:
-            self._times = self._times[-_TRIAL:]
 
     def _begin(self) -> None:
         """Forget what was measured: of other steps, or with other threads."""
