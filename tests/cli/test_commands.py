@@ -13,6 +13,8 @@ import torch
 from helpers.command_line import run
 from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
+from hf_jukebox.cli.models import suggest_compiling
+
 
 @pytest.fixture
 def prompt(tmp_path: Path) -> Path:
@@ -68,6 +70,25 @@ def test_auto_chooses_the_precision_by_what_is_sampled_and_a_resumed_run_keeps_i
     assert len(asked) == 2
     steps = json.loads((tmp_path / "one" / "request.json").read_text())["steps"]
     assert [step["model"]["dtype"] for step in steps] == ["torch.bfloat16"] * 2
+
+
+def test_a_terminal_suggests_compiling_where_that_saves_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe, compiler = tiny_pipeline(), list[str | None](["g++"])
+    monkeypatch.setattr("hf_jukebox.sampling.compiled.shutil.which", lambda name: compiler[0])
+
+    def suggestion(seconds: float | None, is_terminal: bool = True) -> str:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+        suggest_compiling(pipe, seconds)
+        return capsys.readouterr().err
+
+    assert (
+        suggestion(10.0) == "There is a C++ compiler: --compile makes this several times as fast, after some seconds.\n"
+    )
+    assert not suggestion(9.9) and not suggestion(None) and not suggestion(10.0, is_terminal=False)
+    compiler[0] = None
+    assert not suggestion(10.0)
 
 
 def test_prompts_are_repeated_to_the_number_of_samples(model: Path, prompt: Path, tmp_path: Path) -> None:

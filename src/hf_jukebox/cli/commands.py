@@ -41,7 +41,7 @@ from .checks import (
 from .environment import env
 from .evaluate_command import evaluate
 from .listening import check_listening
-from .models import load_pipeline
+from .models import load_pipeline, suggest_compiling
 from .options import (
     Avoid,
     Compile,
@@ -197,6 +197,8 @@ def sample(
         num_songs = len(songs or audio or []) or num_samples or 1
         is_one_song = upsampling == "sequential" and 1 in (num_songs, max_batch_size)
         pipeline = load_pipeline(model, compile_step=compile_step, is_one_song=is_one_song, quiet=shown.quiet)
+        if not compile_step and not shown.quiet:
+            suggest_compiling(pipeline, seconds)
         candidates = 1 if audio or num_samples is None else num_samples
         options |= {"num_waveforms_per_prompt": candidates, "output_type": "latent"}
         with sampling_to(output, shown, listen) as callbacks:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_WORTH_COMPILING = 10.0  # seconds of music, which even the demo model samples faster with the time to compile included
+
 
 def load_pipeline(
     options: ModelOptions, *, compile_step: bool = False, is_one_song: bool = True, quiet: bool = False
@@ -42,6 +46,19 @@ def load_pipeline(
     if not quiet and is_first_process() and options.dtype == AUTO and (compile_step or dtype != "float32"):
         write_error(f"Working in {dtype}, which is fast here; --dtype chooses another precision.")
     return pipeline
+
+
+def suggest_compiling(pipeline: JukeboxPipeline, seconds: float | None) -> None:
+    """Say in a terminal that `--compile` would save time, if it would, and a compiler is there."""
+    device = pipeline.execution_device
+    is_long = seconds is not None and seconds >= _WORTH_COMPILING
+    if not is_long or device.type != "cpu" or not is_first_process() or not sys.stderr.isatty():
+        return
+    from ..sampling.compiled import check_can_compile
+
+    with suppress(OSError):
+        check_can_compile(device)
+        write_error("There is a C++ compiler: --compile makes this several times as fast, after some seconds.")
 
 
 def load_run_pipeline(run_dir: Path, options: ModelOptions, *, quiet: bool = False) -> JukeboxPipeline:
