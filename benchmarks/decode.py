@@ -117,7 +117,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             for each in {prior, *priors.values()}:
                 add_adapter(each, options.lora)
                 each.eval()
-        steps = StepRunner(compiled=True)
+        steps = StepRunner(compiled=True, sizes=(1,))  # what random weights make of guesses means nothing
         for batch in options.batch:
             inputs = {"batch_size": batch, "upper_codes": upper[:batch]}
             ours = {"float32 eager": Sampling(prior, inputs, options.codes, StepRunner())}
@@ -153,7 +153,7 @@ def along_window(options: argparse.Namespace) -> dict[str, Any]:
     """Compare the cost of a step late in a window with that of an early one."""
     prior = upsampler(hidden_size=256, num_hidden_layers=6, n_ctx=8192, attention_blocks=128)
     upper = torch.randint(2048, (1, 2048))
-    steps, times = StepRunner(compiled=True), []
+    steps, times = StepRunner(compiled=True, sizes=(1,)), []
     task = BatchTask(torch.zeros(1, 8192, dtype=torch.long), [0], 8192, torch.zeros(1, 8192), GREEDY, upper)
     sampler = iter(BatchSampler(prior, task, steps=steps))
     for _ in range(8192):

@@ -292,22 +292,34 @@ class JukeboxPrior(StrictPreTrainedModel):
             self._prefill(state.of_rows(rows), prefix[rows], upper, own_labels)
 
     @torch.no_grad()
-    def step(self, state: DecodeState, previous: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+    def step(
+        self,
+        state: DecodeState,
+        previous: torch.Tensor,
+        position: torch.Tensor,
+        count: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Return the logits of the code at `position`, float32 `[B, codebook_size]`, and append it to the state.
 
+        A state of one song with `fused` kernels for a CPU takes n successive positions at once, in one row of columns
+        of the attention, and returns `[n, codebook_size]`.
+
         Args:
-            previous: The code before it, `[B]`; ignored at position 0.
-            position: `[1]`, counted in codes from the window's start.
+            previous: The code before it, `[B]`, or `[n]` those before each position; ignored at position 0.
+            position: `[1]`, or `[n]`, counted in codes from the window's start.
+            count: `[1]`, the first of the n positions whose logits are wanted; None for all of them.
         """
         shape = self.transformer.shape.attention
         index = position + self.config.num_joint_lyrics
         embedded = self.token_embedding(previous + self._code_shift)[:, None]  # [B, 1, width]
-        hidden = torch.where(position == 0, state.first_input, embedded)
-        hidden = hidden + self.position_embedding.index_select(0, index)
-        added = None if state.conditioning is None else state.conditioning.index_select(1, position)
-        if added is not None:
+        hidden = torch.where((position == 0)[:, None, None], state.first_input, embedded)
+        hidden = hidden + self.position_embedding.index_select(0, index)[:, None]
+        added = None
+        if state.conditioning is not None:  # one position of every song, or positions of one song
+            added = state.conditioning.index_select(1, position).flatten(0, 1)[:, None]
             hidden = hidden + added
-        hidden = self.transformer.step(hidden, StepPosition.at(index, state.index, shape), state.caches, state.fused)
+        at = StepPosition.at(index, state.index, shape, count)
+        hidden = self.transformer.step(hidden, at, state.caches, state.fused)
         if added is not None and not self.config.merged_decoder:
             hidden = hidden + added
         linear = step_linear if state.fused is None else state.fused.linear

@@ -1,6 +1,5 @@
 """The kernels of a step on a CPU do what its operators do, and compute each row by itself."""
 
-import copy
 import itertools
 import logging
 import os
@@ -118,8 +117,40 @@ def test_a_row_depends_on_neither_the_other_rows_nor_the_number_of_threads(shape
         torch.set_num_threads(threads)
 
 
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize(
+    ("kind", "shape"), [*itertools.product(AttentionKind, ("odd", "even")), (AttentionKind.ROW, "wide")]
+)
+def test_positions_of_one_song_at_once_have_the_bits_that_they_have_one_by_one(
+    kind: AttentionKind, shape: str, precision: str
+) -> None:
+    num_rows, count = 8, 5
+    steps, threads = Steps(kind, precision, SHAPES[shape], num_rows), torch.get_num_threads()
+    index = torch.arange(steps.shape.positions)[None]
+    fused = fuse(steps.transformer, num_rows)
+    assert fused is not None
+    for first in (0, 16, 59):  # within a row of columns
+        one_by_one, at_once = ([cache[:, :1].clone() for cache in steps.caches] for _ in range(2))
+        expected = []
+        for row in range(count):
+            at = StepPosition.at(torch.tensor([first + row]), index, steps.shape)
+            expected.append(fused.step(steps.x[row : row + 1], at, one_by_one))
+        positions = (first + torch.arange(num_rows)).clamp_max(steps.shape.positions - 1)
+        at = StepPosition.at(positions, index, steps.shape, count=torch.tensor([count]))
+        try:
+            torch.set_num_threads(2 + first % 2)
+            found = fused.step(steps.x, at, at_once)
+        finally:
+            torch.set_num_threads(threads)
+        assert torch.equal(found[:count], torch.cat(expected))
+        assert torch.equal(found[count:], steps.x[count:])
+        if kind != AttentionKind.JOINT_LYRICS:  # its positions beyond the lyrics share a slot that nobody reads
+            assert torch.equal(at_once[0], one_by_one[0])
+
+
 def transformer() -> Transformer:
-    return copy.deepcopy(random_prior("folded").transformer)
+    # One of its own: it may be changed, and its tensors are of inference mode.
+    return random_prior.__wrapped__("folded").transformer
 
 
 def test_weights_that_the_kernels_cannot_read_are_left_to_the_operators() -> None:
@@ -153,6 +184,6 @@ def test_so_do_those_for_avx2() -> None:
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "compiler", __file__]
     done = subprocess.run(
-        [*command, "-k", "rows or operators or adapters"], env=environment, capture_output=True, text=True
+        [*command, "-k", "rows or operators or adapters or positions"], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout

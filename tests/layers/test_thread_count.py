@@ -43,6 +43,16 @@ def test_threads_that_only_wait_are_left_out() -> None:
     assert used[1] > 0.8 and threads.current(4) == 1
 
 
+def test_a_few_other_steps_are_passed_over() -> None:
+    generator, threads, used = random.Random(0), ThreadCount(), []
+    seconds = shared(2, 1, generator)
+    for step in range(4000):
+        is_other = step % 7 == 0
+        used.append(threads.for_step("shorter" if is_other else "step", 2))
+        threads.took(1e-4 if is_other else seconds(used[-1]))
+    assert used[2000:].count(1) > 0.9 * 2000
+
+
 def test_there_is_nothing_to_try_with_one_thread() -> None:
     assert shares(1, 1000, lambda count: 1e-3 * count, ThreadCount()) == {1: 1.0}
 
@@ -52,6 +62,10 @@ def test_a_trial_ends_where_other_steps_or_another_limit_begin() -> None:
     shares(2, 20, lambda count: 1.0, threads)
     assert threads.for_step("step", 2) == 1  # the trial
     threads.took(0.1)
-    assert threads.for_step("another", 2) == threads.current(2) == 2
+    used = []
+    for _ in range(8):
+        used.append(threads.for_step("another", 2))
+        threads.took(0.1)
+    assert used[0] == 1 and used[-1] == threads.current(2) == 2
     assert threads.for_step("another", 1) == threads.current(1) == 1
     assert threads.for_step("another", 3) == threads.current(4) == 3

@@ -6,48 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.random_priors import CONFIGS, random_inputs, random_prior
+from helpers.pieces import sampled
+from helpers.random_priors import CONFIGS, random_prior
 from helpers.recorded_graphs import Event, capture_on_cpu
 from helpers.tiny import codes_in_s, tiny_pipeline, tiny_prior
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hf_jukebox import JukeboxPrior
 from hf_jukebox.sampling import step_graph
 from hf_jukebox.sampling.batch import BatchSampler, BatchTask
 from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.step_graph import LEAD
 from hf_jukebox.sampling.step_runner import StepRunner
-
-NUM_CODES = 30
-
-
-def task(prior: JukeboxPrior, batch: int, seed: int, settings: SamplingSettings) -> BatchTask:
-    """Return a piece of several windows whose rows have prompts of different lengths."""
-    inputs, config = random_inputs(prior.config, batch, seed), prior.config
-    generator = torch.Generator().manual_seed(seed)
-    upper, labels = None, inputs.labels
-    if config.is_upsampler:
-        upper = torch.randint(config.codebook_size, (batch, -(-NUM_CODES // config.upsampling_ratio)))
-    return BatchTask(
-        codes=torch.randint(config.codebook_size, (batch, NUM_CODES), generator=generator),
-        num_given=[seed + 2 * row for row in range(batch)],
-        hop=config.n_ctx // 2,
-        noise=torch.rand(batch, NUM_CODES, generator=generator),
-        settings=settings,
-        upper_codes=upper,
-        labels_at=None if labels is None else lambda start: labels,
-    )
-
-
-def sampled(prior: JukeboxPrior, steps: StepRunner, batch: int) -> list[torch.Tensor]:
-    """Sample three pieces in turn, with different inputs and temperatures."""
-    codes = []
-    for seed, temperature in enumerate((0.7, 1.0, 1.3)):
-        torch.manual_seed(seed)
-        piece = task(prior, batch, seed, SamplingSettings(temperature))
-        assert [*BatchSampler(prior, piece, steps=steps)][-1] == NUM_CODES
-        codes.append(piece.codes)
-    return codes
 
 
 @pytest.mark.parametrize(("name", "batch"), [("upsampler", 1), *((name, 3) for name in CONFIGS)])

@@ -89,20 +89,31 @@ class AttentionShape:
 
 @dataclass
 class StepPosition:
-    """Position of a step, computed once and shared by all layers. All tensors, so that nothing waits for the host."""
+    """Position of a step, computed once and shared by all layers. All tensors, so that nothing waits for the host.
 
-    position: torch.Tensor  # [1]
-    column: torch.Tensor  # [1]
-    slot_by_column: torch.Tensor  # [1] of a cache that holds the window column by column
-    slot_of_two_rows: torch.Tensor  # [1] of a cache that holds two rows, written in turn
-    previous_of_two: torch.Tensor  # [1] the one of them that holds the previous row
-    row_mask: torch.Tensor  # [1, columns] keys of the own row up to here
-    column_mask: torch.Tensor  # [1, rows] keys of the own column up to here
+    Usually one for all rows, n = 1. Kernels of a CPU also take n successive positions of one song and one row of
+    columns, a row of the batch each.
+    """
+
+    position: torch.Tensor  # [n]
+    column: torch.Tensor  # [n]
+    slot_by_column: torch.Tensor  # [n] of a cache that holds the window column by column
+    slot_of_two_rows: torch.Tensor  # [n] of a cache that holds two rows, written in turn
+    previous_of_two: torch.Tensor  # [n] the one of them that holds the previous row
+    row_mask: torch.Tensor  # [n, columns] keys of the own row up to here
+    column_mask: torch.Tensor  # [n, rows] keys of the own column up to here
     index: torch.Tensor  # [1, positions] 0, 1, 2 ...
+    count: torch.Tensor | None = None  # [1] of the n positions, how many are computed; None for all
 
     @classmethod
-    def at(cls, position: torch.Tensor, index: torch.Tensor, shape: AttentionShape) -> StepPosition:
-        """Compute the masks of `position` `[1]` of a window; `index` `[1, positions]` counts the positions."""
+    def at(
+        cls,
+        position: torch.Tensor,
+        index: torch.Tensor,
+        shape: AttentionShape,
+        count: torch.Tensor | None = None,
+    ) -> StepPosition:
+        """Compute the masks of `position` `[n]` of a window; `index` `[1, positions]` counts the positions."""
         row = position // shape.columns
         column = position - row * shape.columns
         current_of_two = row % 2
@@ -112,14 +123,15 @@ class StepPosition:
             slot_by_column=column * shape.rows + row,
             slot_of_two_rows=current_of_two * shape.columns + column,
             previous_of_two=1 - current_of_two,
-            row_mask=index[:, : shape.columns] <= column,
-            column_mask=index[:, : shape.rows] <= row,
+            row_mask=index[:, : shape.columns] <= column[:, None],
+            column_mask=index[:, : shape.rows] <= row[:, None],
             index=index,
+            count=count,
         )
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
-        """All fields, in their order."""
+        """The fields of one position, in their order."""
         return (
             self.position,
             self.column,
@@ -138,9 +150,9 @@ class KeyRange:
 
     Attributes:
         length: How many there are at most.
-        slot: `[1]`, of this position's own key; None if the step writes none.
-        first: `[1]`, slot of the first one; None for slot 0.
-        last: `[1]`, the last one that the position sees, its own unless it lies beyond `length`; None for all, and the
+        slot: `[n]`, of this position's own key; None if the step writes none.
+        first: `[n]`, slot of the first one; None for slot 0.
+        last: `[n]`, the last one that the position sees, its own unless it lies beyond `length`; None for all, and the
             position does not see itself.
     """
 

@@ -65,14 +65,18 @@ class CpuSteps:
     scale: float
 
     def step(self, x: torch.Tensor, at: StepPosition, caches: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them."""
-        keys = torch.cat([_keys(attention, at) for attention in self.attentions])
+        """Run one position, `x` `[B, 1, width]`, over the caches, and append it to them.
+
+        Or successive positions of one song and one row of columns, `[n, 1, width]`: those beyond `at.count` are
+        returned as they are.
+        """
         return _step(
             x.float(),
             list(caches),
             self.workspace,
             self.table,
-            keys,
+            torch.stack([_keys(attention, at) for attention in self.attentions]),
+            at.count,
             self.kernel,
             self.sizes,
             self.eps,
@@ -116,7 +120,7 @@ class _Layer:
 
 @torch.no_grad()
 def fuse(transformer: Transformer, batch_size: int) -> CpuSteps | None:
-    """Return the blocks of a transformer for so many rows; None if the kernels cannot read their weights.
+    """Return the blocks of a transformer for `batch_size` rows; None if the kernels cannot read their weights.
 
     Weights are shared. The first time, the kernels are compiled.
     """
@@ -185,12 +189,12 @@ def _adapters(layer: Any) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
 
 
 def _keys(attention: Attention, at: StepPosition) -> torch.Tensor:
-    """Return the slot of a step's own key, -1 if it has none, the first slot that it sees, and how many: `[3]`."""
+    """Return the slot of each position's own key, -1 if it has none, the first that it sees, how many: `[n, 3]`."""
     keys = attention.key_range(at)
     slot = torch.full_like(at.position, -1) if keys.slot is None else keys.slot
     first = torch.zeros_like(at.position) if keys.first is None else keys.first
     length = torch.full_like(at.position, keys.length)
-    return torch.cat([slot, first, length if keys.last is None else (keys.last + 1).minimum(length)])
+    return torch.stack([slot, first, length if keys.last is None else (keys.last + 1).minimum(length)], dim=1)
 
 
 @torch.library.custom_op("hf_jukebox::fused_cpu_step", mutates_args=("caches", "workspace"))
@@ -200,13 +204,15 @@ def _step(
     workspace: torch.Tensor,
     table: torch.Tensor,
     keys: torch.Tensor,
+    count: torch.Tensor | None,
     kernel: str,
     sizes: Sequence[int],
     eps: float,
     scale: float,
 ) -> torch.Tensor:
     out = x.clone(memory_format=torch.contiguous_format)
-    threads = _threads.for_step((kernel, len(x), table.data_ptr()), torch.get_num_threads())
+    rows = len(x) if count is None else int(count)
+    threads = _threads.for_step((kernel, rows, table.data_ptr()), torch.get_num_threads())
     started = time.perf_counter()
     pointers = (ctypes.c_void_p * len(caches))(*[cache.data_ptr() for cache in caches])
     getattr(_kernels(), kernel)(
@@ -216,7 +222,8 @@ def _step(
         pointers,
         ctypes.c_void_p(out.data_ptr()),
         ctypes.c_void_p(workspace.data_ptr()),
-        ctypes.c_int64(x.shape[0]),
+        ctypes.c_int64(rows),
+        ctypes.c_int64(keys.shape[1]),
         *map(ctypes.c_int64, sizes),
         ctypes.c_float(eps),
         ctypes.c_float(scale),

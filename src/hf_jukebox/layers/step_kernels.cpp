@@ -1,4 +1,4 @@
-// One position of all blocks of a transformer, on a CPU: compiled and called by fused_cpu.py.
+// One step of all blocks of a transformer, on a CPU: compiled and called by fused_cpu.py.
 
 #include "step_products.h"
 
@@ -28,6 +28,17 @@ struct Block {
 struct Keys {
     int64_t slot;  // of the position's own key, -1 if it has none
     int64_t first, count;
+};
+
+// The rows of a step: one of each song, all at the same position, or successive positions of one song.
+struct Rows {
+    int64_t count;
+    int64_t positions;  // 1, or as many as there may be rows
+
+    bool are_songs() const { return positions == 1; }
+    int64_t songs() const { return are_songs() ? count : 1; }
+    int64_t song(int64_t row) const { return are_songs() ? row : 0; }
+    int64_t position(int64_t row) const { return are_songs() ? 0 : row; }
 };
 
 // Products of a query and K keys.
@@ -110,29 +121,50 @@ inline void mix(const float* weights, const C* values, int64_t count, int64_t he
     for (int v = 0; v < V; v++) store(totals[v] * factor, y + v * LANES);
 }
 
-// Writes the new keys and values of this thread's rows and heads to the cache, and attends. A cache is
-// [2, rows, heads, slots, head_dim].
+// The keys and values of a row and head in a cache [2, songs, heads, slots, head_dim].
+template <class C>
+struct Cached {
+    C *keys, *values;
+
+    Cached(C* cache, const Block& block, const Rows& rows, int64_t row, int64_t heads, int64_t head, int64_t head_dim)
+        : keys(cache + (rows.song(row) * heads + head) * block.slots * head_dim),
+          values(keys + rows.songs() * heads * block.slots * head_dim) {}
+};
+
+// Writes the new keys and values of this thread's rows and heads to the cache.
+template <class C>
+void append(const Thread& thread, const Block& block, const Keys* seen, const float* projected, C* cache,
+            const Rows& rows, int64_t heads, int64_t head_dim) {
+    const int64_t state = heads * head_dim;
+    const Range part = thread.part_of(rows.count * heads);
+    for (int64_t item = part.begin; item < part.end; item++) {
+        const int64_t row = item / heads, head = item % heads, slot = seen[rows.position(row)].slot;
+        if (slot < 0) continue;
+        const float* q = projected + row * block.projection.outputs + head * head_dim;
+        const Cached<C> own(cache, block, rows, row, heads, head, head_dim);
+        for (int64_t i = 0; i < head_dim; i++) {
+            own.keys[slot * head_dim + i] = C(q[state + i]);
+            own.values[slot * head_dim + i] = C(q[2 * state + i]);
+        }
+    }
+}
+
+// Attends, for the same rows and heads.
 template <class C, class A>
-void attend(const Thread& thread, const Block& block, const Keys& seen, const float* projected, C* cache, int64_t rows,
-            int64_t heads, int64_t head_dim, A* y) {
-    const int64_t state = heads * head_dim, count = seen.count;
+void attend(const Thread& thread, const Block& block, const Keys* seen, const float* projected, C* cache,
+            const Rows& rows, int64_t heads, int64_t head_dim, A* y) {
+    const int64_t state = heads * head_dim;
     const float scale = 1 / std::sqrt(float(head_dim));
     static thread_local std::vector<float> scratch;
-    scratch.resize(count);
-    float* scores = scratch.data();
-    const Range part = thread.part_of(rows * heads);
+    const Range part = thread.part_of(rows.count * heads);
     for (int64_t item = part.begin; item < part.end; item++) {
         const int64_t row = item / heads, head = item % heads;
+        const auto [slot, first, count] = seen[rows.position(row)];
+        scratch.resize(count);
+        float* scores = scratch.data();
         const float* q = projected + row * block.projection.outputs + head * head_dim;
-        C* keys = cache + item * block.slots * head_dim;
-        C* values = keys + rows * heads * block.slots * head_dim;
-        if (seen.slot >= 0)
-            for (int64_t i = 0; i < head_dim; i++) {
-                keys[seen.slot * head_dim + i] = C(q[state + i]);
-                values[seen.slot * head_dim + i] = C(q[2 * state + i]);
-            }
-        keys += seen.first * head_dim;
-        values += seen.first * head_dim;
+        const Cached<C> own(cache, block, rows, row, heads, head, head_dim);
+        const C *keys = own.keys + first * head_dim, *values = own.values + first * head_dim;
         score(q, keys, count, head_dim, scores);
         const float largest = *std::max_element(scores, scores + count);
         float total = 0;
@@ -157,10 +189,11 @@ void attend(const Thread& thread, const Block& block, const Keys& seen, const fl
 
 template <class W, class C>
 void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const* caches, float* x, void* workspace,
-          int64_t rows, int64_t width, int64_t inner_width, int64_t heads, int64_t head_dim, float eps, float res_scale,
-          int num_threads) {
+          int64_t rows, int64_t positions, int64_t width, int64_t inner_width, int64_t heads, int64_t head_dim,
+          float eps, float res_scale, int num_threads) {
     using A = typename Products<W>::Row;
     const int64_t state = heads * head_dim;
+    const Rows layout = {rows, positions};
     float* hidden = static_cast<float*>(workspace);
     float* projected = hidden + rows * width;
     float* sums = projected + rows * 3 * state;
@@ -183,8 +216,13 @@ void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const
             }
             linear<W>(thread, block.projection, normed, rows, sums, [=](int64_t i, float y) { projected[i] = y; });
 #pragma omp barrier
-            attend(thread, block, keys[block.kind], projected, static_cast<C*>(caches[n]), rows, heads, head_dim,
-                   attended);
+            const Keys* seen = keys + block.kind * positions;
+            C* cache = static_cast<C*>(caches[n]);
+            append(thread, block, seen, projected, cache, layout, heads, head_dim);
+            if (!layout.are_songs()) {  // positions see each other's keys
+#pragma omp barrier
+            }
+            attend(thread, block, seen, projected, cache, layout, heads, head_dim, attended);
 #pragma omp barrier
             linear<W>(thread, block.output, attended, rows, sums, [=](int64_t i, float y) { hidden[i] = x[i] + y; });
 #pragma omp barrier
@@ -207,10 +245,11 @@ void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const
 
 #define STEP(W, C)                                                                                                   \
     extern "C" void step_##W##_##C(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const* caches,   \
-                                   float* x, void* workspace, int64_t rows, int64_t width, int64_t inner_width,      \
-                                   int64_t heads, int64_t head_dim, float eps, float res_scale, int num_threads) {   \
-        step<W, C>(blocks, num_blocks, keys, caches, x, workspace, rows, width, inner_width, heads, head_dim, eps,   \
-                   res_scale, num_threads);                                                                          \
+                                   float* x, void* workspace, int64_t rows, int64_t positions, int64_t width,        \
+                                   int64_t inner_width, int64_t heads, int64_t head_dim, float eps, float res_scale, \
+                                   int num_threads) {                                                                \
+        step<W, C>(blocks, num_blocks, keys, caches, x, workspace, rows, positions, width, inner_width, heads,       \
+                   head_dim, eps, res_scale, num_threads);                                                           \
     }
 
 STEP(float32, float32)

@@ -21,6 +21,8 @@ class ThreadCount:
     _most: int = 0
     _count: int = 0
     _key: Hashable = None
+    _other_key: Hashable = None
+    _num_others: int = 0  # steps of that key in a row, which are not counted yet
     _tried: int | None = None
     _fewer_is_next: bool = True
     _pause: int = _PAUSES[0]
@@ -35,8 +37,9 @@ class ThreadCount:
         """
         if most != self._most:
             self._count = most
-        if (most, key) != (self._most, self._key):
+        if most != self._most or self._goes_on(key):
             self._most, self._key, self._pause = most, key, _PAUSES[0]
+            self._num_others = 0
             self._begin()
         return self._count if self._tried is None else self._tried
 
@@ -46,6 +49,8 @@ class ThreadCount:
 
     def took(self, seconds: float) -> None:
         """Note the time of the step that `for_step` was asked for."""
+        if self._num_others:
+            return
         self._steps += 1
         self._times.append(seconds)
         if self._tried is not None:
@@ -55,6 +60,15 @@ class ThreadCount:
         self._times = self._times[1 - _TRIAL :]  # as many as a trial is compared with
         if self._steps >= self._pause:
             self._tried = self._next_to_try()
+
+    def _goes_on(self, key: Hashable) -> bool:
+        """Return whether steps of another key go on; a few of them are passed over."""
+        if key == self._key:
+            self._num_others = 0
+        else:
+            self._num_others = self._num_others + 1 if key == self._other_key else 1
+            self._other_key = key
+        return self._num_others == _TRIAL
 
     def _begin(self) -> None:
         """Forget what was measured: of other steps, or with other threads."""

@@ -91,9 +91,10 @@ def is_snapshot_of(snapshot: Snapshot, prior: JukeboxPrior, batch_size: int, len
 
 
 class BatchSampler:
-    """Sampler of a batch. Iterating samples one code of every row at a time, and yields the codes each row has.
+    """Sampler of a batch. Iterating samples the codes of every row, and yields one by one how many each row has.
 
-    Between two codes the complete state is `codes()`, `filled` and `state`. A sampler that starts from a `snapshot`
+    Between two codes the complete state is `codes()`, `filled` and `state`, which may hold later codes too: what it
+    holds of those is written again before it is read. A sampler that starts from a `snapshot`
     continues with the same bits: it restores the caches of the window, because recomputing them in one pass is not
     bit-exact. On CUDA the codes may still be in the making when they are counted (see `StepGraph`).
 
@@ -156,16 +157,19 @@ class BatchSampler:
             self._begin_steps(window)
         self._in_window = True
         guard, num_given = self.task.guard, np.asarray(self.task.num_given)
-        for filled in range(window.start + window.context + 1, window.end + 1):
+        self.filled = window.start + window.context
+        while self.filled < window.end:
+            first = self.filled
             with torch.inference_mode():
                 if guard is not None:
-                    guard.exclude(num_given < filled)
-                self._step.run()
+                    guard.exclude(num_given <= first)
+                num_sampled = self._step.run()
                 if guard is not None:
-                    guard.take(self._step.buffers.previous, filled - 1)
-            self.filled = filled
-            self._in_window = filled < window.end
-            yield filled
+                    guard.take(self._step.buffers.previous, first)
+            for filled in range(first + 1, min(first + num_sampled, window.end) + 1):
+                self.filled = filled
+                self._in_window = filled < window.end
+                yield filled
         self.codes()
 
     def _prefill(self, window: Window) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from ..layers import fused_cpu, fused_cuda
-from ..layers.transformer import FusedSteps, Transformer
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .compiled import CompiledStep, check_can_compile, compile_step
 from .options import SamplingSettings
 from .step import StepBuffers, sample_code
 from .step_graph import StepGraph, can_be_captured
+from .step_size import SIZES, StepSize
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +29,13 @@ class ReadyStep:
     Attributes:
         state: State of the prior's window.
         buffers: Everything else that a step reads and writes.
-        run: Samples one code of every row. On CUDA it returns before the code is sampled.
+        run: Samples the next codes of every row, and returns how many: one, unless there are guesses. On CUDA it
+            returns before the code is sampled.
     """
 
     state: DecodeState
     buffers: StepBuffers
-    run: Callable[[], None]
+    run: Callable[[], int]
 
 
 @dataclass
@@ -48,12 +49,15 @@ class StepRunner:
     Args:
         compiled: Compile steps, once per prior, batch size and filters. A compiled step may hold a copy of the weights:
             a prior whose weights change needs a new StepRunner.
+        sizes: How many codes a step of one song may try to sample, in ascending order, where that changes none of them:
+            compiled, on a CPU.
 
     Raises:
         OSError: `compiled`, and the compiler that the device needs is missing.
     """
 
     compiled: bool = False
+    sizes: Sequence[int] = SIZES
     _compiled_steps: dict[tuple[Any, ...], CompiledStep] = field(default_factory=dict)
     _ready: dict[tuple[Any, ...], ReadyStep] = field(default_factory=dict)
 
@@ -86,7 +90,7 @@ class StepRunner:
 
     def __getstate__(self) -> dict[str, Any]:
         # Neither graphs nor compiled functions can be copied; a copy makes them again.
-        return {"compiled": self.compiled, "_compiled_steps": {}, "_ready": {}}
+        return {"compiled": self.compiled, "sizes": self.sizes, "_compiled_steps": {}, "_ready": {}}
 
     def _prepare(
         self,
@@ -96,14 +100,30 @@ class StepRunner:
         is_guarded: bool,
         key: tuple[Any, ...],
     ) -> ReadyStep:
-        state, buffers = prior.init_state(batch_size), StepBuffers.allocate(prior, batch_size, is_guarded)
-        can_be_graph = can_be_captured(prior)
+        state, can_be_graph, most_codes = prior.init_state(batch_size), can_be_captured(prior), 1
         if self.compiled:
-            check_can_compile(buffers.position.device)
-            state.fused = _fuse(prior.transformer, state, can_be_graph)
-        tensors = (prior, state, buffers, filters)
-        run = self._compile(*tensors, key).repeat_on(*tensors) if self.compiled else partial(sample_code, *tensors)
-        return ReadyStep(state, buffers, StepGraph(run, buffers) if can_be_graph else run)
+            check_can_compile(prior.position_embedding.device)
+            if can_be_graph:
+                state.fused = fused_cuda.fuse(prior.transformer, state.caches)
+            else:
+                # A row of these kernels does not depend on the others, so a step of several codes samples the same.
+                most = self.sizes[-1] if batch_size == 1 and not is_guarded else 1
+                state.fused = fused_cpu.fuse(prior.transformer, batch_size * most)
+                most_codes = 1 if state.fused is None else most
+        buffers = StepBuffers.allocate(prior, batch_size, is_guarded, most_codes)
+
+        def step_on(buffers: StepBuffers) -> Callable[[], None]:
+            tensors = (prior, state, buffers, filters)
+            if not self.compiled:
+                return partial(sample_code, *tensors)
+            return self._compile(*tensors, (*key, buffers.guesses is not None)).repeat_on(*tensors)
+
+        step = step_on(replace(buffers, guesses=None))
+        if buffers.guesses is not None:
+            run = _run_guessing(step, step_on(buffers), buffers, StepSize(self.sizes))
+        else:
+            run = _run_once(StepGraph(step, buffers) if can_be_graph else step)
+        return ReadyStep(state, buffers, run)
 
     def _compile(
         self,
@@ -124,8 +144,29 @@ class StepRunner:
         return self._compiled_steps[key]
 
 
-def _fuse(transformer: Transformer, state: DecodeState, can_be_graph: bool) -> FusedSteps | None:
-    """Return the blocks as kernels written by hand, where there are some for the device and these weights."""
-    if can_be_graph:
-        return fused_cuda.fuse(transformer, state.caches)
-    return fused_cpu.fuse(transformer, state.batch_size)
+def _run_once(step: Callable[[], None]) -> Callable[[], int]:
+    """Return a function that samples one code."""
+
+    def run() -> int:
+        step()
+        return 1
+
+    return run
+
+
+def _run_guessing(
+    one_code: Callable[[], None], guessed_codes: Callable[[], None], buffers: StepBuffers, size: StepSize
+) -> Callable[[], int]:
+    """Return a function that samples as many codes as are guessed right, and one more."""
+
+    def run() -> int:
+        assert buffers.guesses is not None
+        before, count = int(buffers.position), size.current()
+        buffers.guesses.count.fill_(count)
+        started = time.perf_counter()
+        (one_code if count == 1 else guessed_codes)()
+        num_sampled = int(buffers.position) - before
+        size.took(time.perf_counter() - started, num_sampled)
+        return num_sampled
+
+    return run
