@@ -1,6 +1,7 @@
 """The compiled decode step samples the codes of the eager one."""
 
 import logging
+import shutil
 import sys
 from collections import deque
 
@@ -11,7 +12,7 @@ from helpers.tiny import tiny_pipeline, tiny_prior
 from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from hf_jukebox import JukeboxPrior
-from hf_jukebox.layers import transformer
+from hf_jukebox.layers import fused_cpu, transformer
 from hf_jukebox.layers.fused_cpu import fuse
 from hf_jukebox.sampling.batch import BatchSampler, BatchTask
 from hf_jukebox.sampling.compiled import check_can_compile
@@ -99,6 +100,26 @@ def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monk
         for refused in (lambda: check_can_compile(torch.device("cpu")), lambda: sampled(step, 1, 80)):
             with pytest.raises(OSError, match=r"needs a C\+\+ compiler \(g\+\+\), and there is none; install one"):
                 refused()
+
+
+@pytest.mark.compiler
+def test_a_compiler_that_fails_is_quoted_in_one_sentence(monkeypatch, tmp_path):
+    """As Clang does without the headers of its OpenMP."""
+    compiler = tmp_path / "clang++"
+    found = next(name for name in torch._inductor.config.cpp.cxx if name and shutil.which(name))
+    complaint = "echo \"a.h:4:10: fatal error: 'omp.h' file not found\" >&2; exit 1"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *pp*) {complaint};; esac\nexec {found} "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    fused_cpu._kernels.cache_clear()
+    try:
+        with torch._inductor.config.patch({"cpp.cxx": (str(compiler),)}), pytest.raises(OSError) as refused:
+            sampled(StepRunner(compiled=True), 1, 8)
+    finally:
+        fused_cpu._kernels.cache_clear()
+        torch._dynamo.reset()
+    assert f"the C++ compiler {compiler} says: 'omp.h' file not found; install what is missing" in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.fixture

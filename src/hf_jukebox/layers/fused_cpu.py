@@ -260,6 +260,12 @@ def _(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return x.new_empty(x.shape[0], weight.shape[0])
 
 
+def complaint(output: str) -> str:
+    """Return the first error that a C++ compiler reports, without its place; its last line if there is none."""
+    lines = output.strip().splitlines() or ["nothing"]
+    return next((line.split("error: ", 1)[1] for line in lines if "error: " in line), lines[-1]).strip()
+
+
 @functools.cache
 def _kernels() -> Any:
     """Return the compiled kernels as a library; None, with a warning, if the compiler does not take them."""
@@ -274,5 +280,9 @@ def _kernels() -> Any:
         with torch._inductor.config.patch({"cpp.simdlen": vector_bits()}):
             return CppCodeCache.load(source, extra_flags=flags)
     except CppCompileError as error:
-        logger.warning("The kernels of a step cannot be compiled, so slower ones are generated instead: %s", error)
+        logger.warning(
+            "The kernels of a step cannot be compiled, so slower ones are generated instead; %s says: %s",
+            error.cmd[0],
+            complaint(error.output),
+        )
         return None

@@ -159,7 +159,7 @@ void attend(const Thread& thread, const Block& block, const Keys* seen, const fl
     const Range part = thread.part_of(rows.count * heads);
     for (int64_t item = part.begin; item < part.end; item++) {
         const int64_t row = item / heads, head = item % heads;
-        const auto [slot, first, count] = seen[rows.position(row)];
+        const int64_t first = seen[rows.position(row)].first, count = seen[rows.position(row)].count;
         scratch.resize(count);
         float* scores = scratch.data();
         const float* q = projected + row * block.projection.outputs + head * head_dim;
@@ -200,9 +200,10 @@ void step(const Block* blocks, int64_t num_blocks, const Keys* keys, void* const
     A* shared = reinterpret_cast<A*>(sums + rows * std::max({3 * state, width, inner_width}));  // normalized rows
     A* attended = shared + rows * width;
     A* inner = attended + rows * state;
+    int joined = 0;
 #pragma omp parallel num_threads(num_threads)
     {
-        const Thread thread = Thread::own();
+        const Thread thread = Thread::own(joined);
         // Few rows are normalized by every thread for itself, which takes less than to wait for each other.
         const bool is_alone = rows < thread.count;
         std::vector<A> own(is_alone ? rows * width : 0);
@@ -259,6 +260,7 @@ STEP(int8, bfloat16)
 
 extern "C" void multiply_float32(const float* weight, const float* x, float* y, int64_t rows, int64_t inputs,
                                  int64_t outputs, int num_threads) {
+    int joined = 0;
 #pragma omp parallel num_threads(num_threads)
-    multiply(Thread::own(), weight, inputs, outputs, x, rows, y);
+    multiply(Thread::own(joined), weight, inputs, outputs, x, rows, y);
 }

@@ -143,7 +143,16 @@ struct Range {
 struct Thread {
     int index, count;
 
-    static Thread own() { return {omp_get_thread_num(), omp_get_num_threads()}; }
+    // Number of the calling thread among those of a parallel region, each of which calls this with the same counter,
+    // at first 0. omp_get_thread_num would do, but in code of Clang that is linked with GCC's OpenMP as well, as
+    // PyTorch does, it says 0 to all of them.
+    static Thread own(int& joined) {
+        int index;
+#pragma omp atomic capture
+        index = joined++;
+#pragma omp barrier
+        return {index, joined};
+    }
 
     Range part_of(int64_t n) const { return {n * index / count, n * (index + 1) / count}; }
 };

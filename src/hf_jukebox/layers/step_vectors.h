@@ -14,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include <omp.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)

@@ -13,6 +13,7 @@ import torch
 from torch.utils._triton import has_triton
 
 from ..hardware import vector_bits
+from ..layers.fused_cpu import complaint
 from ..modeling_prior import DecodeState, JukeboxPrior
 from .options import SamplingSettings
 from .step import StepBuffers, sample_code
@@ -106,7 +107,11 @@ class CompiledStep:
 def compile_step(
     name: str, prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, settings: SamplingSettings
 ) -> CompiledStep:
-    """Compile `sample_code` for one case, under a name of its own, by running it once on these tensors."""
+    """Compile `sample_code` for one case, under a name of its own, by running it once on these tensors.
+
+    Raises:
+        OSError: the C++ compiler fails.
+    """
     options: dict[str, Any] = dict(_FIXED_KERNELS)
     if buffers.position.device.type == "cpu":
         # PyTorch looks compiled code up by the settings, but not by the instructions: code for AVX2 that is compiled
@@ -116,7 +121,17 @@ def compile_step(
             # Little is left to generate; threads would wait for each other where another program takes a core.
             options["cpp.threads"] = 1
     step = CompiledStep(name, options)
-    with torch.inference_mode():
-        step.repeat_on(prior, state, buffers, settings)()
-        buffers.position.zero_()
+    try:
+        with torch.inference_mode():
+            step.repeat_on(prior, state, buffers, settings)()
+            buffers.position.zero_()
+    except Exception as error:
+        cause = getattr(error, "inner_exception", error)  # which torch.compile wraps
+        if not isinstance(cause, torch._inductor.exc.CppCompileError):
+            raise
+        raise OSError(
+            f"Compiling the decode step failed: the C++ compiler {cause.cmd[0]} says: {complaint(cause.output)}; "
+            "install what is missing or another compiler, such as g++, name it in the environment variable CXX, or "
+            "sample without compiling."
+        ) from error
     return step
