@@ -157,7 +157,6 @@ class BatchSampler:
             self._begin_steps(window)
         self._in_window = True
         guard, num_given = self.task.guard, np.asarray(self.task.num_given)
-        self.filled = window.start + window.context
         while self.filled < window.end:
             first = self.filled
             with torch.inference_mode():

@@ -103,13 +103,7 @@ class StepRunner:
         state, can_be_graph, most_codes = prior.init_state(batch_size), can_be_captured(prior), 1
         if self.compiled:
             check_can_compile(prior.position_embedding.device)
-            if can_be_graph:
-                state.fused = fused_cuda.fuse(prior.transformer, state.caches)
-            else:
-                # A row of these kernels does not depend on the others, so a step of several codes samples the same.
-                most = self.sizes[-1] if batch_size == 1 and not is_guarded else 1
-                state.fused = fused_cpu.fuse(prior.transformer, batch_size * most)
-                most_codes = 1 if state.fused is None else most
+            most_codes = self._fuse(prior, state, can_be_graph, is_guarded)
         buffers = StepBuffers.allocate(prior, batch_size, is_guarded, most_codes)
 
         def step_on(buffers: StepBuffers) -> Callable[[], None]:
@@ -125,6 +119,16 @@ class StepRunner:
             run = _run_once(StepGraph(step, buffers) if can_be_graph else step)
         return ReadyStep(state, buffers, run)
 
+    def _fuse(self, prior: JukeboxPrior, state: DecodeState, can_be_graph: bool, is_guarded: bool) -> int:
+        """Let kernels written by hand run the blocks, where there are some; return the most codes of a step."""
+        if can_be_graph:
+            state.fused = fused_cuda.fuse(prior.transformer, state.caches)
+            return 1
+        # A row of these kernels does not depend on the others, so a step of several codes samples those of single ones.
+        most = self.sizes[-1] if state.batch_size == 1 and not is_guarded else 1
+        state.fused = fused_cpu.fuse(prior.transformer, state.batch_size * most)
+        return 1 if state.fused is None else most
+
     def _compile(
         self,
         prior: JukeboxPrior,
@@ -136,7 +140,10 @@ class StepRunner:
         """Return the compiled step of a case; the first time, compile it by running it on empty tensors."""
         if key not in self._compiled_steps:
             songs = "1 song" if state.batch_size == 1 else f"{state.batch_size} songs"
-            logger.warning("Compiling the decode step of level %d for %s at a time.", prior.config.level, songs)
+            codes = "" if buffers.guesses is None else ", several codes a step"
+            logger.warning(
+                "Compiling the decode step of level %d for %s at a time%s.", prior.config.level, songs, codes
+            )
             started = time.monotonic()
             step = compile_step(f"sample_code_{len(self._compiled_steps)}", prior, state, buffers, filters)
             logger.warning("Compiled it in %.1f s.", time.monotonic() - started)
