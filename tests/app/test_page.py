@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.app_process import AppProcess
+from helpers.app_process import AppProcess, free_port
 from helpers.browser import Browser
 
 from hf_jukebox import export_run
@@ -71,9 +71,9 @@ def bytes_of(path: Path) -> str:
 
 
 def test_a_session_from_the_prompt_to_the_download(browser: Browser, tmp_path: Path) -> None:
-    runs = tmp_path / "runs"
+    runs, port = tmp_path / "runs", free_port()
     browser.look()
-    with AppProcess(runs) as server:
+    with AppProcess(runs, "--port", port) as server:
         open_page(browser, server.url)
         drop(browser, "prompt.wav", "await (await fetch('/v1/prompts/example')).arrayBuffer()")
         browser.wait_for("document.getElementById('prompt-end-shown').textContent === '3.00 s'")
@@ -101,7 +101,7 @@ def test_a_session_from_the_prompt_to_the_download(browser: Browser, tmp_path: P
         run_id = browser.run("location.hash.slice(1)")
         server.kill()
 
-    with AppProcess(runs, "--port", server.port) as server:
+    with AppProcess(runs, "--port", port) as server:  # which other tests have not taken meanwhile
         open_page(browser, f"{server.url}#{run_id}")
         browser.wait_for(f"{STATE}.startsWith('Stopped')")
         click(browser, ".candidate .play")  # what it has is heard before it is finished

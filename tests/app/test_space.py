@@ -1,21 +1,17 @@
 """The Space in examples/space, as a process."""
 
-import socket
 from pathlib import Path
 
 import httpx
 import pytest
-from helpers.app_process import AppProcess
+from helpers.app_process import AppProcess, free_port
 
 SPACE = Path(__file__).parents[2] / "examples" / "space" / "app.py"
 
 
 @pytest.mark.slow
 def test_the_space_asks_for_its_token_and_takes_a_run(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    variables = {"SPACE_ID": "me/jukebox", "JUKEBOX_TOKEN": "secret", "GRADIO_SERVER_PORT": port}
+    variables = {"SPACE_ID": "me/jukebox", "JUKEBOX_TOKEN": "secret", "GRADIO_SERVER_PORT": free_port()}
     with AppProcess(tmp_path / "runs", program=SPACE, JUKEBOX_RUNS=str(tmp_path / "runs"), **variables) as space:
         assert httpx.get(f"{space.url}v1/runs").status_code == 401
         headers = {"Authorization": "Bearer secret"}

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
 _SOURCE = Path(__file__).parents[2] / "src"
+
+
+def free_port() -> str:
+    """Return a port that is free, and not among those from which a server takes the first free one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
 
 
 class AppProcess:
@@ -33,8 +41,7 @@ class AppProcess:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if found := re.search(r"http://localhost:(\d+)", line):
-                self.port = found[1]
-                self.url = f"http://localhost:{self.port}/"
+                self.url = f"http://localhost:{found[1]}/"
                 return
         raise RuntimeError(self.log.read_text())
 
