@@ -1,4 +1,4 @@
-"""Measure what it gains to guess several codes of a song per step (hf_jukebox/sampling/step.py).
+"""Measure what it gains to guess several codes of a song per step (hf_jukebox/sampling/guesses.py).
 
     python benchmarks/guesses.py --seconds 6 --dtype float32 bfloat16
 
@@ -10,12 +10,12 @@ import argparse
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Any
 
 import measuring
 import torch
 from end_to_end import Clock
+from measuring import median
 
 from hf_jukebox import DEMO_MODEL, JukeboxPipeline
 from hf_jukebox.sampling.step_runner import ReadyStep, StepRunner

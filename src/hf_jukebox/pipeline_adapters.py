@@ -250,7 +250,7 @@ class JukeboxAdapters(JukeboxSampling):
         """Make the tokenizer follow the names of the priors, and forget a compiled step."""
         self.register_modules()
         if self._steps is not None:
-            self._steps = StepRunner(self._steps.compiled)
+            self._steps = StepRunner(self._steps.compiled, self._steps.sizes)
 
 
 def _find(record: AdapterRecord, run_dir: Path) -> AdapterFiles:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.app_process import AppProcess, free_port
+from helpers.app_process import AppProcess
 from helpers.browser import Browser
+from helpers.ports import free_port
 
 from hf_jukebox import export_run
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from helpers.app_process import AppProcess, free_port
+from helpers.app_process import AppProcess
+from helpers.ports import free_port
 
 SPACE = Path(__file__).parents[2] / "examples" / "space" / "app.py"
 

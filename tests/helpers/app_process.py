@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Self
 
 _SOURCE = Path(__file__).parents[2] / "src"
-
-
-def free_port() -> str:
-    """Return a port that is free, and not among those from which a server takes the first free one."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 class AppProcess:

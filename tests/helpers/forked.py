@@ -20,6 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Self
 
+from helpers.ports import free_port
+
 _TESTS = Path(__file__).parents[1]
 
 
@@ -128,10 +130,7 @@ def run(program: str | Path, *words: object, **options: Any) -> subprocess.Compl
 
 def run_on(processes: int, program: str | Path, *words: object) -> list[subprocess.CompletedProcess[str]]:
     """Run a program on several processes, with the variables that a launcher sets for each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "ACCELERATE_USE_CPU": "true"}
     if processes > 1:
         shared |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
 

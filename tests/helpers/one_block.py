@@ -17,13 +17,18 @@ class OneBlock(Transformer):
         randomize(self)
 
     def in_precision(self, precision: str) -> "OneBlock":
-        """Convert the weights to a floating-point type, quantise them to "int8", or both: "int8 of bfloat16"."""
-        dtype = {"int8": "float32", "int8 of bfloat16": "bfloat16"}.get(precision, precision)
-        for layer in self.modules():
-            if isinstance(layer, torch.nn.Linear):
-                layer.to(getattr(torch, dtype))
-        if precision.startswith("int8"):
-            from torchao.quantization import Int8WeightOnlyConfig, quantize_
-
-            quantize_(self, Int8WeightOnlyConfig())
+        """Convert the weights; see `convert_layers`."""
+        convert_layers(self, precision)
         return self
+
+
+def convert_layers(transformer: Transformer, precision: str) -> None:
+    """Convert the weights to a floating-point type, quantise them to "int8", or both: "int8 of bfloat16"."""
+    dtype = {"int8": "float32", "int8 of bfloat16": "bfloat16"}.get(precision, precision)
+    for layer in transformer.modules():
+        if isinstance(layer, torch.nn.Linear):
+            layer.to(getattr(torch, dtype))
+    if precision.startswith("int8"):
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+
+        quantize_(transformer, Int8WeightOnlyConfig())

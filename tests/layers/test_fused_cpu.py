@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,12 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.failing_compiler import failing_compiler
 from helpers.one_block import OneBlock
 from helpers.random_priors import random_prior
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 
-from hf_jukebox.layers import fused_cpu
 from hf_jukebox.layers.attention import AttentionKind, AttentionShape, StepPosition
 from hf_jukebox.layers.fused_cpu import fuse
 from hf_jukebox.layers.transformer import Transformer
@@ -163,19 +162,10 @@ def test_weights_that_the_kernels_cannot_read_are_left_to_the_operators() -> Non
 
 
 def test_a_compiler_that_does_not_take_the_kernels_is_named_and_done_without(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    compiler = tmp_path / "c++"
-    found = next(name for name in torch._inductor.config.cpp.cxx if name and shutil.which(name))
-    compiler.write_text(f'#!/bin/sh\ncase "$*" in *.cpp*) echo no vectors here >&2; exit 1;; esac\nexec {found} "$@"\n')
-    compiler.chmod(0o755)
-    fused_cpu._kernels.cache_clear()
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    try:
-        with torch._inductor.config.patch({"cpp.cxx": (str(compiler),)}), caplog.at_level(logging.WARNING):
-            assert fuse(transformer(), 1) is None
-    finally:
-        fused_cpu._kernels.cache_clear()
+    with failing_compiler(tmp_path, "no vectors here"), caplog.at_level(logging.WARNING):
+        assert fuse(transformer(), 1) is None
     assert "cannot be compiled" in caplog.text and "no vectors here" in caplog.text
 
 

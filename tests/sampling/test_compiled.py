@@ -1,35 +1,24 @@
 """The compiled decode step samples the codes of the eager one."""
 
 import logging
-import shutil
 import sys
 from collections import deque
 
 import pytest
 import torch
 import torch._inductor.config
+from helpers.failing_compiler import failing_compiler
+from helpers.one_block import convert_layers
 from helpers.tiny import tiny_pipeline, tiny_prior
-from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
 from hf_jukebox import JukeboxPrior
-from hf_jukebox.layers import fused_cpu, transformer
+from hf_jukebox.layers import transformer
 from hf_jukebox.layers.fused_cpu import fuse
 from hf_jukebox.sampling.batch import BatchSampler, BatchTask
 from hf_jukebox.sampling.compiled import check_can_compile
 from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.single_prior import sample_codes
 from hf_jukebox.sampling.step_runner import StepRunner
-
-
-def in_precision(precision: str) -> JukeboxPrior:
-    prior = tiny_prior("tiny_upsampler", hidden_size=64)
-    if precision == "int8":
-        quantize_(prior.transformer, Int8WeightOnlyConfig())
-        return prior
-    for layer in prior.transformer.modules():
-        if isinstance(layer, torch.nn.Linear):
-            layer.to(getattr(torch, precision))
-    return prior
 
 
 def sampled(steps: StepRunner | None, batch: int, total: int, prior: JukeboxPrior | None = None) -> torch.Tensor:
@@ -60,7 +49,12 @@ def test_blocks_that_are_compiled_once_sample_the_eager_codes(monkeypatch):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
 def test_on_a_cpu_compiled_codes_depend_on_neither_groups_nor_threads(precision):
     """In half precision too. Two windows, so that the second one has a context."""
-    prior, steps, threads = in_precision(precision), StepRunner(compiled=True), torch.get_num_threads()
+    prior, steps, threads = (
+        tiny_prior("tiny_upsampler", hidden_size=64),
+        StepRunner(compiled=True),
+        torch.get_num_threads(),
+    )
+    convert_layers(prior.transformer, precision)
     upper = torch.randint(64, (9, 24), generator=torch.Generator().manual_seed(0))
 
     def codes(rows: slice) -> torch.Tensor:
@@ -103,21 +97,12 @@ def test_without_a_compiler_one_sentence_says_so_before_anything_is_sampled(monk
 
 
 @pytest.mark.compiler
-def test_a_compiler_that_fails_is_quoted_in_one_sentence(monkeypatch, tmp_path):
+def test_a_compiler_that_fails_is_quoted_in_one_sentence(tmp_path):
     """As Clang does without the headers of its OpenMP."""
-    compiler = tmp_path / "clang++"
-    found = next(name for name in torch._inductor.config.cpp.cxx if name and shutil.which(name))
-    complaint = "echo \"a.h:4:10: fatal error: 'omp.h' file not found\" >&2; exit 1"
-    compiler.write_text(f'#!/bin/sh\ncase "$*" in *pp*) {complaint};; esac\nexec {found} "$@"\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    fused_cpu._kernels.cache_clear()
-    try:
-        with torch._inductor.config.patch({"cpp.cxx": (str(compiler),)}), pytest.raises(OSError) as refused:
-            sampled(StepRunner(compiled=True), 1, 8)
-    finally:
-        fused_cpu._kernels.cache_clear()
-        torch._dynamo.reset()
+    complaint = "a.h:4:10: fatal error: 'omp.h' file not found"
+    with failing_compiler(tmp_path, complaint, "*pp*") as compiler, pytest.raises(OSError) as refused:
+        sampled(StepRunner(compiled=True), 1, 8)
+    torch._dynamo.reset()
     assert f"the C++ compiler {compiler} says: 'omp.h' file not found; install what is missing" in str(refused.value)
     assert "\n" not in str(refused.value)
 

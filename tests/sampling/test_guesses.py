@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.one_block import convert_layers
 from helpers.pieces import NUM_CODES, sampled, task
 from helpers.random_priors import CONFIGS, random_prior
-from torchao.quantization import Int8WeightOnlyConfig, quantize_
 
-from hf_jukebox import JukeboxPrior
 from hf_jukebox.layers.attention import StepPosition
 from hf_jukebox.layers.fast_paths import step_linear
 from hf_jukebox.layers.transformer import Transformer
@@ -69,9 +68,7 @@ def test_several_codes_a_step_are_those_sampled_one_by_one(name: str, sizes: tup
 
 
 @pytest.mark.usefixtures("without_compiler")
-def test_whatever_is_guessed_the_codes_are_the_same_and_right_guesses_save_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_whatever_is_guessed_the_codes_are_the_same_and_right_guesses_save_steps() -> None:
     prior, settings = random_prior("upsampler"), SamplingSettings(1.0)
     piece = task(prior, 1, 0, settings)
     assert [*BatchSampler(prior, piece)][-1] == NUM_CODES
@@ -142,18 +139,8 @@ def test_only_a_compiled_step_of_one_song_that_avoids_nothing_guesses() -> None:
     ],
 )
 def test_so_are_those_of_the_kernels_to_the_bit(name: str, precision: str) -> None:
-    prior = in_precision(name, precision)
+    prior = random_prior.__wrapped__(name)  # one of its own, which may be changed
+    convert_layers(prior.transformer, precision)
     expected = sampled(prior, StepRunner(compiled=True, sizes=ONE_CODE), 1)
     codes = sampled(prior, StepRunner(compiled=True, sizes=(8,)), 1)
     assert all(torch.equal(a, b) for a, b in zip(codes, expected, strict=True))
-
-
-def in_precision(name: str, precision: str) -> JukeboxPrior:
-    prior = random_prior.__wrapped__(name)  # one of its own, which may be changed
-    if precision == "int8":
-        quantize_(prior.transformer, Int8WeightOnlyConfig())
-    elif precision == "bfloat16":
-        for layer in prior.transformer.modules():
-            if isinstance(layer, torch.nn.Linear):
-                layer.bfloat16()
-    return prior

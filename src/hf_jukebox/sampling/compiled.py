@@ -126,8 +126,10 @@ def compile_step(
             step.repeat_on(prior, state, buffers, settings)()
             buffers.position.zero_()
     except Exception as error:
+        from torch._inductor.exc import CppCompileError
+
         cause = getattr(error, "inner_exception", error)  # which torch.compile wraps
-        if not isinstance(cause, torch._inductor.exc.CppCompileError):
+        if not isinstance(cause, CppCompileError):
             raise
         raise OSError(
             f"Compiling the decode step failed: the C++ compiler {cause.cmd[0]} says: {complaint(cause.output)}; "

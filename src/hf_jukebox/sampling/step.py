@@ -1,12 +1,4 @@
-"""One code of every row, sampled in place: a step that can be repeated without the host.
-
-A step reads all weights, which takes most of its time. For one song it can sample the codes after the next one as well,
-given guesses of the codes before them. The random number of a position and the codes before it decide its code, so a
-guess is checked by sampling that position: up to the first wrong guess, and with the code in its place, a step samples
-what steps of one code would. What it samples beyond are the next guesses, which are better. That is the fixed-point
-iteration of Song et al. 2021 ("Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving") with the
-fixed random numbers of predictive sampling (Wiggers and Hoogeboom 2020), and needs no second model.
-"""
+"""One code of every row, or several of one, sampled in place: a step that can be repeated without the host."""
 
 from __future__ import annotations
 
@@ -16,22 +8,9 @@ from typing import Self
 import torch
 
 from ..modeling_prior import DecodeState, JukeboxPrior
+from .guesses import Guesses
 from .logits import Exclusion, sample_from_logits
 from .options import SamplingSettings
-
-
-@dataclass
-class Guesses:
-    """Codes of one song that a step takes for granted until it has sampled them."""
-
-    codes: torch.Tensor  # [most - 1], those after the next one
-    count: torch.Tensor  # [1] codes to sample, 1 to `most`: the next one and some that are guessed
-
-    @classmethod
-    def allocate(cls, most: int, device: torch.device) -> Self:
-        """Allocate guesses for steps of up to `most` codes."""
-        codes = torch.zeros(most - 1, dtype=torch.long, device=device)
-        return cls(codes, torch.ones(1, dtype=torch.long, device=device))
 
 
 @dataclass
@@ -89,7 +68,7 @@ class StepBuffers:
         self.noise[: noise.shape[1]] = noise.T
         self.given[: given.shape[1]] = given.T
         if self.guesses is not None:
-            self.guesses.codes.copy_(self.previous.expand_as(self.guesses.codes))
+            self.guesses.begin(self.previous)
 
 
 def sample_code(prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, settings: SamplingSettings) -> None:
@@ -115,20 +94,18 @@ def _sample_guessed(
     prior: JukeboxPrior, state: DecodeState, buffers: StepBuffers, settings: SamplingSettings, guesses: Guesses
 ) -> None:
     """Sample up to `guesses.count` codes of one song, and advance the position by those that are right."""
-    position, most = buffers.position, len(guesses.codes) + 1
+    position = buffers.position
     columns = prior.transformer.shape.attention.columns
     column = (position + prior.config.num_joint_lyrics) % columns
     count = guesses.count.minimum(columns - column)  # the kernels take positions of one row of columns
-    ahead = torch.arange(most, device=position.device)
-    sampled = ahead.minimum(count - 1)  # the last one, again, in place of those that are not sampled
+    rows = torch.arange(len(guesses.codes) + 1, device=position.device)
+    sampled = rows.minimum(count - 1)  # the last one, again, in place of those that are not sampled
     positions = position + sampled
-    noise, given = (rows.index_select(0, positions)[:, 0] for rows in (buffers.noise, buffers.given))
+    noise, given = (each.index_select(0, positions)[:, 0] for each in (buffers.noise, buffers.given))
     logits = prior.step(state, torch.cat([buffers.previous, guesses.codes]), positions, count)
     codes = sample_from_logits(logits, noise, settings, buffers.temperature)
     codes = torch.where(given < 0, codes, given).index_select(0, sampled)
-    is_right = (codes[:-1] == guesses.codes) & (ahead[1:] < count)
-    num_right = is_right.long().cumprod(0).sum(0, keepdim=True)  # guesses before the first wrong one
+    num_right = guesses.check(codes, count)
     buffers.codes.index_copy_(0, positions, codes[:, None])  # those beyond the right ones are sampled again
     buffers.previous.copy_(codes.index_select(0, num_right))
-    guesses.codes.copy_(codes.index_select(0, (ahead[1:] + num_right).clamp_max(most - 1)))
     position.add_(num_right + 1)
