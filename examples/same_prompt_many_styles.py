@@ -1,4 +1,3 @@
-# ruff: noqa: E402
 """One prompt in many styles: every artist with every genre, sampled as one batch and compared on one page.
 
     python examples/same_prompt_many_styles.py drum-break.wav --model jukebox-1b-lyrics --seconds 20 \\
@@ -8,75 +7,55 @@ Open styles/index.html: switching cards keeps the playback position. All samples
 they differ by their labels alone.
 """
 
+import argparse
 from itertools import product
 from pathlib import Path
-from typing import Annotated
-
-from hf_jukebox.console.quiet import hush_libraries
-
-hush_libraries()  # before the imports below
 
 import torch
-import typer
 
-from hf_jukebox import DEMO_MODEL, JukeboxPipeline
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxRun
 from hf_jukebox.audio import audio_info
-from hf_jukebox.cli.devices import find_device
-from hf_jukebox.cli.options import path_argument, path_option
-from hf_jukebox.cli.terminal import in_options
-from hf_jukebox.cli.values import check_numbers
-from hf_jukebox.console.errors import errors_as_one_line
-from hf_jukebox.console.signals import handle_signals, work_to_keep
-from hf_jukebox.files.text import user_path
 from hf_jukebox.report import Candidate, Grid, ListeningPage, write_listening_page
-from hf_jukebox.runs.folder import JukeboxRun
 
-PROGRAM = "same_prompt_many_styles.py"
 UNKNOWN = ("", "unknown")
 MOST_BY_DEFAULT = 3
 
 
-def main(
-    prompt: Annotated[Path, path_argument(help="Recording that every style continues.")],
-    output: Annotated[Path, path_option(help="Folder for the audio and the page.")] = Path("styles"),
-    artists: Annotated[
-        str | None, typer.Option(help="Names separated by commas; by default some names of the model.")
-    ] = None,
-    genres: Annotated[
-        str | None, typer.Option(help="Names separated by commas; by default some names of the model.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="Folder or Hub repository.")] = str(DEMO_MODEL),
-    seconds: Annotated[float | None, typer.Option(help="Length of each piece, prompt included.")] = None,
-    prompt_seconds: Annotated[float | None, typer.Option(help="Length of the prompt to use, from its start.")] = None,
-    levels: Annotated[int | None, typer.Option(help="Sample this many levels, from the top; all by default.")] = None,
-    max_batch_size: Annotated[
-        int | None, typer.Option(help="Pieces sampled at a time; by default as many as fit.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Makes a run repeatable.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cuda, mps or cpu; by default the best available.")] = None,
-) -> None:
-    check_numbers(seconds=seconds, prompt_seconds=prompt_seconds, max_batch_size=max_batch_size, seed=seed)
-    audio_info(prompt)
-    device = find_device(device)
-    dtype = "float16" if device.startswith("cuda") else "float32"
-    source = str(user_path(model)) if user_path(model).is_dir() else model
-    pipe = JukeboxPipeline.from_pretrained(source, dtype=dtype)
-    pipe.to(device)
-    rows, columns = names(pipe, "artists", artists), names(pipe, "genres", genres)
-    styles = list(product(rows, columns))
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("prompt", type=Path, help="Recording that every style continues.")
+    parser.add_argument("--output", type=Path, default=Path("styles"), help="Folder for the audio and the page.")
+    parser.add_argument("--artists", help="Names separated by commas; by default some names of the model.")
+    parser.add_argument("--genres", help="Names separated by commas; by default some names of the model.")
+    parser.add_argument("--model", default=DEMO_MODEL, help="Folder or Hub repository.")
+    parser.add_argument("--seconds", type=float, help="Length of each piece, prompt included.")
+    parser.add_argument("--prompt-seconds", type=float, help="Length of the prompt to use, from its start.")
+    parser.add_argument("--levels", type=int, help="Sample this many levels, from the top; all by default.")
+    parser.add_argument("--max-batch-size", type=int, help="Pieces sampled at a time; by default as many as fit.")
+    parser.add_argument("--seed", type=int, default=0, help="Makes a run repeatable.")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args(arguments)
+
+
+def main(args: argparse.Namespace) -> None:
+    audio_info(args.prompt)  # a wrong file is reported before the model is loaded
+    dtype = "float16" if args.device.startswith("cuda") else "float32"
+    pipe = JukeboxPipeline.from_pretrained(args.model, dtype=dtype).to(args.device)
+    artists, genres = names(pipe, "artists", args.artists), names(pipe, "genres", args.genres)
+    styles = list(product(artists, genres))
     top = len(pipe.priors) - 1
     pipe(
-        prompt,
+        args.prompt,
         artist=[artist for artist, _ in styles],
         genre=[genre for _, genre in styles],
-        audio_length_in_s=seconds,
-        prompt_length_in_s=prompt_seconds,
-        levels=None if levels is None else range(top, top - levels, -1),
-        generator=[torch.Generator().manual_seed(seed) for _ in styles],
-        max_batch_size=max_batch_size,
-        output_dir=output,
+        audio_length_in_s=args.seconds,
+        prompt_length_in_s=args.prompt_seconds,
+        levels=None if args.levels is None else range(top, top - args.levels, -1),
+        generator=[torch.Generator().manual_seed(args.seed) for _ in styles],
+        max_batch_size=args.max_batch_size,
+        output_dir=args.output,
     )
-    print(write_page(output, prompt.name, rows, columns))
+    print(write_page(args.output, args.prompt.name, artists, genres))
 
 
 def names(pipe: JukeboxPipeline, kind: str, given: str | None) -> list[str]:
@@ -90,25 +69,23 @@ def names(pipe: JukeboxPipeline, kind: str, given: str | None) -> list[str]:
     return [name for name in table if name not in UNKNOWN][:MOST_BY_DEFAULT] or [""]
 
 
-def write_page(folder: Path, prompt: str, rows: list[str], columns: list[str]) -> Path:
+def write_page(folder: Path, prompt: str, artists: list[str], genres: list[str]) -> Path:
     run = JukeboxRun.open(folder)
     audio = run.audio_paths()
     candidates = [
         Candidate(
-            title=" · ".join(filter(None, (artist, genre))),
+            title=" · ".join(filter(None, style)),
             audio={level: paths[number].relative_to(folder) for level, paths in audio.items()},
         )
-        for number, (artist, genre) in enumerate(product(rows, columns))
+        for number, style in enumerate(product(artists, genres))
     ]
     settings = {"Prompt": prompt, "Length": f"{run.seconds:.1f} s"}
     title = "One prompt, many styles"
-    return write_listening_page(folder, ListeningPage(title, candidates, settings, grid=Grid(rows, columns)))
+    return write_listening_page(folder, ListeningPage(title, candidates, settings, grid=Grid(artists, genres)))
 
 
 if __name__ == "__main__":
-    handle_signals(PROGRAM)
-    with (
-        errors_as_one_line(PROGRAM, on_low_memory="use a smaller --max-batch-size", in_words=in_options),
-        work_to_keep(),
-    ):
-        typer.run(main)
+    try:
+        main(parse_arguments())
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"same_prompt_many_styles.py: {error}") from None

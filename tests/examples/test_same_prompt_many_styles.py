@@ -12,7 +12,7 @@ from hf_jukebox.audio import read_audio, write_audio
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
-from same_prompt_many_styles import main, names
+from same_prompt_many_styles import main, names, parse_arguments
 
 RATE = 22050
 
@@ -23,16 +23,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("styles")
     tiny_pipeline("tiny_labelled_prior").save_pretrained(folder / "model")
     write_audio(folder / "break.wav", noise_audio(codes_in_s(8)).numpy(), RATE)
-    main(
-        folder / "break.wav",
-        folder / "styles",
-        artists="the lanterns, night bus,night bus",
-        genres="rock,deep house",
-        model=str(folder / "model"),
-        seconds=codes_in_s(16),
-        levels=1,
-        device="cpu",
-    )
+    model, prompt, output = folder / "model", folder / "break.wav", folder / "styles"
+    names = ["--artists", "the lanterns, night bus,night bus", "--genres", "rock,deep house"]
+    length = ["--seconds", str(codes_in_s(16)), "--levels", "1"]
+    arguments = [str(prompt), "--output", str(output), "--model", str(model), *names, *length, "--device", "cpu"]
+    main(parse_arguments(arguments))
     return folder
 
 
