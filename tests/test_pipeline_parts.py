@@ -13,7 +13,7 @@ from helpers.tiny import NAMES, tiny_pipeline, tiny_prior, tiny_vqvae
 
 from hf_jukebox import JukeboxPipeline, JukeboxPrior
 from hf_jukebox.convert import assemble
-from hf_jukebox.training.data import encoder_fingerprint
+from hf_jukebox.hierarchy import encoder_fingerprint
 
 ARTISTS = {"unknown": 0, "somebody": 1, "night bus": 2}  # row 1 was that of the lanterns
 TOP = "tiny_labelled_prior"

@@ -7,12 +7,15 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
 from .configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from .tokenization_jukebox import JukeboxTokenizer, LevelVocabulary
+
+if TYPE_CHECKING:
+    from .modeling_vqvae import JukeboxVQVAE
 
 # Settings that the codes depend on. Losses and decoders may change without making codes stale.
 _CODE_SETTINGS = (
@@ -151,6 +154,11 @@ def code_fingerprint(vqvae: JukeboxVQVAEConfig, tensors: Mapping[str, torch.Tens
         digest.update(name.encode())
         digest.update(tensors[name].detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def encoder_fingerprint(vqvae: JukeboxVQVAE) -> str:
+    """Hash everything that the codes of a VQ-VAE depend on; see `code_fingerprint`."""
+    return code_fingerprint(vqvae.config, vqvae.state_dict())
 
 
 def shapes_codes(name: str) -> bool:

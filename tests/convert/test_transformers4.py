@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_jukebox import JukeboxPipeline, JukeboxPriorConfig, JukeboxVQVAEConfig
 from hf_jukebox.convert import convert_transformers, model_sources, transformers4_settings
-from hf_jukebox.training.data import encoder_fingerprint
+from hf_jukebox.hierarchy import encoder_fingerprint
 
 GOLDEN = ORIGINAL.parent / "transformers"
 MEASURED = load_file(GOLDEN / "expected.safetensors")

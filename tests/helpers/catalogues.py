@@ -7,7 +7,7 @@ import numpy as np
 
 from hf_jukebox import JukeboxPipeline, JukeboxVQVAE
 from hf_jukebox.catalogue.folder import Catalogue, CatalogueSong, CodeFormat, write_catalogue
-from hf_jukebox.training.data.encoding import encoder_fingerprint
+from hf_jukebox.hierarchy import encoder_fingerprint
 
 TOP = 2
 

@@ -13,7 +13,8 @@ from helpers.tiny_training import loop_arguments
 from hf_jukebox import JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
 from hf_jukebox.audio import write_audio
 from hf_jukebox.convert.parts import load_part
-from hf_jukebox.training.data import DataArguments, encoder_fingerprint
+from hf_jukebox.hierarchy import encoder_fingerprint
+from hf_jukebox.training.data import DataArguments
 from hf_jukebox.training.prior_arguments import PriorArguments
 from hf_jukebox.training.train_prior import train_prior
 

@@ -1,4 +1,4 @@
-"""What can be asked of the app, however it is asked: by the routes, or by the functions of Gradio's client."""
+"""Operations of the app, behind its routes and behind the functions of Gradio's client."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .worker import BusyError, Worker
 
 
 class Interface:
-    """What the routes and the functions of the Gradio client share.
+    """Operations that the routes and the functions of the Gradio client share.
 
     Args:
         store: The runs.

@@ -14,7 +14,7 @@ _AS_PROMPT = "its sound is used as a prompt."
 
 
 class SongUpload(NamedTuple):
-    """What an upload holds besides its sound.
+    """Labels and codes that an upload holds besides its sound.
 
     Args:
         song: The song, if it can be opened.

@@ -1,4 +1,4 @@
-"""How long sampling takes, measured on the pipeline and refined by every run."""
+"""Sampling speed per level, measured on the pipeline and refined by every run."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ NewFolder = Annotated[Path, path_option("--output", "-o", help="New folder for t
 def build(
     codes: Annotated[
         list[Path],
-        path_argument("CODES...", help="Folders of codes, written by examples/encode_dataset.py.", show_default=False),
+        path_argument("CODES...", help="Folders of codes, written by hf-jukebox encode.", show_default=False),
     ],
     output: NewFolder,
     levels: Annotated[
@@ -100,7 +100,7 @@ def _check(
     pieces: list[Path], folder: Path, held_out: Path | None, excerpts: int, output: Path | None, model: ModelOptions
 ) -> dict[str, object]:
     from ..catalogue.folder import open_songs
-    from ..training.data.encoding import encoder_fingerprint
+    from ..hierarchy import encoder_fingerprint
 
     catalogue = open_songs(folder)
     vqvae = load_pipeline(model.on_device(find_given_device(model.device) or "cpu")).vqvae

@@ -141,7 +141,7 @@ def check_writable(folder: Path) -> None:
         raise OSError(f"{existing} cannot be written to; give --output another folder.") from error
 
 
-def free_folder(name: str) -> Path:
+def unused_folder(name: str) -> Path:
     """Return the folder of this name, with the first free number appended if it exists."""
     names = (Path(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
     return next(folder for folder in names if not folder.exists())
@@ -180,7 +180,7 @@ def check_codes(folders: Iterable[Path]) -> None:
     for folder in folders:
         if not (folder / "index.json").is_file():
             raise FileNotFoundError(
-                f"{folder} holds no finished codes (index.json is missing); run examples/encode_dataset.py first."
+                f"{folder} holds no finished codes (index.json is missing); run hf-jukebox encode first."
             )
 
 

@@ -35,8 +35,8 @@ from .checks import (
     check_prompts,
     check_writable,
     find_given_device,
-    free_folder,
     read_adapters,
+    unused_folder,
 )
 from .environment import env
 from .evaluate_command import evaluate
@@ -171,7 +171,7 @@ def sample(
 
     The folder is written while the music is sampled. If it is interrupted, continue with: hf-jukebox resume DIR
     """
-    output = free_folder("jukebox-out") if output is None else output
+    output = unused_folder("jukebox-out") if output is None else output
     with command_errors(output, shown.quiet):
         lengths = {"seconds": seconds, "prompt_seconds": prompt_seconds, "offset_seconds": offset_seconds}
         check_numbers(**lengths, num_samples=num_samples, max_batch_size=max_batch_size, seed=seed)  # type: ignore[arg-type]

@@ -23,7 +23,7 @@ from .checks import (
     check_run_model,
     check_writable,
     find_given_device,
-    free_folder,
+    unused_folder,
 )
 from .listening import check_listening
 from .models import load_pipeline, load_run_pipeline, load_song_pipeline
@@ -99,7 +99,7 @@ def continue_(
     Options you leave out keep their previous values; those you set apply from here on.
     """
     is_run = source.is_dir() or source.suffix.lower() not in _SONG_FILES
-    run_dir = source if is_run else free_folder(source.stem) if output is None else output
+    run_dir = source if is_run else unused_folder(source.stem) if output is None else output
     with command_errors(run_dir, shown.quiet):
         check_numbers(seconds=seconds, num_samples=num_samples)
         check_listening(listen, shown.progress)

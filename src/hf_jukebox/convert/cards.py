@@ -1,4 +1,4 @@
-"""Where a converted or assembled pipeline comes from, for its card."""
+"""Origin of a converted or assembled pipeline, for its card."""
 
 from __future__ import annotations
 

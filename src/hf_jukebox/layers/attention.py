@@ -45,10 +45,8 @@ def attention_kinds(order: int, depth: int) -> list[AttentionKind]:
             return AttentionKind.DENSE
         if order == 12 and layer % 16 == 15:
             return AttentionKind.DENSE if layer % 3 == 2 else AttentionKind.JOINT_LYRICS
-        if order in (
-            8,
-            10,
-        ):  # period 10, whose last layer attends to the lyrics; order 10 has nine more layers in front
+        # Period 10, whose last layer attends to the lyrics; order 10 has nine more layers in front.
+        if order in (8, 10):
             shifted = layer if order == 8 else layer - 9
             if shifted >= 0 and shifted % 10 == 9:
                 return AttentionKind.LYRICS

@@ -1,6 +1,6 @@
 """The blocks of a compiled decode step on CUDA as kernels written by hand.
 
-The compiler generates ten or more a block, and each of those waits for the one before it. For a few songs a block is
+The compiler generates ten or more per block, and each of those waits for the one before it. For a few songs a block is
 five launches of `step_kernels`, and one operator, which the compiler leaves as it is; for more songs, of an upsampler,
 all blocks are one launch (`fused_cuda_batch.py`).
 """

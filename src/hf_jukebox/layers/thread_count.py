@@ -1,4 +1,4 @@
-"""How many threads a decode step on a CPU uses: fewer while other programs take cores."""
+"""Number of threads of a decode step on a CPU: fewer while other programs take cores."""
 
 from __future__ import annotations
 

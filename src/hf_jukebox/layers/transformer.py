@@ -152,7 +152,7 @@ class Transformer(nn.Module):
     def iter_hidden_states(self, x: torch.Tensor, lyrics: torch.Tensor | None = None) -> Iterator[torch.Tensor]:
         """Yield the input of the first block, then the output of each, `[B, T, width]`; see `forward`.
 
-        A block runs when its output is asked for, so the blocks above the last one that is may lack their weights.
+        A block runs when its output is asked for, so blocks above the last requested one need not have weights.
         """
         length = x.shape[1]
         x, lyrics = self._whole_rows(x), None if lyrics is None else lyrics.to(self.dtype)

@@ -1,4 +1,4 @@
-"""How many codes of a song one step tries to sample."""
+"""Number of codes of a song that one step tries to sample."""
 
 from __future__ import annotations
 

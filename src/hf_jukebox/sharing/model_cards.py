@@ -15,7 +15,7 @@ Config = JukeboxVQVAEConfig | JukeboxPriorConfig
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a pipeline comes from.
+    """Source and licence of a pipeline.
 
     Attributes:
         text: Markdown.

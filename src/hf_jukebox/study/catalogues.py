@@ -23,7 +23,7 @@ def build_catalogue(
     levels: Sequence[int] | None = None,
     on_song: Callable[[str], None] | None = None,
 ) -> Catalogue:
-    """Build a catalogue from the codes of one data set or several, as `examples/encode_dataset.py` writes them.
+    """Build a catalogue from the codes of one data set or several, as `hf-jukebox encode` writes them.
 
     Args:
         codes: Folder of codes, or a list of them.

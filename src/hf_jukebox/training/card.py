@@ -42,7 +42,7 @@ _NOT_SHOWN = (
 
 @dataclass(frozen=True)
 class Training:
-    """What a card says of a training run.
+    """Facts of a training run, for a card.
 
     Attributes:
         command: Command of `hf-jukebox` that trains such a model: `"train prior"` or `"train vqvae"`.

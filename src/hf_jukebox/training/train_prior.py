@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from ..convert.parts import load_part
-from ..hierarchy import Hierarchy, check_fingerprints
+from ..hierarchy import Hierarchy, check_fingerprints, encoder_fingerprint
 from ..labels.rows import decode_row
 from ..labels.vocabulary import UNKNOWN_ID, LevelVocabulary
 from ..layers.conditioning import LabelColumns, check_timing
@@ -40,7 +40,6 @@ from .data import (
     SongStream,
     audio_data_for_prior,
     code_data,
-    encoder_fingerprint,
     read_alphabet,
     report_unknown,
     song_metadata,

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from hf_jukebox import JukeboxPriorConfig
+from hf_jukebox.hierarchy import encoder_fingerprint
 from hf_jukebox.training.data import (
     ChunkEncoder,
     ChunkSettings,
     audio_data_for_prior,
     code_data,
     encode_songs,
-    encoder_fingerprint,
     encoding,
     songs_of_folder,
     tables_from_songs,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .code_cache import CodeCache
     from .datasets import AudioChunks, ChunkReader, CodeChunks
     from .encode_songs import encode_songs
-    from .encoding import ChunkEncoder, encoder_fingerprint
+    from .encoding import ChunkEncoder
     from .hf_datasets import SongStream
     from .label_tables import LabelTables, read_alphabet, report_unknown, tables_for_fine_tuning, tables_from_songs
     from .loaders import training_loader, validation_loader
@@ -56,7 +56,6 @@ __all__ = [
     "audio_data_for_prior",
     "code_data",
     "encode_songs",
-    "encoder_fingerprint",
     "measure_statistics",
     "open_recordings",
     "read_alphabet",
@@ -93,7 +92,6 @@ _MODULES = {
     "audio_data_for_prior": "sources",
     "code_data": "sources",
     "encode_songs": "encode_songs",
-    "encoder_fingerprint": "encoding",
     "measure_statistics": "statistics",
     "open_recordings": "recordings",
     "read_alphabet": "label_tables",

@@ -22,9 +22,9 @@ from ...configuration_checks import own_settings
 from ...configuration_jukebox import JukeboxVQVAEConfig
 from ...files.atomic import replacing
 from ...files.text import read_json_object, text_value, whole_value
+from ...hierarchy import encoder_fingerprint
 from ...layers.quantizer import are_codes
 from ...modeling_vqvae import JukeboxVQVAE
-from .encoding import encoder_fingerprint
 from .songs import SongMetadata
 
 INDEX = "index.json"

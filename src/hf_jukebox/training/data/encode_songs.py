@@ -16,6 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
 from ...configuration_jukebox import JukeboxVQVAEConfig
+from ...hierarchy import encoder_fingerprint
 from ...modeling_vqvae import JukeboxVQVAE
 from .code_cache import (
     INDEX,
@@ -29,7 +30,7 @@ from .code_cache import (
     write_index,
     write_shard,
 )
-from .encoding import encode_blocks, encoder_fingerprint
+from .encoding import encode_blocks
 from .prefetch import prefetch
 from .recordings import READING_ERRORS, Recording, open_recording
 from .songs import Song, SongMetadata

@@ -9,15 +9,10 @@ from typing import Any, Self
 import torch
 
 from ...configuration_jukebox import JukeboxPriorConfig
-from ...hierarchy import Hierarchy, code_fingerprint
+from ...hierarchy import Hierarchy
 from ...modeling_vqvae import JukeboxVQVAE
 
 _BLOCK = 2**16  # samples encoded at a time, approximately
-
-
-def encoder_fingerprint(vqvae: JukeboxVQVAE) -> str:
-    """Hash everything that the codes depend on; see `code_fingerprint`."""
-    return code_fingerprint(vqvae.config, vqvae.state_dict())
 
 
 @dataclass(frozen=True)
