@@ -1,6 +1,7 @@
 """The architecture of the package, checked on the imports and calls of every source file."""
 
 import ast
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -41,6 +42,11 @@ COMPUTE = ["layers", "modeling_*", "sampling"]
 CONFIGURATION = {"configuration_jukebox", "presets"}
 DISK = {"glob", "io", "json", "os", "pathlib", "pickle", "safetensors", "shutil", "tempfile", "yaml"}
 SCRIPTS = {"examples", "benchmarks", "tests"}
+# Arguments of the Python interface that have an option each, and are no English words.
+UNDERSCORED = [
+    *("audio_length_in_s", "prompt_length_in_s", "total_length_in_s", "offset_in_s", "longest_in_s", "hop_fraction"),
+    *("num_waveforms_per_prompt", "max_batch_size", "output_dir", "low_memory", "top_k", "top_p"),
+]
 
 FILES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__"): path
@@ -113,3 +119,12 @@ def test_models_and_sampling_neither_print_nor_open_files_nor_keep_globals(modul
         assert not isinstance(node, ast.Global), f"{module}, line {node.lineno}: global state"
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in {"print", "open"}, f"{module}, line {node.lineno}: {node.func.id}()"
+
+
+@pytest.mark.parametrize("module", [module for module in FILES if not in_parts(module, ["cli", "training", "console"])])
+def test_errors_have_arguments_in_backticks_for_the_command_line_to_replace(module):
+    for raised in ast.walk(ast.parse(FILES[module].read_text("utf-8"))):
+        if isinstance(raised, ast.Raise):
+            texts = [part.value for part in ast.walk(raised) if isinstance(part, ast.Constant)]
+            bare = re.findall(rf"(?<![`\w])(?:{'|'.join(UNDERSCORED)})\b", " ".join(map(str, texts)))
+            assert not bare, f"{module}, line {raised.lineno}: write `{bare[0]}`"

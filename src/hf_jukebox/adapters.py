@@ -104,7 +104,7 @@ def add_adapter_files(prior: JukeboxPrior, files: AdapterFiles, name: str, scale
             _undo_injection(prior, name, state)
             raise ValueError(
                 f"The adapter {files.place.source} cannot be put onto this prior ({first_line(error)}); load the prior "
-                "without quantization_config."
+                "without `quantization_config`."
             ) from error
     state.by_name[name] = adapter
     set_adapters(prior, before | {name: scale})
@@ -158,7 +158,9 @@ def merge_adapters(prior: JukeboxPrior) -> None:
     """
     state = _loaded(prior)
     if is_absent(prior):
-        raise ValueError("This prior is not in memory (low_memory=True); load it without low_memory to merge adapters.")
+        raise ValueError(
+            "This prior is not in memory (`low_memory=True`); load it without `low_memory` to merge adapters."
+        )
     used = {name: adapter for name, adapter in state.by_name.items() if adapter.scale}
     layers: list[Any] = [layer for layer in prior.modules() if isinstance(layer, LoraLayer)]
     with torch.no_grad():
@@ -200,7 +202,7 @@ def unload_adapter(prior: JukeboxPrior, name: str | None = None) -> None:
 def _loaded(prior: JukeboxPrior) -> Adapters:
     state = state_of(prior)
     if state is None:
-        raise ValueError("There is no adapter on this prior; load one by load_adapter.")
+        raise ValueError("There is no adapter on this prior; load one by `load_adapter()`.")
     return state
 
 

@@ -208,7 +208,7 @@ class JukeboxAdapters(JukeboxSampling):
             raise ValueError(fault)
         if len(fitting) > 1:
             levels = listed(str(prior.config.level) for prior in fitting)
-            raise ValueError(f"The adapter {source} fits the priors of levels {levels}; choose one with level=.")
+            raise ValueError(f"The adapter {source} fits the priors of levels {levels}; choose one with `level`.")
         return fitting[0]
 
     def _add(self, wanted: Sequence[tuple[JukeboxPrior, str, AdapterFiles, float]]) -> None:
@@ -243,7 +243,7 @@ class JukeboxAdapters(JukeboxSampling):
         if self._on_disk is None and prior.position_embedding.is_meta:
             raise ValueError(
                 "The layers of this pipeline are offloaded one by one; change adapters before "
-                "enable_sequential_cpu_offload, or after remove_all_hooks()."
+                "`enable_sequential_cpu_offload()`, or after `remove_all_hooks()`."
             )
 
     def _use_changes(self) -> None:

@@ -80,7 +80,7 @@ class JukeboxEmbedder(JukeboxParts):
         check_one_input(audio, codes)
         if codes is not None:
             if compat is not None:
-                raise ValueError("compat='jukemir' begins with the waveform; give audio instead of codes.")
+                raise ValueError("`compat='jukemir'` begins with the waveform; give audio instead of codes.")
             top, hop = prior.config.level, prior.config.hop_length
             songs = songs_of_codes(as_codes(codes) or [], self.hierarchy, [top])
             found = [(song.name, song.codes[top], song.top_codes * hop) for song in songs]
@@ -136,7 +136,7 @@ class JukeboxEmbedder(JukeboxParts):
             "pool": list(settings.pools),
             "hidden_size": prior.config.hidden_size,
             "codes_per_second": prior.config.codes_per_second,
-            "dtype": str(prior.transformer.dtype)[6:],
+            "dtype": str(prior.transformer.dtype).removeprefix("torch."),
             "vqvae": weights_fingerprint(self.vqvae),
             "prior": weights_fingerprint(prior, unused=prior.unused_below(settings.num_layers)),
         }
@@ -166,9 +166,10 @@ class JukeboxEmbedder(JukeboxParts):
     ) -> EmbeddingSettings:
         settings = EmbeddingSettings.resolve(prior.config, layers, pool, windows, hop_fraction, compat)
         if compat is not None and prior.transformer.dtype != torch.float32:
+            dtype = str(prior.transformer.dtype).removeprefix("torch.")
             raise ValueError(
-                f"compat='jukemir' needs float32, but this prior is in {str(prior.transformer.dtype)[6:]}; load the "
-                "pipeline with dtype='float32'."
+                f"`compat='jukemir'` needs float32, but this prior is in {dtype}; load the pipeline with "
+                "`dtype='float32'`."
             )
         return settings
 

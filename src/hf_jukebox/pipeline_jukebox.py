@@ -13,7 +13,7 @@ from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
 from .pipeline_parts import sampling, sampling_in_steps
 from .pipeline_runs import JukeboxRuns
-from .pipeline_sampling import AudioCallback, OutputType, check_call, free_folder
+from .pipeline_sampling import AudioCallback, OutputType, check_options, check_output_type, checked_run_folder
 from .pipeline_study import JukeboxStudy
 from .sampler import ProgressCallback, SamplingProgress
 from .sampling.arguments import SongArguments
@@ -141,7 +141,8 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
         """
         # 1. Check the arguments and convert them: seconds to codes, one value per song and per level.
         # 2. Encode the prompts.
-        check_call(audio, codes, output_type, options)
+        check_options(options)
+        check_output_type(output_type)
         folder, state = self._begin(
             audio,
             sampling_rate=sampling_rate,
@@ -183,7 +184,7 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
             ValueError, OSError: the input is wrong; the message says what to change.
         """
         call: dict[str, Any] = dict(options)
-        check_call(audio, call.get("codes"), "latent", call, StreamOptions)
+        check_options(call, StreamOptions)
         callback = call.pop("callback", None)
         settings: Any = {name: call.pop(name) for name in [*call] if name in SamplingOptions.__annotations__}
         folder, state = self._begin(audio, options=settings, **call)
@@ -215,7 +216,9 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
         output_dir: PathLike | None = None,
     ) -> tuple[Path | None, SamplingState]:
         """Check the arguments of a call and encode its prompts; return the folder for the run, and its state."""
-        folder = free_folder(output_dir)
+        if audio is not None and codes is not None:
+            raise ValueError("Give a prompt as `audio`, or the `codes` of an earlier run, not both.")
+        folder = checked_run_folder(output_dir)
         songs: SongArguments = {
             "artist": artist,
             "genre": genre,

@@ -168,8 +168,8 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
         name = source = pretrained_model_name_or_path
         if low_memory and kwargs.get("quantization_config") is not None:
             raise ValueError(
-                "low_memory reads each prior as it was saved, so it cannot be combined with "
-                "quantization_config; leave one of the two out."
+                "`low_memory` reads each prior as it was saved, so it cannot be combined with "
+                "`quantization_config`; leave one of the two out."
             )
         if kwargs.get("dduf_file") is None:
             found = check_pipeline_source(source, kwargs)
@@ -312,13 +312,13 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
                 continue
             if prior.position_embedding.is_meta:
                 raise ValueError(
-                    f"{name} has no weights in memory, as in a pipeline that was loaded with low_memory; to share its "
-                    "parts load that one without low_memory."
+                    f"{name} has no weights in memory, as in a pipeline that was loaded with `low_memory`; to share "
+                    "its parts load that one without `low_memory`."
                 )
 
     def _check_not_low_memory(self, to_do: str) -> None:
         if self._on_disk is not None:
-            raise ValueError(f"The priors of this pipeline were left on disk; to {to_do} load it without low_memory.")
+            raise ValueError(f"The priors of this pipeline were left on disk; to {to_do} load it without `low_memory`.")
 
     def set_progress_bar_config(self, **kwargs: Any) -> None:
         """Set options of tqdm for the bars, such as `disable=True`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Unpack
 
 from .audio.prompts import NO_PROMPT
@@ -13,7 +14,7 @@ from .loading.sources import PathLike
 from .pipeline_adapters import JukeboxAdapters
 from .pipeline_output import JukeboxPipelineOutput
 from .pipeline_parts import sampling, sampling_in_steps
-from .pipeline_sampling import AudioCallback, OutputType, check_call, free_folder
+from .pipeline_sampling import AudioCallback, OutputType, check_options, check_output_type, checked_run_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
 from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_other_bits
@@ -57,7 +58,7 @@ class JukeboxRuns(JukeboxAdapters):
         Raises:
             ValueError, OSError: the folder holds no run, or one of another model, or it is damaged or in use.
         """
-        check_call(None, None, output_type, {})
+        check_output_type(output_type)
         with self._resumed(run_dir, max_batch_size, avoid) as (run, state):
             return self.sample_levels(state, run, callback, output_type, on_audio)
 
@@ -93,9 +94,10 @@ class JukeboxRuns(JukeboxAdapters):
                 warn_of_other_bits(run.step.model, model, run.folder)
                 levels_to_sample(self.hierarchy, run.request.levels)
                 state = run.load_state(self.hierarchy)
-                if max_batch_size is not None:
-                    state.max_batch_size = at_least_one("max_batch_size", max_batch_size)
                 state.request = moved_avoidance(state.request, avoid, folder)
+                if max_batch_size is not None:
+                    limit = at_least_one("max_batch_size", max_batch_size)
+                    state.request = replace(state.request, max_batch_size=limit)
                 return state
 
             yield run, on_main_process(load_state)
@@ -126,7 +128,8 @@ class JukeboxRuns(JukeboxAdapters):
         Raises:
             ValueError, OSError: the run is unfinished, already at least that long, made with another VQ-VAE, or locked.
         """
-        check_call(None, None, output_type, overrides, StepOverrides)
+        check_options(overrides, StepOverrides)
+        check_output_type(output_type)
 
         def step(run: JukeboxRun) -> RunStep:
             model, candidates = self._model_for(run), num_waveforms_per_prompt
@@ -149,7 +152,8 @@ class JukeboxRuns(JukeboxAdapters):
         Raises:
             ValueError, OSError: the run is unfinished, has all levels, was made with another VQ-VAE, or is locked.
         """
-        check_call(None, None, output_type, overrides, StepOverrides)
+        check_options(overrides, StepOverrides)
+        check_output_type(output_type)
 
         def step(run: JukeboxRun) -> RunStep:
             return upsampled(run, self.hierarchy, self._model_for(run), overrides)
@@ -188,8 +192,9 @@ class JukeboxRuns(JukeboxAdapters):
         Raises:
             ValueError, OSError: a song cannot be sampled; the message says what to change.
         """
-        check_call(None, None, output_type, options)
-        folder = free_folder(output_dir)
+        check_options(options)
+        check_output_type(output_type)
+        folder = checked_run_folder(output_dir)
         hierarchy, candidates = self.hierarchy, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
         lengths = [top_codes(hierarchy, song.seconds, 0) for song in songs]
         prompts = [self.read_prompts(song.prompt, None, song.prompt_seconds) or [NO_PROMPT] for song in songs]

@@ -17,6 +17,7 @@ import torch
 from .audio.prompts import Audio, Prompt, read_prompts
 from .catalogue.folder import AnyCatalogue, open_catalogue
 from .files.text import user_path
+from .hierarchy import encoder_fingerprint
 from .loading.compile_cache import use_compile_cache
 from .loading.sources import PathLike
 from .pipeline_output import JukeboxPipelineOutput, Waveforms
@@ -34,7 +35,6 @@ from .sampling.processes import on_main_process
 from .sampling.request import Seeds, top_codes
 from .sampling.state import SamplingState
 from .sampling.step_runner import StepRunner
-from .training.data.encoding import encoder_fingerprint
 
 OutputType = Literal["np", "pt", "latent"]
 AudioCallback = Callable[[AudioBlock], object]
@@ -74,8 +74,8 @@ class JukeboxSampling(JukeboxParts):
             limit = hierarchy.samples("prompt_length_in_s", prompt_length_in_s)
             if limit < hierarchy.top_hop:
                 raise ValueError(
-                    f"prompt_length_in_s is {prompt_length_in_s}, but one top-level code takes "
-                    f"{hierarchy.top_hop / self.sampling_rate:.4f} s; use a larger one, or leave audio out."
+                    f"`prompt_length_in_s` is {prompt_length_in_s}, but one top-level code takes "
+                    f"{hierarchy.top_hop / self.sampling_rate:.4f} s; use a larger one, or leave `audio` out."
                 )
         return read_prompts(audio, sampling_rate=sampling_rate, model_rate=self.sampling_rate, limit=limit)
 
@@ -164,7 +164,7 @@ class JukeboxSampling(JukeboxParts):
         output_type: OutputType = "latent",
         is_streamed: bool = True,
     ) -> Generator[AudioBlock, None, JukeboxPipelineOutput]:
-        """Sample the missing codes of each level, from the top down, yielding the audio of the level as it gets final.
+        """Sample the missing codes of each level, from the top down, and yield its audio as soon as it is final.
 
         Each level is also decoded at its end: to the files of the run, and to the output that the generator returns.
         """
@@ -213,13 +213,13 @@ class JukeboxSampling(JukeboxParts):
         """
         if not Path(avoid.catalogue).is_dir():
             raise FileNotFoundError(
-                f"The run avoids the catalogue {avoid.catalogue}, which is not there; name its place with avoid."
+                f"The run avoids the catalogue {avoid.catalogue}, which is not there; name its place with `avoid`."
             )
         catalogue = self.open_avoided(avoid.catalogue)
         assert catalogue is not None
         if catalogue.digest != avoid.digest:
             raise ValueError(
-                f"{avoid.catalogue} is not the catalogue that the run avoids; name the place of that one with avoid."
+                f"{avoid.catalogue} is not the catalogue that the run avoids; name the place of that one with `avoid`."
             )
         return catalogue
 
@@ -232,7 +232,7 @@ class JukeboxSampling(JukeboxParts):
         callback: ProgressCallback | None,
         decoders: Sequence[SongDecoder],
     ) -> Iterator[AudioBlock]:
-        """Sample the missing codes of a level, and yield the audio that gets final."""
+        """Sample the missing codes of a level, and yield its audio as soon as it is final."""
         hop = self.vqvae.config.hop_lengths[level]
         interval = max(round(_INTERVAL_IN_S * self.sampling_rate / hop), 1)
         for count, scheduler in enumerate(sampler.iter_level(state, level, run, callback)):
@@ -292,25 +292,28 @@ class JukeboxSampling(JukeboxParts):
         return audio
 
 
-def check_call(
-    audio: object, codes: object, output_type: str, options: Mapping[str, Any], known: type = SamplingOptions
-) -> None:
-    """Refuse arguments that contradict each other, and options that are not fields of `known`, before anything is read.
+def check_options(options: Mapping[str, Any], known: type = SamplingOptions) -> None:
+    """Check that options are fields of `known`.
 
     Raises:
-        TypeError: an option is unknown.
-        ValueError: both a prompt and codes are given, or the type of output is unknown.
+        TypeError: one is not.
     """
     unknown = sorted(set(options) - set(known.__annotations__))
     if unknown:
         raise TypeError(f"JukeboxPipeline got an unexpected keyword argument {unknown[0]!r}")
-    if audio is not None and codes is not None:
-        raise ValueError("Give a prompt as audio, or the codes of an earlier run, not both.")
+
+
+def check_output_type(output_type: str) -> None:
+    """Check the type of output, before anything is read.
+
+    Raises:
+        ValueError: it is unknown.
+    """
     if output_type not in get_args(OutputType):
-        raise ValueError(f"output_type must be 'np', 'pt' or 'latent', not {output_type!r}.")
+        raise ValueError(f"`output_type` must be 'np', 'pt' or 'latent', not {output_type!r}.")
 
 
-def free_folder(output_dir: PathLike | None) -> Path | None:
+def checked_run_folder(output_dir: PathLike | None) -> Path | None:
     """Return the folder for a new run, on every process.
 
     Raises:

@@ -177,7 +177,7 @@ class CodeSampler:
 
     def _batch_size(self, state: SamplingState, prior: JukeboxPrior, rows: list[Span], num_processes: int) -> int:
         """Return how many rows to sample at a time: no more than the request allows, and memory probably holds."""
-        limit, share = state.max_batch_size, -(-len(rows) // num_processes)
+        limit, share = state.request.max_batch_size, -(-len(rows) // num_processes)
         wanted = share if limit is None else min(limit, share)
         fitting = min(all_gather_objects(fitting_batch_size(prior, rows[0].length, self.parts.execution_device)))
         is_expected = limit is None and len(rows) > len(state.request.songs)  # hundreds of segments are normal

@@ -122,19 +122,19 @@ def test_the_log_is_restored_afterwards(capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("audio_length_in_s is 0.1, but", "--seconds is 0.1, but"),
-        ("ask for a smaller audio_length_in_s or offset_in_s.", "ask for a smaller --seconds or --offset-seconds."),
-        ("name the levels to draw, such as levels=(2,).", "name the levels to draw, such as --levels 2."),
-        ("such as levels=(2, 1).", "such as --levels 2,1."),
-        ("levels is empty;", "--levels is empty;"),
-        ("use temperature=1 and top_k=1.", "use --temperature 1 and --top-k 1."),
-        ("dtype='float16' needs less, and so does enable_model_cpu_offload().", "--dtype float16 needs less, and so "
-         "does --low-memory."),
-        ("load it without low_memory.", "load it without --low-memory."),
-        ("Level 7 has no prior; levels may be [0, 1].", "Level 7 has no prior; levels may be [0, 1]."),
-        ("There is no file /a/top_k/levels=2.wav.", "There is no file /a/top_k/levels=2.wav."),
-        ("There is no file top_k.wav.", "There is no file top_k.wav."),
-        ("the artist 'top_k' is", "the artist 'top_k' is"),
+        ("`audio_length_in_s` is 0.1, but", "--seconds is 0.1, but"),
+        ("ask for a smaller `audio_length_in_s` or `offset_in_s`.", "ask for a smaller --seconds or --offset-seconds."),
+        ("name the levels to sample, such as `levels=(2,)`.", "name the levels to sample, such as --levels 2."),
+        ("such as `levels=(2, 1)`.", "such as --levels 2,1."),
+        ("`levels` is empty;", "--levels is empty;"),
+        ("Level 7 has no prior; `levels` may be [0, 1].", "Level 7 has no prior; --levels may be [0, 1]."),
+        ("use `temperature=1` and `top_k=1`.", "use --temperature 1 and --top-k 1."),
+        ("try `dtype='float16'`, or `enable_model_cpu_offload()`.", "try --dtype float16, or --low-memory."),
+        ("load it without `low_memory`.", "load it without --low-memory."),
+        ("pass `allow_other_vqvae=True`.", "pass --allow-other-vqvae."),
+        ("`output_type` must be 'np'", "`output_type` must be 'np'"),
+        ("There is no file top_k.", "There is no file top_k."),
+        ("output_dir holds no run; levels of output", "output_dir holds no run; levels of output"),
     ],
 )  # fmt: skip
 def test_messages_use_the_names_of_options(message: str, said: str) -> None:

@@ -105,11 +105,11 @@ def iter_audio(
     """Yield the result of `read_audio` in blocks of about `block_in_s` seconds; joined, they are equal to it."""
     _check_sampling_rate(sampling_rate)
     if not offset_in_s >= 0:
-        raise ValueError(f"offset_in_s must be 0 or more, got {offset_in_s}.")
+        raise ValueError(f"`offset_in_s` must be 0 or more, got {offset_in_s}.")
     if duration_in_s is not None and not duration_in_s > 0:
-        raise ValueError(f"duration_in_s must be positive, got {duration_in_s}; leave it out to read to the end.")
+        raise ValueError(f"`duration_in_s` must be positive, got {duration_in_s}; leave it out to read to the end.")
     if not block_in_s > 0:
-        raise ValueError(f"block_in_s must be positive, got {block_in_s}.")
+        raise ValueError(f"`block_in_s` must be positive, got {block_in_s}.")
 
     with open_audio(source, info) as file:
         name, rate_in = file.name, file.sampling_rate
@@ -143,7 +143,7 @@ def iter_audio(
             if len(block):
                 yield block
     if frames == 0:
-        remedy = f" after {offset_in_s} s; choose a smaller offset_in_s" if offset_in_s else ""
+        remedy = f" after {offset_in_s} s; choose a smaller `offset_in_s`" if offset_in_s else ""
         raise ValueError(f"{name} has no samples{remedy}.")
     if yielded == 0:
         raise ValueError(f"{name} is too short: {frames} samples are less than one sample at {sampling_rate} Hz.")
@@ -191,16 +191,16 @@ def prepare_audio(audio: np.ndarray | torch.Tensor, sampling_rate_in: int, sampl
     _check_sampling_rate(sampling_rate_out)
     samples = _as_float32(audio)
     if samples.ndim not in (1, 2):
-        raise ValueError(f"audio must be [T] or [B, T], got the shape {samples.shape}; mix the channels first.")
+        raise ValueError(f"`audio` must be [T] or [B, T], got the shape {samples.shape}; mix the channels first.")
     if samples.size == 0:
-        raise ValueError(f"audio has no samples: its shape is {samples.shape}.")
+        raise ValueError(f"`audio` has no samples: its shape is {samples.shape}.")
     if samples.ndim == 2 and samples.shape[0] > samples.shape[1]:
-        raise ValueError(f"audio must be [T] or [B, T], got {samples.shape}: for [T, channels] pass audio.mean(1).")
-    _check_finite(samples, "audio")
+        raise ValueError(f"`audio` must be [T] or [B, T], got {samples.shape}: for [T, channels] pass `audio.mean(1)`.")
+    _check_finite(samples, "`audio`")
     length = resampled_length(samples.shape[-1], sampling_rate_in, sampling_rate_out)
     if length == 0:
         raise ValueError(
-            f"audio is too short: {samples.shape[-1]} samples are less than one sample at {sampling_rate_out} Hz."
+            f"`audio` is too short: {samples.shape[-1]} samples are less than one sample at {sampling_rate_out} Hz."
         )
     if sampling_rate_in == sampling_rate_out:
         return samples
@@ -228,8 +228,8 @@ def write_audio(
     _check_sampling_rate(sampling_rate)
     samples = _as_float32(audio)
     if samples.ndim != 1 or samples.size == 0:
-        raise ValueError(f"audio must be [T] with at least one sample, got the shape {samples.shape}.")
-    _check_finite(samples, "audio")
+        raise ValueError(f"`audio` must be [T] with at least one sample, got the shape {samples.shape}.")
+    _check_finite(samples, "`audio`")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
     if not path.parent.is_dir():
@@ -281,7 +281,7 @@ def _as_float32(audio: np.ndarray | torch.Tensor) -> np.ndarray:
         return (samples / -float(np.iinfo(samples.dtype).min)).astype(np.float32)
     if samples.dtype == np.uint8:
         return ((samples.astype(np.float32) - 128) / 128).astype(np.float32)
-    raise ValueError(f"audio must be float, or int16, int32 or uint8 PCM, got {samples.dtype}.")
+    raise ValueError(f"`audio` must be float, or int16, int32 or uint8 PCM, got {samples.dtype}.")
 
 
 def on_cpu(audio: Any) -> Any:

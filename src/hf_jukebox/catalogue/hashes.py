@@ -111,7 +111,7 @@ def write_hashes(
     if length < _SHORTEST:
         raise ValueError(
             f"Hashes limit agreements to {_SHORTEST + STRIDE - 2} codes or more at level {level}, not {longest}; "
-            "choose a larger longest_in_s."
+            "choose a larger `longest_in_s`."
         )
     gram, found = GramHash.of(length, salt), []
     for start, end in spans:
@@ -120,7 +120,7 @@ def write_hashes(
             found.append(gram.windows(stretch)[::STRIDE])
     if not found:
         raise ValueError(
-            f"No song of the catalogue has {length} codes at level {level}; choose a smaller longest_in_s."
+            f"No song of the catalogue has {length} codes at level {level}; choose a smaller `longest_in_s`."
         )
     hashes = np.unique(np.concatenate(found))
     bits = table_bits(len(hashes), _SPARED)
@@ -154,7 +154,7 @@ class HashFollower:
         if longest < grams.longest_unseen:
             raise ValueError(
                 f"These hashes limit agreements to {grams.longest_unseen} codes, not {longest}; choose a larger "
-                "longest_in_s, or ask for hashes of shorter stretches."
+                "`longest_in_s`, or ask for hashes of shorter stretches."
             )
         self._grams, gram = grams, grams.hash
         self.memory = gram.length - 1

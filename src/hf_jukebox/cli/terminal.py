@@ -41,7 +41,7 @@ class Callbacks(TypedDict):
 
 LOW_MEMORY = "sample fewer songs at a time with --max-batch-size, or try --dtype float16 or --low-memory"
 
-# The option of each argument of the Python interface.
+# The option of each argument of the Python interface, where the two have different names.
 _OPTIONS = {
     "audio_length_in_s": "--seconds",
     "prompt_length_in_s": "--prompt-seconds",
@@ -50,42 +50,12 @@ _OPTIONS = {
     "num_waveforms_per_prompt": "--num-samples",
     "generator": "--seed",
     "output_dir": "--output",
-} | {
-    name: option_name(name)
-    for name in (
-        "num_samples",
-        "layers",
-        "pool",
-        "windows",
-        "compat",
-        "dtype",
-        "revision",
-        "hparams",
-        "ids",
-        *SamplingOptions.__annotations__,
-    )
+    "enable_model_cpu_offload()": "--low-memory",
 }
-# Arguments that are English words too are replaced only before a value.
-_WORDS = {
-    "avoid",
-    "layers",
-    "pool",
-    "windows",
-    "compat",
-    "temperature",
-    "upsampling",
-    "levels",
-    "dtype",
-    "revision",
-    "generator",
-    "hparams",
-    "ids",
-}
-_UNDERSCORED = "|".join(name for name in _OPTIONS if name not in _WORDS)
-_WITH_VALUE = re.compile(rf"(?<![\w/\\.\-'\"])({'|'.join(_OPTIONS)})=(\([^)]*\)|\[[^]]*\]|'[^']*'|[\w.+-]*\w)")
-_ALONE = re.compile(rf"(?<![\w/\\.\-'\"])({_UNDERSCORED})(?![\w/\\\-'\"]|\.\w)")
-
-_AT_START = re.compile(rf"^({'|'.join(_WORDS)})(?= (?:is|must|needs|takes)\b)")
+# Arguments with options of the same name.
+_SAME_NAME = {"compat", "dtype", "hparams", "ids", "layers", "low_memory", "pool", "revision", "windows", "preset"}
+_SAME_NAME |= {"allow_other_vqvae", "artist", "genre", *SamplingOptions.__annotations__} - _OPTIONS.keys()
+_ARGUMENT = re.compile(r"`([\w()]+)(?:=([^`]+))?`")
 
 
 def command_errors(
@@ -121,18 +91,19 @@ def command(*words: str | Path) -> str:
 
 
 def in_options(message: str) -> str:
-    """Return a message of the Python interface in the words of the command line."""
+    """Return a message of the Python interface in the words of the command line.
 
-    def with_value(match: re.Match[str]) -> str:
-        value = match[2].strip("()[]'").rstrip(",").replace(" ", "")
-        return f"{_OPTIONS[match[1]]} {value}"
+    The messages of the library have the names of arguments in backticks.
+    """
 
-    message = _AT_START.sub(lambda match: _OPTIONS[match[1]], message).replace(" to levels", " to --levels")
-    message = re.sub(r"(?<![\w/\\.\-'\"])low_memory(=True)?(?![\w/\\\-'\"]|\.\w)", "--low-memory", message)
-    message = re.sub(r"\b(with|leave) avoid\b", r"\1 --avoid", message)
-    message = message.replace("enable_model_cpu_offload()", "--low-memory")
-    message = message.replace("allow_other_vqvae=True", "--allow-other-vqvae")
-    return _ALONE.sub(lambda match: _OPTIONS[match[1]], _WITH_VALUE.sub(with_value, message))
+    def option(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in _OPTIONS and name not in _SAME_NAME:
+            return match[0]
+        value = "" if value in (None, "True") else " " + value.strip("()[]'").rstrip(",").replace(" ", "")
+        return _OPTIONS.get(name, option_name(name)) + value
+
+    return _ARGUMENT.sub(option, message)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def assemble(vqvae: PathLike, priors: Sequence[PathLike], output: PathLike, *, a
         hierarchy = Hierarchy.of(vqvae_config, configs)
         fingerprint = stored_fingerprint(parts[0])
         if not allow_other_vqvae:
-            check_fingerprints(configs, fingerprint, "pass allow_other_vqvae=True")
+            check_fingerprints(configs, fingerprint, "pass `allow_other_vqvae=True`")
         for part, name in zip(parts, names, strict=True):
             _copy(part, folder / name)
         for config, name in zip(configs, names[1:], strict=True):

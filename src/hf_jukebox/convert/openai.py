@@ -88,7 +88,7 @@ def convert_prior(
     if config.has_labels:
         if ids is None:
             raise ValueError(
-                f"{path} has labels, so its tables of artists and genres are needed: give ids, the folder with "
+                f"{path} has labels, so its tables of artists and genres are needed: give `ids`, the folder with "
                 f"{config.label_rules}_artist_ids.txt and {config.label_rules}_genre_ids.txt."
             )
         config.artists = _table(Path(ids) / f"{config.label_rules}_artist_ids.txt", config.num_artists)

@@ -28,7 +28,7 @@ class SettingsSource:
 
     def __init__(self, preset: str | None = None, hparams: str | os.PathLike[str] | None = None) -> None:
         if preset is not None and hparams is not None:
-            raise ValueError("Give a preset or hparams, not both.")
+            raise ValueError("Give `preset` or `hparams`, not both.")
         if preset is not None and preset not in RELEASED_MODELS:
             raise ValueError(f"There is no released model {preset!r}; choose one of {', '.join(RELEASED_MODELS)}.")
         self._preset = preset
@@ -64,8 +64,8 @@ class SettingsSource:
             settings = self._table if mark in self._table else checkpoint.get("hps")
         if not isinstance(settings, Mapping):
             raise ValueError(
-                f"it holds no settings; give a preset ({', '.join(RELEASED_MODELS)}) if it is a released model, or "
-                "hparams, a JSON file with its settings"
+                f"it holds no settings; give `preset` ({', '.join(RELEASED_MODELS)}) if it is a released model, or "
+                "`hparams`, a JSON file with its settings"
             )
         return settings
 

@@ -116,7 +116,7 @@ def check_timing(labels: torch.Tensor, min_length: float, max_length: float) -> 
         if not min_length <= total < max_length:
             raise ValueError(
                 f"The song's total length of {total} samples is outside the range of the model, from "
-                f"{min_length:.0f} to less than {max_length:.0f}; set total_length_in_s accordingly."
+                f"{min_length:.0f} to less than {max_length:.0f}; set `total_length_in_s` accordingly."
             )
         if not 0 <= offset < total:
             raise ValueError(f"The offset of {offset} samples must lie inside the song of {total} samples.")

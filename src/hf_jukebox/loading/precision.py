@@ -26,7 +26,7 @@ def dtype_argument(options: MutableMapping[str, Any]) -> torch.dtype | dict[str,
     """
     dtype, other = options.pop("dtype", None), options.pop("torch_dtype", None)
     if dtype is not None and other is not None:
-        raise ValueError("dtype and torch_dtype mean the same; give dtype alone.")
+        raise ValueError("`dtype` and `torch_dtype` mean the same; give `dtype` alone.")
     dtype = other if dtype is None else dtype
     if isinstance(dtype, dict):
         return {part: _precision(value) for part, value in dtype.items()}

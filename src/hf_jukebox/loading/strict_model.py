@@ -97,7 +97,9 @@ class StrictPreTrainedModel(PushableMixin, PreTrainedModel):  # type: ignore[mis
             return super().to(*args, **kwargs)
         is_quantised = any(type(weight).__module__.startswith("torchao") for weight in self.parameters())
         if is_quantised or getattr(self, "quantization_method", None) is not None:
-            raise ValueError("A quantised model cannot be cast; give from_pretrained dtype and quantization_config.")
+            raise ValueError(
+                "A quantised model cannot be cast; pass `dtype` beside `quantization_config` when it is loaded."
+            )
         for name, tensor in [*self.named_parameters(), *self.named_buffers()]:
             if tensor.is_floating_point():
                 tensor.data = tensor.data.to(torch.float32 if self._stays_in_float32(name) else dtype)
@@ -151,7 +153,7 @@ class StrictPreTrainedModel(PushableMixin, PreTrainedModel):  # type: ignore[mis
         if getattr(self, "quantization_method", None) == QuantizationMethod.TORCHAO:
             raise ValueError(
                 f"A {type(self).__name__} quantised by torchao cannot be loaded again; save it before it is quantised, "
-                "and pass quantization_config to from_pretrained each time."
+                "and pass `quantization_config` to `from_pretrained` each time."
             )
 
 

@@ -43,8 +43,8 @@ def window_bytes(prior: JukeboxPrior) -> int:
 
 def memory_advice(prior: JukeboxPrior) -> str:
     """Return what to try when a prior does not fit into memory."""
-    offload = "keep the other parts in main memory with enable_model_cpu_offload()"
-    return f"try dtype='float16', or {offload}" if prior.transformer.dtype == torch.float32 else offload
+    offload = "keep the other parts in main memory with `enable_model_cpu_offload()`"
+    return f"try `dtype='float16'`, or {offload}" if prior.transformer.dtype == torch.float32 else offload
 
 
 def song_bytes(prior: JukeboxPrior, total: int) -> int:

@@ -55,7 +55,7 @@ class AdapterRecord:
 
     @property
     def effect(self) -> tuple[int, str, float]:
-        """What decides the codes: level, weights and scale."""
+        """Level, weights and scale, on which the codes depend."""
         return self.level, self.fingerprint, self.scale
 
     @property
@@ -239,7 +239,7 @@ def warn_of_other_bits(recorded: ModelRecord, now: ModelRecord, folder: Path) ->
     how, instead = list[str](), list[str]()
     if precision != now.dtype.removeprefix("torch."):
         how.append(f"in {precision}")
-        instead.append(f"load the model with dtype={precision!r}")
+        instead.append(f"load the model with `dtype={precision!r}`")
     if recorded.is_compiled != now.is_compiled:
         how.append(f"{'with' if recorded.is_compiled else 'without'} a compiled step")
         instead.append("compile it" if recorded.is_compiled else "do not compile it")

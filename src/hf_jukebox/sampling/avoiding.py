@@ -53,11 +53,11 @@ def check_avoidance(options: SamplingOptions, catalogue: AnyCatalogue | None, hi
     longest_in_s = options.get("longest_in_s")
     if catalogue is None:
         if longest_in_s is not None:
-            raise ValueError("longest_in_s limits agreements with a catalogue; name the catalogue with avoid.")
+            raise ValueError("`longest_in_s` limits agreements with a catalogue; name the catalogue with `avoid`.")
         return None
     seconds = number("longest_in_s", _LONGEST_IN_S if longest_in_s is None else longest_in_s)
     if not 0 < seconds <= 2**20:
-        raise ValueError(f"longest_in_s must be a number of seconds above 0, not {longest_in_s}.")
+        raise ValueError(f"`longest_in_s` must be a number of seconds above 0, not {longest_in_s}.")
     longest = [0] * hierarchy.num_levels
     for level in catalogue.levels:
         prior, least = hierarchy.priors[level], catalogue.shortest(level)
@@ -66,12 +66,12 @@ def check_avoidance(options: SamplingOptions, catalogue: AnyCatalogue | None, hi
             if least >= segment_hop(prior.n_ctx, prior.upsampling_ratio):
                 raise ValueError(
                     f"{catalogue.folder} cannot be avoided in segments at level {level}, which are too short for it; "
-                    "use upsampling='sequential'."
+                    "use `upsampling='sequential'`."
                 )
             least *= 2  # half of it on either side of a seam
         if codes < least:
             raise ValueError(
-                f"longest_in_s must be at least {catalogue.format.seconds(level, least):.3g} at level {level} for "
+                f"`longest_in_s` must be at least {catalogue.format.seconds(level, least):.3g} at level {level} for "
                 f"{catalogue.folder}, not {seconds:g}."
             )
         longest[level] = codes
@@ -133,7 +133,7 @@ class Guard:
             mask[torch.from_numpy(rows).to(mask.device), torch.from_numpy(codes).to(mask.device)] = True
             if bool(mask.all(dim=1).any()):
                 raise ValueError(
-                    "Every code would make an agreement with the catalogue too long; choose a larger longest_in_s."
+                    "Every code would make an agreement with the catalogue too long; choose a larger `longest_in_s`."
                 )
 
     def take(self, codes: torch.Tensor, position: int) -> None:

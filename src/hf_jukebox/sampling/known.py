@@ -86,7 +86,7 @@ def cut_prompts(prompts: Sequence[Prompt], hierarchy: Hierarchy, top_codes: int)
         if len(prompt) > top_codes * hop:
             raise ValueError(
                 f"The prompt of {len(prompt) / rate:.2f} s is longer than the piece of {top_codes * hop / rate:.2f} s; "
-                "set a smaller prompt_length_in_s, or a larger audio_length_in_s."
+                "set a smaller `prompt_length_in_s`, or a larger `audio_length_in_s`."
             )
     return cut
 
@@ -101,7 +101,7 @@ def as_codes(codes: Any) -> list[torch.Tensor | None] | None:
         return None
     if not isinstance(codes, list | tuple):
         raise ValueError(
-            f"codes must be a list with one tensor or None per level, finest first, not a {type(codes).__name__}."
+            f"`codes` must be a list with one tensor or None per level, finest first, not a {type(codes).__name__}."
         )
     tensors = []
     for level, level_codes in enumerate(codes):
@@ -121,7 +121,7 @@ def check_codes(codes: Sequence[torch.Tensor | None], hierarchy: Hierarchy, top_
     """
     config = hierarchy.vqvae
     if len(codes) != config.num_levels:
-        raise ValueError(f"codes needs one entry for each of the {config.num_levels} levels, not {len(codes)}.")
+        raise ValueError(f"`codes` needs one entry for each of the {config.num_levels} levels, not {len(codes)}.")
     num_songs = max((level_codes.shape[0] for level_codes in codes if level_codes is not None), default=1)
     known = []
     for level, level_codes in enumerate(codes):
@@ -135,7 +135,7 @@ def check_codes(codes: Sequence[torch.Tensor | None], hierarchy: Hierarchy, top_
         if level_codes.shape[1] > limit:
             raise ValueError(
                 f"{level_codes.shape[1]} codes of level {level} are longer than the piece, which has {limit}; ask for "
-                "a larger audio_length_in_s."
+                "a larger `audio_length_in_s`."
             )
         if not are_codes(level_codes, config.codebook_size):
             raise ValueError(f"The codes of level {level} must lie between 0 and {config.codebook_size - 1}.")

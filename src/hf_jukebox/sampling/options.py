@@ -37,7 +37,7 @@ class SamplingSettings:
         0.99,
         help="Below 1 is safer, above wilder",
         holds=lambda value: 0 < value < math.inf,
-        rule="must be above 0 and finite; to sample greedily use temperature=1 and top_k=1",
+        rule="must be above 0 and finite; to sample greedily use `temperature=1` and `top_k=1`",
     )
     top_k: int = _setting(
         0,
@@ -58,10 +58,10 @@ class SamplingSettings:
             value = whole_number(name, given) if type(setting.default) is int else number(name, given)
             if not setting.metadata["holds"](value):
                 rule, _, advice = setting.metadata["rule"].partition(";")
-                raise ValueError(f"{name} {rule}, not {value}{';' if advice else ''}{advice}.")
+                raise ValueError(f"`{name}` {rule}, not {value}{';' if advice else ''}{advice}.")
             object.__setattr__(self, name, value)
         if self.top_k and self.top_p:
-            raise ValueError("Use top_k or top_p, not both.")
+            raise ValueError("Use `top_k` or `top_p`, not both.")
 
 
 class LevelOptions(TypedDict, total=False):
@@ -90,7 +90,7 @@ def check_hop_fraction(value: float | None) -> None:
         ValueError: it is not above 0 and at most 1.
     """
     if value is not None and not 0 < number("hop_fraction", value) <= 1:
-        raise ValueError(f"hop_fraction must be above 0 and at most 1, not {value}.")
+        raise ValueError(f"`hop_fraction` must be above 0 and at most 1, not {value}.")
 
 
 def settings_per_level(

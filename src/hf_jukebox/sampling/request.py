@@ -79,14 +79,14 @@ def check_size(hierarchy: Hierarchy, num_songs: int, top_codes: int) -> None:
         most = _MOST_SAMPLED * hierarchy.vqvae.hop_lengths[0] / hierarchy.vqvae.sampling_rate
         raise ValueError(
             f"{num_songs} x {seconds:.0f} s of music are more than the {most:.0f} s that one run can hold; ask for a "
-            "smaller audio_length_in_s or fewer songs."
+            "smaller `audio_length_in_s` or fewer songs."
         )
 
 
 def check_upsampling(value: str) -> str:
     """Return `upsampling` if it is one of the two ways to sample the levels below the top."""
     if value not in ("sequential", "parallel"):
-        raise ValueError(f"upsampling must be 'sequential' or 'parallel', not {value!r}.")
+        raise ValueError(f"`upsampling` must be 'sequential' or 'parallel', not {value!r}.")
     return value
 
 
@@ -101,7 +101,7 @@ def moved_avoidance(
     if avoid is None:
         return request
     if request.avoid is None:
-        raise ValueError(f"{run_dir} was begun without a catalogue to avoid; leave avoid out.")
+        raise ValueError(f"{run_dir} was begun without a catalogue to avoid; leave `avoid` out.")
     return replace(request, avoid=replace(request.avoid, catalogue=os.path.abspath(user_path(avoid))))
 
 
@@ -160,9 +160,9 @@ def levels_to_sample(hierarchy: Hierarchy, levels: int | Sequence[int] | None) -
     wanted = [whole_number("levels", level) for level in wanted]
     for level in wanted:
         if level not in present:
-            raise ValueError(f"Level {level} has no prior in this pipeline; levels may be {present}.")
+            raise ValueError(f"Level {level} has no prior in this pipeline; `levels` may be {present}.")
     if not wanted:
-        raise ValueError("levels is empty; name the levels to sample, such as levels=(2,).")
+        raise ValueError("`levels` is empty; name the levels to sample, such as `levels=(2,)`.")
     return sorted(set(wanted), reverse=True)
 
 
@@ -173,7 +173,7 @@ def top_codes(hierarchy: Hierarchy, audio_length_in_s: float | None, known: int)
     count = hierarchy.samples("audio_length_in_s", audio_length_in_s) // hierarchy.top_hop
     if count == 0:
         shortest = hierarchy.top_hop / hierarchy.vqvae.sampling_rate
-        raise ValueError(f"audio_length_in_s is {audio_length_in_s}, but the shortest piece takes {shortest:.4f} s.")
+        raise ValueError(f"`audio_length_in_s` is {audio_length_in_s}, but the shortest piece takes {shortest:.4f} s.")
     check_size(hierarchy, 1, count)
     return count
 
@@ -227,8 +227,8 @@ def song_timing(
     if offset + kept > total_length:
         rate = hierarchy.vqvae.sampling_rate
         raise ValueError(
-            f"A piece of {kept / rate:.2f} s at offset_in_s={offset / rate:g} ends after the song, whose "
-            f"total_length_in_s is {total_length / rate:.2f}; ask for a shorter piece, or give the whole song's length."
+            f"A piece of {kept / rate:.2f} s at `offset_in_s={offset / rate:g}` ends after the song, whose "
+            f"`total_length_in_s` is {total_length / rate:.2f}; ask for a shorter piece, or give the song's length."
         )
     return total_length, offset
 
@@ -255,11 +255,11 @@ def _check_timing(config: JukeboxPriorConfig, total_length: int, offset: int, co
     if offset + last_start + config.window_length > longest * rate:
         raise ValueError(
             f"The piece would end beyond {longest:g} seconds, the longest song that this model was trained on; ask for "
-            "a smaller audio_length_in_s or offset_in_s."
+            "a smaller `audio_length_in_s` or `offset_in_s`."
         )
     if not shortest * rate <= total_length < longest * rate:
         raise ValueError(
-            f"total_length_in_s is {total_length / rate:.2f}, but this model was trained on songs of at least "
+            f"`total_length_in_s` is {total_length / rate:.2f}, but this model was trained on songs of at least "
             f"{shortest:g} and less than {longest:g} seconds."
         )
 
@@ -268,5 +268,5 @@ def _generator(seed: Any) -> torch.Generator:
     """Return a generator for a seed."""
     seed = whole_number("generator", seed)
     if not 0 <= seed < 2**63:
-        raise ValueError(f"A seed as generator must be at least 0 and less than 2**63, not {seed}.")
+        raise ValueError(f"A seed as `generator` must be at least 0 and less than 2**63, not {seed}.")
     return torch.Generator().manual_seed(seed)

@@ -85,15 +85,10 @@ class LevelCodes:
 
 @dataclass
 class SamplingState:
-    """A request and its codes at every level, finest first.
-
-    Args:
-        max_batch_size: Rows to sample at a time; None for as many as fit into memory.
-    """
+    """A request and its codes at every level, finest first."""
 
     request: SamplingRequest
     levels: list[LevelCodes]
-    max_batch_size: int | None
 
     @classmethod
     def begin(cls, request: SamplingRequest, known: Sequence[KnownCodes], hierarchy: Hierarchy) -> SamplingState:
@@ -117,9 +112,9 @@ class SamplingState:
             if min(levels[above].num_filled) < hierarchy.codes(above, request.top_codes):
                 raise ValueError(
                     f"Level {level} is sampled from the codes of level {above}, which are missing or too short; add "
-                    f"{above} to levels, or give its codes for the whole piece."
+                    f"{above} to `levels`, or give its codes for the whole piece."
                 )
-        return cls(request, levels, request.max_batch_size)
+        return cls(request, levels)
 
     def spans(self, level: int, config: JukeboxPriorConfig) -> list[Span]:
         """Return the spans to sample at a level, in order: whole songs, or their segments in parallel upsampling."""

@@ -20,7 +20,7 @@ def count_songs(**values: Any) -> int:
     lengths = {name: len(value) for name, value in values.items() if is_list(value)}
     for name, length in lengths.items():
         if length == 0:
-            raise ValueError(f"{name} is an empty list; leave it out, or give one value per song.")
+            raise ValueError(f"`{name}` is an empty list; leave it out, or give one value per song.")
     return max([1, *lengths.values()])
 
 
@@ -49,7 +49,7 @@ def at_least_one(name: str, value: int) -> int:
         ValueError: it is not a whole number, or below 1.
     """
     if whole_number(name, value) < 1:
-        raise ValueError(f"{name} must be at least 1, not {value}.")
+        raise ValueError(f"`{name}` must be at least 1, not {value}.")
     return int(value)
 
 
@@ -64,7 +64,7 @@ def whole_number(name: str, value: Any) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise ValueError(f"{name} must be a whole number, not {value!r}.")
+    raise ValueError(f"`{name}` must be a whole number, not {value!r}.")
 
 
 def number(name: str, value: Any) -> float:
@@ -78,7 +78,7 @@ def number(name: str, value: Any) -> float:
             return float(value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise ValueError(f"{name} must be a number, not {value!r}.")
+    raise ValueError(f"`{name}` must be a number, not {value!r}.")
 
 
 def texts_per_song(name: str, value: PerSong[str | None], num_songs: int) -> list[str | None]:
@@ -90,7 +90,7 @@ def texts_per_song(name: str, value: PerSong[str | None], num_songs: int) -> lis
     values: list[str | None] = per_song(name, value, num_songs)
     for each in values:
         if not (each is None or isinstance(each, str)):
-            raise ValueError(f"{name} must be text or None, not {each!r}.")
+            raise ValueError(f"`{name}` must be text or None, not {each!r}.")
     return values
 
 
@@ -103,5 +103,5 @@ def _spread(name: str, value: T | Sequence[T], count: int, items: str) -> list[T
     if not is_list(value):
         return [value] * count  # type: ignore[list-item]
     if len(value) not in (1, count):  # type: ignore[arg-type]
-        raise ValueError(f"{name} needs one value, or one for each of the {count} {items}, not {len(value)}.")  # type: ignore[arg-type]
+        raise ValueError(f"`{name}` needs one value, or one for each of the {count} {items}, not {len(value)}.")  # type: ignore[arg-type]
     return list(value) * (count // len(value))  # type: ignore[arg-type]

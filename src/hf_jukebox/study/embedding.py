@@ -67,16 +67,16 @@ class EmbeddingSettings:
         for layer in wanted:
             if not 0 <= layer <= depth:
                 raise ValueError(
-                    f"There is no layer {layer}: this prior has {depth}, so layers may be 0, the input of the first, "
+                    f"There is no layer {layer}: this prior has {depth}, so `layers` may be 0, the input of the first, "
                     f"to {depth}, the output of the last."
                 )
         pools = list(pool) if is_list(pool) else [pool]  # type: ignore[arg-type]
         if not wanted or not pools:
-            raise ValueError("layers and pool must not be empty; name at least one of each.")
+            raise ValueError("`layers` and `pool` must not be empty; name at least one of each.")
         if compat not in (None, "jukemir"):
-            raise ValueError(f"compat must be 'jukemir' or None, not {compat!r}.")
+            raise ValueError(f"`compat` must be 'jukemir' or None, not {compat!r}.")
         if compat is not None and (windows is not None or hop_fraction != 1.0):
-            raise ValueError("compat='jukemir' uses the first window alone; leave windows and hop_fraction out.")
+            raise ValueError("`compat='jukemir'` uses the first window alone; leave `windows` and `hop_fraction` out.")
         check_hop_fraction(number("hop_fraction", hop_fraction))
         windows = 1 if compat is not None else None if windows is None else at_least_one("windows", windows)
         return cls(
@@ -231,8 +231,10 @@ def _check_pool(pool: Any, config: JukeboxPriorConfig) -> Pool:
     if pool is None or pool == "mean":
         return pool
     if isinstance(pool, str):
-        raise ValueError(f"pool must be 'mean', a number of seconds or None, not {pool!r}.")
+        raise ValueError(f"`pool` must be 'mean', a number of seconds or None, not {pool!r}.")
     seconds, shortest = number("pool", pool), 1 / config.codes_per_second
     if not shortest <= seconds < math.inf:
-        raise ValueError(f"pool is {pool!r}, but one code takes {shortest:.4f} s; use more seconds, or None for codes.")
+        raise ValueError(
+            f"`pool` is {pool!r}, but one code takes {shortest:.4f} s; use more seconds, or None for codes."
+        )
     return seconds
