@@ -184,7 +184,7 @@ class JukeboxRuns(JukeboxAdapters):
 
         Args:
             songs: Songs to sample; [`read_songs`] reads them from a file.
-            output_dir: A folder that holds no run.
+            output_dir: A folder that holds no run, and none in the folders of these songs.
             num_waveforms_per_prompt: Candidates per song.
             options: As in `__call__`: `temperature`, `top_k`, `top_p`, `hop_fraction`, `levels`, `upsampling`,
                 `max_batch_size`.
@@ -194,7 +194,7 @@ class JukeboxRuns(JukeboxAdapters):
         """
         check_options(options)
         check_output_type(output_type)
-        folder = checked_run_folder(output_dir)
+        folder = checked_run_folder(output_dir, [song.name for song in songs])
         hierarchy, candidates = self.hierarchy, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
         lengths = [top_codes(hierarchy, song.seconds, 0) for song in songs]
         prompts = [self.read_prompts(song.prompt, None, song.prompt_seconds) or [NO_PROMPT] for song in songs]
