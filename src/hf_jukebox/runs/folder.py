@@ -19,7 +19,7 @@ from typing import Self
 
 import numpy as np
 
-from ..files.atomic import locked
+from ..files.atomic import locked, sync_folder
 from ..hierarchy import Hierarchy
 from ..sampling.batch import Snapshot
 from ..sampling.known import KnownCodes
@@ -34,6 +34,8 @@ from .record import RunStep, write_steps
 from .song_folders import SongFolders
 from .storage import SnapshotStore, codes_path, write_codes
 
+_UNFINISHED = ".new"  # is there until the first codes and the request of a run are written
+_OWN_FILES = ("codes/*.safetensors", "state/*.safetensors", "level_*/item_*.wav", "earlier/*", "audio.json")
 _BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
 
@@ -88,6 +90,7 @@ class JukeboxRun(RunReader):
         with locked(Path(folder)):
             run = cls.open(folder)
             run.check_no_links()
+            (run.folder / _UNFINISHED).unlink(missing_ok=True)
             yield run
 
     @classmethod
@@ -96,7 +99,7 @@ class JukeboxRun(RunReader):
         """Create a run and lock its folder.
 
         Raises:
-            FileExistsError: the folder, or that of a song, holds a run already.
+            FileExistsError: the folder, or that of a song, holds a run already, or files that look like those of one.
             OSError: another process works on it, or it cannot be written.
         """
         names = [part.name for part in step.folders]
@@ -105,9 +108,11 @@ class JukeboxRun(RunReader):
             check_no_run(folder, names)
             run = cls(Path(folder), [step])
             run.check_no_links()
+            run._begin_creation()
             for level, level_codes in enumerate(state.levels):
                 run._write_level(level, level_codes)
             write_steps(run.folder / REQUEST, run.steps)
+            (run.folder / _UNFINISHED).unlink(missing_ok=True)
             yield run
 
     # Steps ----------------------------------------------------------------------------------------------------------
@@ -246,25 +251,40 @@ class JukeboxRun(RunReader):
                         "that it leads to."
                     )
 
+    def _begin_creation(self) -> None:
+        """Mark the folder until it has its request, and remove the codes of a creation that was interrupted."""
+        if (self.folder / _UNFINISHED).exists():
+            for path in self.folder.glob("codes/level_*.safetensors"):
+                path.unlink()
+        (self.folder / _UNFINISHED).unlink(missing_ok=True)
+        (self.folder / _UNFINISHED).open("x").close()  # fails on a link instead of following it
+        sync_folder(self.folder)
+
     def _write_level(self, level: int, level_codes: LevelCodes) -> None:
         if any(level_codes.num_filled) or any(level_codes.seams):
             write_codes(codes_path(self.folder, level), level_codes, len(self.steps) - 1)
 
 
 def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ()) -> None:
-    """Refuse a folder that holds a run, itself or in the folder of a song.
+    """Refuse a folder that holds a run, or files that a new run would take for its own, itself or in a song's folder.
 
     Args:
         song_names: Names of the folders of songs in it.
 
     Raises:
-        FileExistsError: it does; the message says how to continue that run.
+        FileExistsError: it does; the message says how to continue that run, or names a file.
     """
     for place in (Path(folder), *(Path(folder) / name for name in song_names)):
-        if not (place / REQUEST).exists():
-            continue
-        if JukeboxRun.open(place).is_finished:
-            found = f"a finished run; extend it with: hf-jukebox continue {place} --seconds S"
-        else:
-            found = f"an unfinished run; continue it with: hf-jukebox resume {place}"
-        raise FileExistsError(f"{place} holds {found}, or give another folder for the new one.")
+        if (place / REQUEST).exists():
+            if JukeboxRun.open(place).is_finished:
+                found = f"a finished run; extend it with: hf-jukebox continue {place} --seconds S"
+            else:
+                found = f"an unfinished run; continue it with: hf-jukebox resume {place}"
+            raise FileExistsError(f"{place} holds {found}, or give another folder for the new one.")
+        own = _OWN_FILES[1:] if (place / _UNFINISHED).exists() else _OWN_FILES
+        file = next((path for pattern in own for path in sorted(place.glob(pattern))), None)
+        if file is not None:
+            raise FileExistsError(
+                f"{place} holds no run but {file.relative_to(place)}, which a new run would take for its own; move "
+                "that away, or give another folder."
+            )
