@@ -161,7 +161,7 @@ class JukeboxRun(RunReader):
     def start_step(self, step: RunStep) -> None:
         """Make a step the current one. It reads the codes of the previous step until it writes its own."""
         self.set_steps([*self.steps, step])
-        write_steps(self.folder / REQUEST, self.steps)
+        self._write_steps()
 
     def start_checked_step(self, step: RunStep, hierarchy: Hierarchy) -> SamplingState:
         """Make a step the current one and load its state; a step whose state cannot be loaded is not written.
@@ -171,7 +171,7 @@ class JukeboxRun(RunReader):
         """
         self.set_steps([*self.steps, step])
         state = self.load_state(hierarchy)
-        write_steps(self.folder / REQUEST, self.steps)
+        self._write_steps()
         return state
 
     def set_steps(self, steps: list[RunStep]) -> None:
@@ -250,6 +250,11 @@ class JukeboxRun(RunReader):
                         f"{folder} is a link, but a run writes only inside its folder; replace the link by the folder "
                         "that it leads to."
                     )
+
+    def _write_steps(self) -> None:
+        """Write the steps, the last of which begins, and remove windows in progress of those before it."""
+        write_steps(self.folder / REQUEST, self.steps)
+        self._snapshots.clear_earlier_steps()
 
     def _begin_creation(self) -> None:
         """Mark the folder until it has its request, and remove the codes of a creation that was interrupted."""

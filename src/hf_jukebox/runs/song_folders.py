@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ..files.atomic import FolderInUseError, locked
+from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
 from ..sampling.state import LevelCodes, SamplingState
 from .contents import RunReader
@@ -113,10 +114,9 @@ def _song_levels(state: SamplingState, part: SongFolder, hops: Sequence[int]) ->
         num_given = [min(given, length) for given in level_codes.num_given[rows]]
         finished = level_codes.is_finished and level in state.request.levels
         num_filled = [length] * len(num_given) if finished else list(num_given)
-        avoided = [
-            {position: bits for position, bits in prices.items() if position < length}
-            for prices in level_codes.avoided[rows]
-        ]
-        seams = level_codes.seams[rows]
-        levels.append(LevelCodes(level_codes.codes[rows, :length], num_given, num_filled, seams, avoided))
+        known = KnownCodes(
+            level_codes.codes[rows, :length], num_filled, level_codes.seams[rows], level_codes.avoided[rows]
+        )
+        known = known.select(range(len(num_filled)))  # without seams and prices beyond the codes
+        levels.append(LevelCodes(known.codes, num_given, num_filled, known.seams, known.avoided))
     return levels
