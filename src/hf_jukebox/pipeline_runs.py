@@ -18,7 +18,7 @@ from .pipeline_sampling import AudioCallback, OutputType, check_options, check_o
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
 from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_other_bits
-from .runs.song_requests import SongRequest
+from .runs.song_requests import SongRequest, check_names
 from .sampler import ProgressCallback
 from .sampling.arguments import SongArguments
 from .sampling.decode import AudioBlock
@@ -194,6 +194,7 @@ class JukeboxRuns(JukeboxAdapters):
         """
         check_options(options)
         check_output_type(output_type)
+        check_names(songs, "`songs`")
         folder = checked_run_folder(output_dir, [song.name for song in songs])
         hierarchy, candidates = self.hierarchy, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
         lengths = [top_codes(hierarchy, song.seconds, 0) for song in songs]

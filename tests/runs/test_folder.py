@@ -1,5 +1,6 @@
 """Run folders: their content, the steps that change them, and the errors for damaged ones."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -390,6 +391,22 @@ def test_a_step_that_cannot_be_sampled_is_not_recorded(pipe: JukeboxPipeline, tm
         pipe.continue_run(tmp_path / "run", codes_in_s(9), levels=(1, 0))
     assert snapshot(tmp_path / "run") == before
     assert pipe.continue_run(tmp_path / "run", codes_in_s(9), output_type="latent").codes[2].shape == (1, 9)
+
+
+def test_nothing_is_written_that_could_not_be_read_again(
+    pipe: JukeboxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe(output_dir=tmp_path / "run", levels=2, **SHORT)
+    before = snapshot(tmp_path / "run")
+    record = dataclasses.replace(pipe.model_record(), source="x" * 5000)
+    monkeypatch.setattr(pipe, "model_record", lambda: record)
+    message = r"request\.json could not be read again: .*model\.source: .*at most 4096 characters"
+    with pytest.raises(ValueError, match=message):
+        pipe(output_dir=tmp_path / "other", **SHORT)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match=message):
+        pipe.continue_run(tmp_path / "run", codes_in_s(8))
+    assert snapshot(tmp_path / "run") == before
 
 
 def test_unknown_overrides_are_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:

@@ -31,6 +31,7 @@ from .audio_files import WrittenAudio
 from .contents import RunReader
 from .names import REQUEST
 from .record import RunStep, write_steps
+from .schema import check_steps
 from .song_folders import SongFolders
 from .storage import SnapshotStore, codes_path, write_codes
 
@@ -101,7 +102,9 @@ class JukeboxRun(RunReader):
         Raises:
             FileExistsError: the folder, or that of a song, holds a run already, or files that look like those of one.
             OSError: another process works on it, or it cannot be written.
+            ValueError: the step could not be read again.
         """
+        check_steps([step], Path(folder) / REQUEST)
         names = [part.name for part in step.folders]
         check_no_run(folder, names)
         with locked(Path(folder)):
@@ -253,6 +256,7 @@ class JukeboxRun(RunReader):
 
     def _write_steps(self) -> None:
         """Write the steps, the last of which begins, and remove windows in progress of those before it."""
+        check_steps(self.steps, self.folder / REQUEST)
         write_steps(self.folder / REQUEST, self.steps)
         self._snapshots.clear_earlier_steps()
 

@@ -253,10 +253,15 @@ def warn_of_other_bits(recorded: ModelRecord, now: ModelRecord, folder: Path) ->
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
     """Write all steps of a run, the current one last."""
-    text = steps_to_json(steps)
+    content = steps_to_bytes(steps)
     with replacing(path) as unfinished:
-        # The name of a prompt need not be UTF-8: rather replace its characters than lose the run.
-        unfinished.write_text(text + "\n", encoding="utf-8", errors="replace")
+        unfinished.write_bytes(content)
+
+
+def steps_to_bytes(steps: Sequence[RunStep]) -> bytes:
+    """Return the content of `request.json` as it is written."""
+    # The name of a prompt need not be UTF-8: rather replace its characters than lose the run.
+    return f"{steps_to_json(steps)}\n".encode(errors="replace")
 
 
 def steps_to_json(steps: Sequence[RunStep]) -> str:
