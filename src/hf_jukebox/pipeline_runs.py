@@ -17,6 +17,7 @@ from .pipeline_parts import sampling, sampling_in_steps
 from .pipeline_sampling import AudioCallback, OutputType, check_options, check_output_type, checked_run_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
+from .runs.prior_records import check_blocks
 from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_other_bits
 from .runs.song_requests import SongRequest, check_names
 from .sampler import ProgressCallback
@@ -91,6 +92,7 @@ class JukeboxRuns(JukeboxAdapters):
                 model = self.model_record()
                 check_model(run.step.model, model.parts, run.folder)
                 check_adapters(run.step.model, model, run.folder)
+                check_blocks(run.step.model, model, run.folder)
                 warn_of_other_bits(run.step.model, model, run.folder)
                 levels_to_sample(self.hierarchy, run.request.levels)
                 state = run.load_state(self.hierarchy)
