@@ -112,6 +112,7 @@ class JukeboxRuns(JukeboxAdapters):
         *,
         levels: int | Sequence[int] | None = None,
         num_waveforms_per_prompt: int = 1,
+        avoid: PathLike | None = None,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
         on_audio: AudioCallback | None = None,
@@ -124,6 +125,7 @@ class JukeboxRuns(JukeboxAdapters):
             audio_length_in_s: Length of the whole result, the finished part included.
             levels: Levels to sample; those that the run has sampled by default.
             num_waveforms_per_prompt: Candidates per song; see `pick_candidate`.
+            avoid: Place of the catalogue that the run avoids, if it has moved; it is recorded.
             overrides: Settings to change from here on; they are recorded in the run: `artist`, `genre`, `lyrics`,
                 `total_length_in_s`, `temperature`, `top_k`, `top_p`, `hop_fraction`, `generator`, `max_batch_size`.
 
@@ -137,13 +139,14 @@ class JukeboxRuns(JukeboxAdapters):
             model, candidates = self._model_for(run), num_waveforms_per_prompt
             return continued(run, self.hierarchy, model, audio_length_in_s, levels, candidates, overrides)
 
-        return self._next_step(run_dir, step, overrides, callback, output_type, on_audio)
+        return self._next_step(run_dir, step, avoid, overrides, callback, output_type, on_audio)
 
     @sampling
     def upsample_run(
         self,
         run_dir: PathLike,
         *,
+        avoid: PathLike | None = None,
         output_type: OutputType = "np",
         callback: ProgressCallback | None = None,
         on_audio: AudioCallback | None = None,
@@ -160,7 +163,7 @@ class JukeboxRuns(JukeboxAdapters):
         def step(run: JukeboxRun) -> RunStep:
             return upsampled(run, self.hierarchy, self._model_for(run), overrides)
 
-        return self._next_step(run_dir, step, overrides, callback, output_type, on_audio)
+        return self._next_step(run_dir, step, avoid, overrides, callback, output_type, on_audio)
 
     @staticmethod
     def pick_candidate(run_dir: str | os.PathLike[str], number: int) -> None:
@@ -230,6 +233,7 @@ class JukeboxRuns(JukeboxAdapters):
         self,
         run_dir: PathLike,
         step: Callable[[JukeboxRun], RunStep],
+        avoid: PathLike | None,
         overrides: StepOverrides,
         callback: ProgressCallback | None,
         output_type: OutputType,
@@ -240,7 +244,11 @@ class JukeboxRuns(JukeboxAdapters):
 
             def start() -> tuple[list[RunStep], SamplingState]:
                 assert run is not None  # the main process sees the folder
-                state = run.start_checked_step(step(run), self.hierarchy)
+                following = step(run)
+                following = replace(following, request=moved_avoidance(following.request, avoid, folder))
+                if following.request.avoid is not None:
+                    self.open_recorded(following.request.avoid)  # before the step is recorded
+                state = run.start_checked_step(following, self.hierarchy)
                 self.warn_of_labels(run.request.levels, overrides)
                 return run.steps, state
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,20 @@ def test_a_catalogue_that_excludes_every_code_is_named_in_one_sentence(pipe, tmp
     songs = [np.append(stretch, code) for code in range(64)]
     folder = top_catalogue(tmp_path / "c", songs, pipe).folder
     assert "choose a larger longest_in_s" in refusal(lambda: sample(pipe, avoid=folder, longest_in_s=codes_in_s(30)))
+
+
+def test_a_step_is_recorded_only_if_its_catalogue_is_found(pipe, catalogue, tmp_path):
+    copy, run = tmp_path / "copy", tmp_path / "run"
+    shutil.copytree(catalogue, copy)
+    sample(pipe, 30, avoid=copy, longest_in_s=LIMIT, output_dir=run)
+    copy.rename(tmp_path / "elsewhere")
+    go_on = lambda **options: pipe.continue_run(run, codes_in_s(40), output_type="latent", **options)  # noqa: E731
+    assert "which is not there; name its place with `avoid`" in refusal(go_on)
+    assert "which is not there" in refusal(lambda: pipe.upsample_run(run, output_type="latent"))
+    assert len(JukeboxRun.open(run).steps) == 1
+    go_on(avoid=tmp_path / "elsewhere")
+    pipe.upsample_run(run, output_type="latent", callback=lambda progress: False)
+    assert [step.action for step in JukeboxRun.open(run).steps] == ["sample", "continue", "upsample"]
 
 
 def test_a_moved_catalogue_is_named_again_and_another_is_refused(pipe, catalogue, tmp_path):
