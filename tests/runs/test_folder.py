@@ -16,6 +16,7 @@ from helpers.tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 from safetensors.torch import load_file
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress, SongRequest, pick_candidate
+from hf_jukebox.audio import check_wav_length, io
 from hf_jukebox.runs import folder as run_folder
 from hf_jukebox.runs.record import FORMAT_VERSION
 
@@ -407,6 +408,25 @@ def test_nothing_is_written_that_could_not_be_read_again(
     with pytest.raises(ValueError, match=message):
         pipe.continue_run(tmp_path / "run", codes_in_s(8))
     assert snapshot(tmp_path / "run") == before
+
+
+def test_a_piece_longer_than_a_wav_file_is_refused_before_it_is_sampled(
+    pipe: JukeboxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = 24 * 3600 * 44100
+    with pytest.raises(ValueError, match=r"86400 s of audio are more than a wav file holds.* at most 48695 s"):
+        check_wav_length(day, 44100)
+    check_wav_length(13 * 3600 * 44100, 44100)
+    pipe(output_dir=tmp_path / "run", levels=2, **SHORT)
+    monkeypatch.setattr(io, "_MOST_WAV_SAMPLES", 7 * TOP_HOP)
+    for sample in (
+        lambda: pipe(output_dir=tmp_path / "other", **SHORT | {"audio_length_in_s": codes_in_s(8)}),
+        lambda: pipe.sample_songs([SongRequest("a", seconds=codes_in_s(8))], tmp_path / "other"),
+        lambda: pipe.continue_run(tmp_path / "run", codes_in_s(8)),
+    ):
+        with pytest.raises(ValueError, match="more than a wav file holds"):
+            sample()
+    assert not (tmp_path / "other").exists() and len(JukeboxRun.open(tmp_path / "run").steps) == 1
 
 
 def test_unknown_overrides_are_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:

@@ -6,6 +6,7 @@ Reading and writing files needs no torch; the prompts, which may be tensors, are
 from .decoding import AudioInfo, AudioSource
 from .io import (
     audio_info,
+    check_wav_length,
     iter_audio,
     level_remark,
     prepare_audio,
@@ -20,6 +21,7 @@ __all__ = [
     "AudioInfo",
     "AudioSource",
     "audio_info",
+    "check_wav_length",
     "iter_audio",
     "level_remark",
     "prepare_audio",

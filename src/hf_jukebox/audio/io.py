@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # imported late, so that a mistyped file name is reported at 
 _WRITABLE = {".wav": "WAV", ".flac": "FLAC"}
 _RESAMPLING_QUALITY = "HQ"  # 20 bits, linear phase
 _MAX_BLOCK_VALUES = 2**26  # a header may hold any rate and any number of channels
+_MOST_WAV_SAMPLES = (2**32 - 2**16) // 2  # of 16 bits, in a file whose sizes have 32 bits, with a margin for chunks
 _SILENT, _QUIET, _TOO_LOUD = 1e-4, 0.01, 1.5  # peaks; decoding a lossy file exceeds full scale by less than the last
 
 CHANNELS_CANCEL = "is silent once it is mixed to mono: its channels cancel out; invert one of them, or leave it out."
@@ -230,6 +231,8 @@ def write_audio(
     if samples.ndim != 1 or samples.size == 0:
         raise ValueError(f"`audio` must be [T] with at least one sample, got the shape {samples.shape}.")
     _check_finite(samples, "`audio`")
+    if path.suffix.lower() == ".wav":
+        check_wav_length(len(samples), sampling_rate)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file.")
     if not path.parent.is_dir():
@@ -242,6 +245,19 @@ def write_audio(
         unfinished.write_bytes(encoded.getvalue())
         if is_machine_made:
             add_data(unfinished, mark_data())
+
+
+def check_wav_length(num_samples: int, sampling_rate: int) -> None:
+    """Refuse audio of more samples than a wav file can hold, whose sizes have 32 bits.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    if num_samples > _MOST_WAV_SAMPLES:
+        raise ValueError(
+            f"{num_samples / sampling_rate:.0f} s of audio are more than a wav file holds, which is 4 GB; ask for at "
+            f"most {_MOST_WAV_SAMPLES // sampling_rate} s."
+        )
 
 
 def write_wav(path: Path, blocks: Iterable[np.ndarray], sampling_rate: int) -> None:

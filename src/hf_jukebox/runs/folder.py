@@ -19,6 +19,7 @@ from typing import Self
 
 import numpy as np
 
+from ..audio import check_wav_length
 from ..files.atomic import locked, sync_folder
 from ..hierarchy import Hierarchy
 from ..sampling.batch import Snapshot
@@ -102,9 +103,9 @@ class JukeboxRun(RunReader):
         Raises:
             FileExistsError: the folder, or that of a song, holds a run already, or files that look like those of one.
             OSError: another process works on it, or it cannot be written.
-            ValueError: the step could not be read again.
+            ValueError: the step could not be read again, or its audio is longer than a wav file can be.
         """
-        check_steps([step], Path(folder) / REQUEST)
+        _check_can_be_written([step], Path(folder))
         names = [part.name for part in step.folders]
         check_no_run(folder, names)
         with locked(Path(folder)):
@@ -256,7 +257,7 @@ class JukeboxRun(RunReader):
 
     def _write_steps(self) -> None:
         """Write the steps, the last of which begins, and remove windows in progress of those before it."""
-        check_steps(self.steps, self.folder / REQUEST)
+        _check_can_be_written(self.steps, self.folder)
         write_steps(self.folder / REQUEST, self.steps)
         self._snapshots.clear_earlier_steps()
 
@@ -272,6 +273,12 @@ class JukeboxRun(RunReader):
     def _write_level(self, level: int, level_codes: LevelCodes) -> None:
         if any(level_codes.num_filled) or any(level_codes.seams):
             write_codes(codes_path(self.folder, level), level_codes, len(self.steps) - 1)
+
+
+def _check_can_be_written(steps: list[RunStep], folder: Path) -> None:
+    check_steps(steps, folder / REQUEST)
+    request, model = steps[-1].request, steps[-1].model
+    check_wav_length(request.top_codes * model.hop_lengths[-1], model.sampling_rate)
 
 
 def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ()) -> None:
