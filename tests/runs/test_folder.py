@@ -238,9 +238,10 @@ def test_the_same_model_in_another_precision_is_the_same(pipe: JukeboxPipeline, 
 
 
 def edit(folder: Path, **model: Any) -> None:
-    """Change what a run records of its model."""
+    """Change what a run records of its model, in the form of earlier versions, which knew one precision."""
     path = folder / "request.json"
     content = json.loads(path.read_text())
+    del content["steps"][-1]["model"]["priors"]
     content["steps"][-1]["model"] |= model
     path.write_text(json.dumps(content))
 
