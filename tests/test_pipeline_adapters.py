@@ -104,7 +104,7 @@ def test_an_adapter_finds_its_prior_by_its_level(folder: Path, tmp_path: Path) -
     pipe.unload_lora_weights()
     shutil.copytree(folder / "low" / "adapter", tmp_path / "unnamed")
     (tmp_path / "unnamed" / "jukebox_adapter.json").unlink()  # as from peft alone
-    assert "fits the priors of levels 0, 1, 2; choose one with level=" in refusal(
+    assert "fits the priors of levels 0, 1, 2; choose one with `level`" in refusal(
         lambda: pipe.load_lora_weights(tmp_path / "unnamed")
     )
     pipe.load_lora_weights(tmp_path / "unnamed", level=0)
@@ -151,7 +151,7 @@ def test_pipelines_on_disk_offloaded_and_copied_sample_the_same_with_adapters(fo
     assert low.model_record().parts == pipe.model_record().parts
     for _ in range(2):  # read from disk each time
         assert torch.equal(sampled(low, artist="kit b"), top) and torch.equal(sampled(low, 1), lower)
-    assert "load it without low_memory" in refusal(low.fuse_lora)
+    assert "load it without `low_memory`" in refusal(low.fuse_lora)
     low.unload_lora_weights()
     assert torch.equal(sampled(low), plain)
 
@@ -163,7 +163,7 @@ def test_layers_that_are_offloaded_one_by_one_take_adapters_before(folder: Path)
     pipe.remove_all_hooks()
     for prior in pipe.priors:
         prior.to("meta")
-    assert "before enable_sequential_cpu_offload" in refusal(lambda: pipe.set_adapters("a", 0.5))
+    assert "before `enable_sequential_cpu_offload()`" in refusal(lambda: pipe.set_adapters("a", 0.5))
     assert top.shape == (1, 16)
 
 
