@@ -2,9 +2,11 @@
 
 import copy
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import command_line
@@ -187,6 +189,36 @@ def test_adapters_come_from_the_hub_its_subfolders_and_its_cache(folder: Path, t
     local.load_lora_weights(folder / "a", "a")
     local.load_lora_weights(folder / "b", "b", scale=0.5)
     assert torch.equal(sampled(pipe, artist="kit b"), sampled(local, artist="kit b"))
+
+
+def test_adapters_are_switched_off_and_on_again(folder: Path) -> None:
+    pipe = load(folder)
+    plain = sampled(pipe)
+    pipe.load_lora_weights(folder / "a", "kit", scale=0.7)
+    pipe.load_lora_weights(folder / "low", "low")
+    with_adapters, strengths = sampled(pipe), pipe.get_list_adapters()
+    pipe.disable_lora()
+    assert pipe.get_active_adapters() == [] and torch.equal(sampled(pipe), plain)
+    pipe.disable_lora()
+    pipe.enable_lora()
+    assert pipe.get_list_adapters() == strengths and torch.equal(sampled(pipe), with_adapters)
+    pipe.disable_lora()
+    pipe.set_adapters("low")
+    pipe.enable_lora()  # nothing is switched off any more
+    assert pipe.get_active_adapters() == ["low"]
+
+
+def test_strengths_are_finite_numbers_one_per_adapter(folder: Path) -> None:
+    pipe = load(folder)
+    pipe.load_lora_weights(folder / "a", "kit", scale=0.5)
+    before = pipe.get_list_adapters()
+    for wrong in (math.nan, math.inf, "1", [None], {"kit": 1.0}):
+        assert "must be a finite number" in refusal(lambda wrong=wrong: pipe.set_adapters("kit", wrong))
+        assert "must be a finite number" in refusal(lambda: pipe.load_lora_weights(folder / "low", scale=math.nan))
+    assert "named twice" in refusal(lambda: pipe.set_adapters(["kit", "kit"], [1.0, 0.5]))
+    assert pipe.get_list_adapters() == before
+    pipe.set_adapters(["kit"], np.array([0.25]))
+    assert pipe.get_list_adapters() == {"prior_2": {"kit": 0.25}}
 
 
 @pytest.mark.compiler

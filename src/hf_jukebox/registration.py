@@ -80,7 +80,9 @@ def _extend_auto_classes(library: ModuleType) -> None:
     def auto_class(name: str) -> Any:
         lazy_module: Any = type(library)
         value = lazy_module.__getattr__(library, name)
-        _register_models()
+        layers = sys.modules.get("transformers.modeling_layers")
+        if layers is None or hasattr(layers, "GradientCheckpointingLayer"):  # else it is asking, in its first lines
+            _register_models()
         return value
 
     if any(name in vars(library) for name in _AUTO_CLASSES):
