@@ -15,7 +15,7 @@ from .allocator import return_freed_memory
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .layers import losses
 from .layers.autoencoder import Decoder, Encoder
-from .layers.float32 import full_float32
+from .layers.float32 import full_float32, without_autocast
 from .layers.initialization import pytorch_default_
 from .layers.quantizer import VectorQuantizer, are_codes
 from .layers.resnet import ResidualShape
@@ -170,7 +170,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
             end = min(end, total)
             first = max(start - context, 0)
             last = origin + held.shape[1] if end == total else min((end + context) * hop, origin + held.shape[1])
-            with full_float32():
+            with without_autocast(held.device.type), full_float32():
                 hidden = encoder(held[:, None, first * hop - origin : last - origin].to(self.dtype)).transpose(1, 2)
                 codes = quantizer.encode(hidden[:, start - first : end - first])
             yield codes
@@ -217,7 +217,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         read = codes[:, first:last]
         if not are_codes(read, self.config.codebook_size):
             raise ValueError(f"Codes must lie between 0 and {self.config.codebook_size - 1}.")
-        with full_float32():
+        with without_autocast(read.device.type), full_float32():
             audio = self.decoders[level](self.quantizers[level].decode(read).transpose(1, 2))[:, 0]
         return audio[:, (start - first) * hop : (end - first) * hop]
 

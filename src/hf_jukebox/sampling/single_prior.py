@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..layers.float32 import without_autocast
 from ..modeling_prior import JukeboxPrior, bits_of
 from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
@@ -68,8 +69,9 @@ def sample_codes(
         upper_codes=None if upper_codes is None else upper_codes.to(device),
         labels_at=_labels_at(labels, device),
     )
-    for _ in BatchSampler(prior, task, steps=steps):
-        pass
+    with without_autocast(device.type):
+        for _ in BatchSampler(prior, task, steps=steps):
+            pass
     return task.codes
 
 
@@ -113,7 +115,7 @@ def score_codes(
     Raises:
         ValueError: an input is missing or of the wrong shape.
     """
-    with torch.inference_mode():
+    with torch.inference_mode(), without_autocast(prior.device.type):
         predicted = _predictions(prior, codes, upper_codes, labels, hop)
         return torch.cat([bits_of(logits, targets) for logits, targets in predicted], dim=1)
 
@@ -128,7 +130,7 @@ def rate_codes(
 ) -> CodeScores:
     """Return bits, rank and expected bits of each code; see `score_codes` for the arguments and errors."""
     scores = []
-    with torch.inference_mode():
+    with torch.inference_mode(), without_autocast(prior.device.type):
         for logits, targets in _predictions(prior, codes, upper_codes, labels, hop):
             likelier = logits > logits.gather(-1, targets[..., None])
             log_p = logits.log_softmax(-1)
