@@ -53,5 +53,8 @@ def without_autocast(device_type: str) -> Iterator[None]:
 
     Training keeps autocast; encoding, decoding, sampling and scoring run without it, since it changes their results.
     """
-    with torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
+    with ExitStack() as disabled:
+        for kind in {"cpu", device_type}:
+            if torch.amp.is_autocast_available(kind):  # not on the meta device
+                disabled.enter_context(torch.autocast(kind, enabled=False))
         yield
