@@ -8,7 +8,7 @@ from helpers.random_priors import random_inputs, random_prior
 from helpers.tiny import codes_in_s, tiny_pipeline, tiny_prior
 
 from hf_jukebox.sampling.logits import SamplingSettings
-from hf_jukebox.sampling.single_prior import sample_codes, score_codes
+from hf_jukebox.sampling.single_prior import rate_codes, sample_codes, score_codes
 
 N_CTX = 64  # of the tiny priors
 
@@ -61,6 +61,40 @@ def test_missing_inputs_are_named() -> None:
         sample_codes(tiny_prior("tiny_upsampler"), 8)
     with pytest.raises(ValueError, match="needs label rows"):
         score_codes(random_prior("labelled"), torch.zeros(1, 8, dtype=torch.long))
+
+
+@pytest.mark.parametrize("hop", [-3, 0, N_CTX + 1, N_CTX + 10])
+def test_a_hop_of_no_code_or_more_than_a_window_is_refused(hop: int) -> None:
+    prior, codes = tiny_prior("tiny_prior"), torch.zeros(1, 3 * N_CTX, dtype=torch.long)
+    for act in (
+        lambda: sample_codes(prior, 3 * N_CTX, hop=hop),
+        lambda: score_codes(prior, codes, hop=hop),
+        lambda: rate_codes(prior, codes, hop=hop),
+    ):
+        with pytest.raises(
+            ValueError, match=f"`hop` must lie between 1 and the window .*, {N_CTX} codes, but is {hop}"
+        ):
+            act()
+    with pytest.raises(ValueError, match="`hop` must be a whole number"):
+        score_codes(prior, codes, hop=0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hop", [1, N_CTX])
+def test_the_shortest_and_the_longest_hop_score_every_code(hop: int) -> None:
+    prior = tiny_prior("tiny_prior")
+    codes = sample_codes(prior, N_CTX + 5, hop=hop)
+    assert score_codes(prior, codes, hop=hop).shape == codes.shape
+
+
+@pytest.mark.parametrize("name", ["folded", "labelled_upsampler"])
+def test_no_codes_have_empty_scores(name: str) -> None:
+    prior = random_prior(name)
+    inputs = random_inputs(prior.config)
+    conditioning = {"upper_codes": inputs.upper_codes, "labels": inputs.labels}
+    bits = score_codes(prior, inputs.codes[:, :0], **conditioning)
+    rated = rate_codes(prior, inputs.codes[:, :0], **conditioning)
+    assert {each.shape for each in (bits, rated.bits, rated.ranks, rated.entropy)} == {(2, 0)}
+    assert [each.dtype for each in (bits, rated.ranks, rated.entropy)] == [torch.float32, torch.int64, torch.float32]
 
 
 @pytest.mark.parametrize("name", ["folded", "labelled", "lyrics_order_8", "labelled_upsampler"])

@@ -14,6 +14,7 @@ from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
 from .options import SamplingSettings
 from .step_runner import StepRunner
+from .values import whole_number
 from .windows import plan_windows
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
@@ -44,14 +45,14 @@ def sample_codes(
         batch_size: Number of rows; with `prefix` or `upper_codes`, theirs is used.
         seed: Row `n` uses the random numbers of song `n` under this seed.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
-        hop: Codes from the start of one window to that of the next; half a window by default.
+        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`; half a window by default.
         steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
 
     Returns:
         int64 `[B, length]` on the prior's device.
 
     Raises:
-        ValueError: an input is missing or of the wrong shape.
+        ValueError: an input is missing, of the wrong shape or out of range.
     """
     config, device = prior.config, prior.device
     given = next((codes for codes in (prefix, upper_codes) if codes is not None), None)
@@ -63,7 +64,7 @@ def sample_codes(
     task = BatchTask(
         codes=codes,
         num_given=[num_given] * rows,
-        hop=config.n_ctx // 2 if hop is None else hop,
+        hop=_checked_hop(hop, config.n_ctx, default=config.n_ctx // 2),
         noise=uniform_noise([(seed, row) for row in range(rows)], config.level, length).to(device),
         settings=SamplingSettings() if settings is None else settings,
         upper_codes=None if upper_codes is None else upper_codes.to(device),
@@ -106,14 +107,14 @@ def score_codes(
     Args:
         codes: `[B, T]`, of any length.
         upper_codes, labels: As in `sample_codes`.
-        hop: Codes from the start of one window to that of the next; a whole window by default. Where windows overlap,
-            a code is scored in the first window that holds it.
+        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`; a whole window by default.
+            Where windows overlap, a code is scored in the first window that holds it.
 
     Returns:
         float32 `[B, T]` on the prior's device.
 
     Raises:
-        ValueError: an input is missing or of the wrong shape.
+        ValueError: an input is missing, of the wrong shape or out of range.
     """
     with torch.inference_mode(), without_autocast(prior.device.type):
         predicted = _predictions(prior, codes, upper_codes, labels, hop)
@@ -144,14 +145,26 @@ def _predictions(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the logits `[B, t, codebook_size]` and the codes `[B, t]` that each window adds."""
     config, device = prior.config, prior.device
+    hop = _checked_hop(hop, config.n_ctx, default=config.n_ctx)
+    if not codes.shape[1]:  # no window
+        yield torch.zeros(*codes.shape, config.codebook_size, device=device), codes.to(device)
     codes, labels_at = codes.to(device), _labels_at(labels, device)
-    for window in plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0):
+    for window in plan_windows(codes.shape[1], config.n_ctx, hop, 0):
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
             upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
         yield logits[:, window.context :], inputs[:, window.context :]
+
+
+def _checked_hop(hop: int | None, n_ctx: int, default: int) -> int:
+    """Return the hop: a longer one than a window would leave codes out between two windows."""
+    if hop is None:
+        return default
+    if not 1 <= whole_number("hop", hop) <= n_ctx:
+        raise ValueError(f"`hop` must lie between 1 and the window of this prior, {n_ctx} codes, but is {hop}.")
+    return int(hop)
 
 
 def _labels_at(labels: Labels, device: torch.device) -> Callable[[int], torch.Tensor] | None:
