@@ -108,6 +108,18 @@ def test_the_mean_score_of_a_window_is_the_loss_of_its_codes(name: str) -> None:
     torch.testing.assert_close(bits.mean(), loss)
 
 
+def test_scores_can_be_used_in_a_loss() -> None:
+    """Autograd refuses tensors that are made in inference mode."""
+    prior = random_prior("folded")
+    codes = random_inputs(prior.config).codes
+    scores = rate_codes(prior, codes)
+    for each in (score_codes(prior, codes), scores.bits, scores.entropy, scores.ranks):
+        assert not each.is_inference() and not each.requires_grad
+        weights = torch.ones(codes.shape, requires_grad=True)
+        (each * weights).sum().backward()
+        assert torch.equal(weights.grad, each.float())
+
+
 def test_scores_of_a_one_sequence_prior_are_normalised_over_the_codes() -> None:
     prior = random_prior("joint_lyrics")
     inputs = random_inputs(prior.config)

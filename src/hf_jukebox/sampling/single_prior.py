@@ -116,7 +116,7 @@ def score_codes(
     Raises:
         ValueError: an input is missing, of the wrong shape or out of range.
     """
-    with torch.inference_mode(), without_autocast(prior.device.type):
+    with torch.no_grad(), without_autocast(prior.device.type):
         predicted = _predictions(prior, codes, upper_codes, labels, hop)
         return torch.cat([bits_of(logits, targets) for logits, targets in predicted], dim=1)
 
@@ -131,7 +131,7 @@ def rate_codes(
 ) -> CodeScores:
     """Return bits, rank and expected bits of each code; see `score_codes` for the arguments and errors."""
     scores = []
-    with torch.inference_mode(), without_autocast(prior.device.type):
+    with torch.no_grad(), without_autocast(prior.device.type):
         for logits, targets in _predictions(prior, codes, upper_codes, labels, hop):
             likelier = logits > logits.gather(-1, targets[..., None])
             log_p = logits.log_softmax(-1)
