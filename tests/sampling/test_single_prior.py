@@ -1,6 +1,7 @@
 """Sampling from one prior and scoring with it, without a pipeline."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -61,6 +62,56 @@ def test_missing_inputs_are_named() -> None:
         sample_codes(tiny_prior("tiny_upsampler"), 8)
     with pytest.raises(ValueError, match="needs label rows"):
         score_codes(random_prior("labelled"), torch.zeros(1, 8, dtype=torch.long))
+
+
+def test_what_rows_begin_with_is_checked_before_sampling() -> None:
+    prior, upsampler = tiny_prior("tiny_prior"), tiny_prior("tiny_upsampler")
+    codes = torch.zeros(2, 8, dtype=torch.long)
+    bad: list[tuple[dict[str, Any], str]] = [
+        ({"prefix": codes + 0.7}, "`prefix` must be whole numbers, not torch.float32"),
+        ({"prefix": codes + 9999}, "`prefix` must lie between 0 and 63"),
+        ({"prefix": codes - 1}, "`prefix` must lie between 0 and 63"),
+        ({"prefix": codes[0]}, r"`prefix` must be \[B, T\], .* give one row as `prefix\[None\]`"),
+        ({"prefix": codes[:0]}, "`batch_size` must be at least 1, not 0"),
+        ({"prefix": codes, "length": 7}, "`prefix` has 8 codes, but `length` is 7, which includes them; increase it"),
+        ({"prefix": codes, "batch_size": 3}, "3 by `batch_size` and 2 by `prefix`; give as many everywhere"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
+        ({"batch_size": 1.5}, "`batch_size` must be a whole number"),
+        ({"seed": -1}, "`seed` must be at least 0, not -1"),
+        ({"seed": 0.5}, "`seed` must be a whole number"),
+        ({"length": -1}, "`length` must be at least 0, not -1"),
+    ]
+    for arguments, message in bad:
+        with pytest.raises(ValueError, match=message):
+            sample_codes(prior, **({"length": 16} | arguments))
+    for upper, message in (
+        (codes[:1], "2 by `prefix` and 1 by `upper_codes`"),
+        (codes[0], "`upper_codes` must be"),
+        (codes + 64, "`upper_codes` must lie between 0 and 63"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample_codes(upsampler, 16, prefix=codes, upper_codes=upper)
+
+
+def test_a_prefix_of_any_whole_numbers_or_as_long_as_the_piece_is_kept() -> None:
+    prior = tiny_prior("tiny_prior")
+    whole = sample_codes(prior, 80, batch_size=2)
+    for dtype in (torch.int32, torch.uint8):
+        assert torch.equal(sample_codes(prior, 80, prefix=whole[:, :70].to(dtype), batch_size=2), whole)
+    assert torch.equal(sample_codes(prior, 80, prefix=whole), whole)
+    assert sample_codes(prior, 0).shape == (1, 0)
+
+
+def test_codes_to_score_are_checked() -> None:
+    prior, upsampler = tiny_prior("tiny_prior"), tiny_prior("tiny_upsampler")
+    codes = torch.zeros(2, 8, dtype=torch.long)
+    for score in (score_codes, rate_codes):
+        for given in (codes[0], codes + 64, codes.float()):
+            with pytest.raises(ValueError, match=r"^`codes` must "):
+                score(prior, given)
+            with pytest.raises(ValueError, match=r"^`upper_codes` must "):
+                score(upsampler, codes, upper_codes=given)
+    assert torch.equal(score_codes(prior, codes.int()), score_codes(prior, codes))
 
 
 @pytest.mark.parametrize("hop", [-3, 0, N_CTX + 1, N_CTX + 10])

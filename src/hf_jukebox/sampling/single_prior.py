@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 
 from ..layers.float32 import without_autocast
-from ..modeling_prior import JukeboxPrior, bits_of
+from ..modeling_prior import JukeboxPrior, bits_of, check_codes
 from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
 from .options import SamplingSettings
 from .step_runner import StepRunner
-from .values import whole_number
+from .values import at_least_one, whole_number
 from .windows import plan_windows
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
@@ -28,7 +28,7 @@ def sample_codes(
     prefix: torch.Tensor | None = None,
     upper_codes: torch.Tensor | None = None,
     labels: Labels = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     seed: int = 0,
     settings: SamplingSettings | None = None,
     hop: int | None = None,
@@ -38,12 +38,12 @@ def sample_codes(
 
     Args:
         length: Codes per row, `prefix` included.
-        prefix: Codes `[B, k]` that the rows begin with.
+        prefix: Codes `[B, k]` that the rows begin with, k up to `length`.
         upper_codes: Codes of the level above, `[B, ceil(length / upsampling_ratio)]` or more; required by an upsampler.
         labels: Rows `[B, label_length]`, or a function that returns them for the window that starts at a code;
             required by a prior that has labels (see [`~sampling.window_labels.WindowLabels`]).
-        batch_size: Number of rows; with `prefix` or `upper_codes`, theirs is used.
-        seed: Row `n` uses the random numbers of song `n` under this seed.
+        batch_size: Number of rows; by default that of `prefix` or `upper_codes`, else one.
+        seed: Row `n` uses the random numbers of song `n` under this seed, a whole number of at least 0.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
         hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`; half a window by default.
         steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
@@ -52,11 +52,17 @@ def sample_codes(
         int64 `[B, length]` on the prior's device.
 
     Raises:
-        ValueError: an input is missing, of the wrong shape or out of range.
+        ValueError: an input is missing, of the wrong shape or out of range, or the numbers of rows differ.
     """
     config, device = prior.config, prior.device
-    given = next((codes for codes in (prefix, upper_codes) if codes is not None), None)
-    rows = batch_size if given is None else given.shape[0]
+    for name, value in (("length", length), ("seed", seed)):
+        if whole_number(name, value) < 0:
+            raise ValueError(f"`{name}` must be at least 0, not {value}.")
+    rows = _num_rows(prior, prefix, upper_codes, batch_size)
+    if prefix is not None and prefix.shape[1] > length:
+        raise ValueError(
+            f"`prefix` has {prefix.shape[1]} codes, but `length` is {length}, which includes them; increase it."
+        )
     num_given = 0 if prefix is None else prefix.shape[1]
     codes = torch.zeros(rows, length, dtype=torch.long, device=device)
     if prefix is not None:
@@ -146,9 +152,12 @@ def _predictions(
     """Yield the logits `[B, t, codebook_size]` and the codes `[B, t]` that each window adds."""
     config, device = prior.config, prior.device
     hop = _checked_hop(hop, config.n_ctx, default=config.n_ctx)
+    check_codes("codes", codes, config.codebook_size)
+    if upper_codes is not None:
+        check_codes("upper_codes", upper_codes, config.codebook_size)
+    codes, labels_at = codes.to(device, torch.long), _labels_at(labels, device)
     if not codes.shape[1]:  # no window
-        yield torch.zeros(*codes.shape, config.codebook_size, device=device), codes.to(device)
-    codes, labels_at = codes.to(device), _labels_at(labels, device)
+        yield torch.zeros(*codes.shape, config.codebook_size, device=device), codes
     for window in plan_windows(codes.shape[1], config.n_ctx, hop, 0):
         inputs = codes[:, window.start : window.end]
         upper = None
@@ -156,6 +165,21 @@ def _predictions(
             upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
         yield logits[:, window.context :], inputs[:, window.context :]
+
+
+def _num_rows(
+    prior: JukeboxPrior, prefix: torch.Tensor | None, upper_codes: torch.Tensor | None, batch_size: int | None
+) -> int:
+    """Return the number of rows to sample, which must agree; codes that are given are checked first."""
+    given = {} if batch_size is None else {"batch_size": at_least_one("batch_size", batch_size)}
+    for name, codes in (("prefix", prefix), ("upper_codes", upper_codes)):
+        if codes is not None:
+            check_codes(name, codes, prior.config.codebook_size)
+            given[name] = codes.shape[0]
+    if len(set(given.values())) > 1:
+        numbers = " and ".join(f"{number} by `{name}`" for name, number in given.items())
+        raise ValueError(f"The numbers of rows differ: {numbers}; give as many everywhere.")
+    return at_least_one("batch_size", next(iter(given.values()), 1))
 
 
 def _checked_hop(hop: int | None, n_ctx: int, default: int) -> int:
