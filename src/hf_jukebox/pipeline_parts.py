@@ -23,6 +23,7 @@ from .hierarchy import (
     fitting_tokenizer,
     shapes_codes,
 )
+from .layers.float32 import without_autocast
 from .loading.pipeline_index import check_index
 from .loading.precision import dtype_argument
 from .loading.sources import PathLike, check_parts, check_pipeline_source
@@ -78,7 +79,7 @@ def sampling_in_steps(method: Method) -> Method:
 
 @contextmanager
 def _without_gradients_and_autocast(device_type: str) -> Iterator[None]:
-    with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
+    with torch.no_grad(), without_autocast(device_type):
         yield
 
 

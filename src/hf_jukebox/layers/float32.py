@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import torch
 
@@ -37,8 +38,23 @@ _SETTINGS = _FullFloat32()
 def full_float32() -> AbstractContextManager[None]:
     """Compute float32 products and convolutions in float32, and not in TensorFloat-32 or bfloat16.
 
+    This holds for operands in float32; `torch.autocast` would halve them first (see `without_autocast`).
+
     PyTorch rounds the operands of convolutions on CUDA to 10 bits by default, and those of products if
     `torch.set_float32_matmul_precision` says so. Then 0.2 to 0.4 % of the codes of a recording are others. Meanwhile
     other threads compute in float32 as well.
     """
     return _SETTINGS
+
+
+@contextmanager
+def without_autocast(device_type: str) -> Iterator[None]:
+    """Compute in the precision of the weights on the CPU and on a device, also if the caller enables `torch.autocast`.
+
+    Training keeps autocast; encoding, decoding, sampling and scoring run without it, since it changes their results.
+    """
+    with ExitStack() as disabled:
+        for kind in {"cpu", device_type}:
+            if torch.amp.is_autocast_available(kind):  # not on the meta device
+                disabled.enter_context(torch.autocast(kind, enabled=False))
+        yield
