@@ -66,7 +66,9 @@ class LoopArguments:
 
     use_ema: bool = _option(True, "Keep an EMA of the weights, with which the model is validated and saved.")
     ema_decay: float | None = _option(
-        None, "Decay of the EMA per step; by default 1 - (batch over all processes / 8) / 1000."
+        None,
+        "Decay of the EMA per step, at most (1 + step) / (10 + step); by default 1 - (batch over all processes / 8) / "
+        "1000.",
     )
     offload_ema: bool = _option(False, "Keep the EMA in CPU memory.")
 

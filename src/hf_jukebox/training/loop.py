@@ -164,7 +164,7 @@ class Trainer:
                 self.optimizer.zero_grad()
         self._limit_loss_scale()
         if self.ema is not None:
-            self.ema.update()
+            self.ema.update(self.step)
         self.step += 1
         self.examples += self.global_batch_size
         metrics = {name: torch.stack([each[name] for each in collected]).mean() for name in collected[0]}
