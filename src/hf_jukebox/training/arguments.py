@@ -74,7 +74,9 @@ class LoopArguments:
 
     logging_steps: int = _option(10, "Steps between entries of the loss curves.")
     validation_steps: int = _option(1000, "Steps between validations.")
-    max_validation_batches: int = _option(50, "Validate on at most this many batches per process.")
+    max_validation_examples: int = _option(
+        200, "Validate on at most this many held-out examples, evenly spaced over the songs, whatever the batch size."
+    )
     sample_steps: int = _option(5000, "Steps between sets of audio samples; 0 for none.")
     num_samples: int = _option(2, "Audio samples per set.")
     checkpointing_steps: int = _option(1000, "Steps between checkpoints.")
@@ -113,7 +115,7 @@ class LoopArguments:
             "gradient_accumulation_steps",
             "logging_steps",
             "validation_steps",
-            "max_validation_batches",
+            "max_validation_examples",
             "checkpointing_steps",
         )
         for name in at_least_one:

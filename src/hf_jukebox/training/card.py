@@ -25,7 +25,7 @@ _NOT_SHOWN = (
     "offload_ema",
     "logging_steps",
     "validation_steps",
-    "max_validation_batches",
+    "max_validation_examples",
     "sample_steps",
     "num_samples",
     "checkpointing_steps",

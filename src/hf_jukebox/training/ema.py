@@ -27,8 +27,8 @@ def warmed_up(decay: float, updates: int) -> float:
 class EMA:
     """Exponential moving average of the trained parameters; buffers such as codebooks are not averaged.
 
-    It starts as a copy of the weights, which it soon forgets, as the decay is warmed up. Unlike diffusers' `EMAModel` it
-    averages sharded parameters (DTensor) shard by shard, and needs no third copy of the weights when it is applied.
+    It starts as a copy of the weights, which it soon forgets, as the decay is warmed up. Unlike diffusers' `EMAModel`
+    it averages sharded parameters (DTensor) shard by shard, and needs no third copy of the weights when it is applied.
 
     Args:
         model: Model whose parameters that require a gradient are averaged.

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,10 +30,10 @@ from .memory_estimate import recompute_activations
 from .run_state import RunState, preserve_rng_state
 from .saving import save_finished
 from .tracking import Tracker
+from .validation import Batch, mean_metrics
 
 logger = logging.getLogger(__name__)
 
-Batch = dict[str, Any]
 _LARGEST_LOSS_SCALE = 2.0**24
 
 
@@ -171,20 +170,20 @@ class Trainer:
         return metrics | {"gradient_norm": full_tensor(norm).detach()}
 
     def validate(self) -> dict[str, float]:
-        """Return and log loss and metrics over held-out batches, with the EMA weights."""
-        totals: dict[str, torch.Tensor] = {}
+        """Return and log loss and metrics over held-out examples, with the EMA weights; empty if there are none."""
+
+        def evaluate(batch: Batch) -> dict[str, torch.Tensor]:
+            output = self.model(**self.task.prepare_inputs(batch, training=False))
+            return {"loss": output.loss, **self.task.metrics(output)}
+
+        def make_filler() -> Batch:
+            batch: Batch = next(iter(training_loader(self.data.train, 1)))
+            return batch
+
         with self._evaluation_mode():
-            for batch in islice(self._validation_batches(), self.arguments.max_validation_batches):
-                output = self.model(**self.task.prepare_inputs(batch, training=False))
-                for name, value in {"loss": output.loss, **self.task.metrics(output)}.items():
-                    totals[name] = totals.get(name, torch.zeros_like(value)) + value
-                totals["batches"] = totals.get("batches", torch.zeros_like(output.loss)) + 1
-        if not totals:
-            return {}
-        summed = {name: self.accelerator.reduce(total, "sum").item() for name, total in totals.items()}
-        batches = summed.pop("batches")
-        metrics = {name: total / batches for name, total in summed.items()}
-        self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, self.step)
+            metrics = mean_metrics(evaluate, self._validation_batches(), make_filler, self.accelerator)
+        if metrics:
+            self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, self.step)
         return metrics
 
     def sample(self) -> None:
@@ -264,12 +263,14 @@ class Trainer:
         with preserve_rng_state():  # starting a loader consumes a random number
             return iter(loader)
 
-    def _validation_batches(self) -> Iterable[Batch]:
+    def _validation_batches(self, shared: bool = True) -> Iterable[Batch]:
+        """Return the examples to validate on: this process's share, or all of them."""
         return validation_loader(
             self.data.validation,
             self.arguments.train_batch_size,
-            process_index=self.accelerator.process_index,
-            num_processes=self.accelerator.num_processes,
+            most=self.arguments.max_validation_examples,
+            process_index=self.accelerator.process_index if shared else 0,
+            num_processes=self.accelerator.num_processes if shared else 1,
             num_workers=self.num_workers,
         )
 
@@ -314,12 +315,10 @@ class Trainer:
         )
 
     def _finish(self, repository: str | None) -> Path:
-        metrics, arguments = self.validate(), self.arguments
+        metrics = self.validate()
         with self._evaluation_mode():
             with unsharded(self.bare_model):
-                self.task.finalize(
-                    self.bare_model, islice(self._validation_batches(), arguments.max_validation_batches)
-                )
+                self.task.finalize(self.bare_model, self._validation_batches(shared=False))
             save_finished(self.bare_model, self.accelerator, self.output_dir)
         self.tracker.finish()
         if self.accelerator.is_main_process:
