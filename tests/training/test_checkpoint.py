@@ -1,3 +1,4 @@
+import logging
 import resource
 import signal
 import time
@@ -83,6 +84,23 @@ def test_the_decay_to_0_may_start_at_any_checkpoint(tmp_path):
     trainer = prior_trainer(loop_arguments(tmp_path, lr_warmup_steps=0, **options))
     trainer.train()
     assert trainer.optimizer.param_groups[0]["lr"] == 0
+
+
+def test_latest_is_of_the_branch_that_was_resumed(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "hf_jukebox")
+    options = {"checkpointing_steps": 1, "sample_steps": 1, "checkpoints_total_limit": 2}
+    vqvae_trainer(loop_arguments(tmp_path, **options | {"max_train_steps": 3, "checkpoints_total_limit": None})).train()
+    resumed = loop_arguments(tmp_path, max_train_steps=2, resume_from_checkpoint="checkpoint-1", **options)
+    vqvae_trainer(resumed).resume()  # and killed before its first checkpoint
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-1"]
+    assert [path.name for path in list_checkpoints(tmp_path / "abandoned-1")] == ["checkpoint-2", "checkpoint-3"]
+    assert sorted(path.name for path in (tmp_path / "abandoned-1" / "samples").iterdir()) == ["step-2", "step-3"]
+    assert "Moved what follows step 1 (checkpoint-2, checkpoint-3, samples/step-2, samples/step-3)" in caplog.text
+    vqvae_trainer(resumed).train()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-1", "checkpoint-2"]
+    latest = vqvae_trainer(loop_arguments(tmp_path, max_train_steps=3, resume_from_checkpoint="latest"))
+    latest.resume()
+    assert latest.step == 2 and not (tmp_path / "abandoned-2").exists()
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):

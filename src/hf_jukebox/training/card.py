@@ -16,9 +16,9 @@ from ..sharing.curves import Curve, draw_curves
 from ..sharing.model_cards import adapter_snippet, class_name_of, describe, how_to_use, model_snippet
 from .arguments import LoopArguments
 from .lora import adapter_config
+from .tracking import SAMPLES
 
 CURVES = "curves.png"
-SAMPLES = "samples"
 # Options of the machine and the run rather than of the model.
 _NOT_SHOWN = (
     "output_dir",

@@ -19,10 +19,11 @@ from transformers import PreTrainedModel
 
 from ..allocator import keep_freed_memory
 from ..sharing.cards import Card
+from .abandoned import remove_results, set_aside_after
 from .accelerator import compile_blocks, full_tensor, unsharded
 from .arguments import LoopArguments
 from .card import Training, draw_history, latest_samples, training_card
-from .checkpoint import checkpoint_folder, find_checkpoint, remove_checkpoints, remove_old_checkpoints
+from .checkpoint import checkpoint_folder, find_checkpoint, remove_old_checkpoints
 from .data import TrainingData, training_loader, validation_loader
 from .ema import EMA, published_decay
 from .hub import CheckpointPusher, hub_name, make_repository, push_finished
@@ -223,13 +224,13 @@ class Trainer:
             if wanted is not None:
                 logger.info("There is no checkpoint in %s yet: starting from step 0.", self.output_dir)
             elif self.arguments.overwrite_output_dir and self.accelerator.is_main_process:
-                remove_checkpoints(self.output_dir)  # of the run to replace, so that `latest` does not find them
-            self.tracker.forget_after(0)
+                remove_results(self.output_dir)
+            self._forget_after(0)
             return
         progress = self.state.load(folder)
         self.step, self.examples = progress.step, progress.examples
-        self.tracker.forget_after(self.step)
         logger.info("Resumed from %s.", folder)
+        self._forget_after(self.step)
         if self.data.songs is not None and progress.songs:
             self.data.songs.warn_of_changes(progress.songs, folder)
 
@@ -249,6 +250,12 @@ class Trainer:
             weight_decay=arguments.adam_weight_decay,
             fused=True,
         )
+
+    def _forget_after(self, step: int) -> None:
+        """Clear the output folder of what an earlier run, or the run to resume, made after a step."""
+        self.tracker.forget_after(step)
+        if self.accelerator.is_main_process:
+            set_aside_after(self.output_dir, step)
 
     def _training_batches(self) -> Iterator[Batch]:
         skipped = self.examples // (self.arguments.train_batch_size * self.accelerator.num_processes)

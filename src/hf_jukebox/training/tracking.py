@@ -15,6 +15,7 @@ from ..files.atomic import replacing
 from .arguments import LoopArguments
 
 METRICS = "metrics.jsonl"
+SAMPLES = "samples"
 
 
 class Tracker:
@@ -58,7 +59,7 @@ class Tracker:
         """
         if not self._accelerator.is_main_process:
             return
-        folder = self._folder / "samples" / f"step-{step}"
+        folder = self._folder / SAMPLES / f"step-{step}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, samples in audio.items():
             write_audio(folder / f"{name}.wav", samples, sampling_rate)
