@@ -92,6 +92,7 @@ class Trainer:
         self.num_workers = num_workers
         self.step = 0
         self.examples = 0
+        self._latest: dict[str, torch.Tensor] = {}  # metrics of the latest step, on this process
         self.output_dir = Path(arguments.output_dir)
         set_seed(arguments.seed, device_specific=True)
         if accelerator.device.type == "cpu":
@@ -168,7 +169,8 @@ class Trainer:
         self.step += 1
         self.examples += self.global_batch_size
         metrics = {name: torch.stack([each[name] for each in collected]).mean() for name in collected[0]}
-        return metrics | {"gradient_norm": full_tensor(norm).detach()}
+        self._latest = metrics | {"gradient_norm": full_tensor(norm).detach()}
+        return self._latest
 
     def validate(self) -> dict[str, float]:
         """Return and log loss and metrics over held-out examples, with the EMA weights; empty if there are none."""
@@ -201,8 +203,10 @@ class Trainer:
         """Write checkpoint-STEP.
 
         Raises:
-            OSError: the checkpoint cannot be written; earlier checkpoints are kept.
+            FloatingPointError: the loss is not finite; earlier checkpoints are kept, here and in the next case.
+            OSError: the checkpoint cannot be written.
         """
+        self._reduce_finite(self._latest)
         songs = None if self.data.songs is None else asdict(self.data.songs)
         folder = checkpoint_folder(self.output_dir, self.step)
         self.state.save(folder, self.step, self.examples, songs)
@@ -298,18 +302,32 @@ class Trainer:
             scaler.update(scale.clamp_max(_LARGEST_LOSS_SCALE))
 
     def _log(self, metrics: dict[str, torch.Tensor]) -> dict[str, float]:
-        names = list(metrics)
-        mean = self.accelerator.reduce(torch.stack([metrics[name].float() for name in names]), "mean")
-        values = dict(zip(names, mean.tolist(), strict=True))
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"The loss of step {self.step} is {values['loss']}; resume from an earlier checkpoint with a lower "
-                "--learning_rate, or with --mixed_precision bf16 or no."
-            )
+        values = self._reduce_finite(metrics)
         values["learning_rate"] = self.arguments.learning_rate_at(self.step)
         if self.accelerator.scaler is not None:
             values["loss_scale"] = self.accelerator.scaler.get_scale()
         self.tracker.log({f"train/{name}": value for name, value in values.items()}, self.step)
+        return values
+
+    def _reduce_finite(self, metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Average the metrics of a step over the processes, and check that it left finite weights.
+
+        Raises:
+            FloatingPointError: the loss or the gradient norm is not finite, on any process.
+        """
+        if not metrics:  # no step was taken
+            return {}
+        names = list(metrics)
+        mean = self.accelerator.reduce(torch.stack([metrics[name].float() for name in names]), "mean")
+        values = dict(zip(names, mean.tolist(), strict=True))
+        # With a loss scale, steps whose gradients overflow are left out.
+        checked = ("loss", "gradient_norm") if self.accelerator.scaler is None else ("loss",)
+        for name in checked:
+            if not math.isfinite(values[name]):
+                raise FloatingPointError(
+                    f"The {name.replace('_', ' ')} of step {self.step} is {values[name]}; resume from an earlier "
+                    "checkpoint with a lower --learning_rate, or with --mixed_precision bf16 or no."
+                )
         return values
 
     def _progress_bar(self) -> Any:
@@ -322,6 +340,7 @@ class Trainer:
         )
 
     def _finish(self, repository: str | None) -> Path:
+        self._reduce_finite(self._latest)
         metrics = self.validate()
         with self._evaluation_mode():
             with unsharded(self.bare_model):
