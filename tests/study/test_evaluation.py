@@ -14,7 +14,7 @@ from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, score_codes
 from hf_jukebox.audio import write_audio
-from hf_jukebox.study.evaluation import EvaluationSettings, evaluate
+from hf_jukebox.study.evaluation import EvaluationSettings, continuations, evaluate
 from hf_jukebox.study.excerpts import Excerpt, read_excerpts
 from hf_jukebox.study.likelihood import bits_per_code, label_accuracy
 from hf_jukebox.training.data import encode_songs, songs_of_folder
@@ -128,6 +128,7 @@ def test_everything_is_measured_and_repeatable(pipe, excerpts):
     assert continued["pieces"] == 2 and continued["real"]["same_key"] in (0, 0.5, 1)
     assert continued["distance"]["frechet"] > 0 and continued["floor"]["vectors"] == 2
     assert 1 <= continued["sampled"]["vendi_score"] <= 2
+    assert "floor" not in continuations(pipe, [*excerpts, excerpts[0]], EvaluationSettings(continuations=3), embed)
     assert result["seams"]["level"] == 0 and result["seams"]["seams"] > 0
     parts: list[str] = []
     quick = evaluate(pipe, excerpts, EvaluationSettings(continuations=0), on_part=parts.append)

@@ -147,7 +147,7 @@ def continuations(
     rest = [_audio(pipe, excerpt)[half:] for excerpt in excerpts[len(chosen) : 2 * len(chosen)]]
     if len(chosen) > 1:
         result["distance"] = _distances(vectors[0], vectors[1])
-        if len(rest) > 1:  # the distance of two halves of real music of the same sizes
+        if len(rest) == len(chosen):  # otherwise the sizes, and so the biases, of both distances would differ
             result["floor"] = _distances(_embedded(pipe, rest, embed), vectors[1])
     return result
 
