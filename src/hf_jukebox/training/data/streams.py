@@ -73,8 +73,8 @@ class StreamedChunks(IterableDataset[Example]):
                 logger.warning("Skipping a part of a song in %s that cannot be read: %s", self.stream.name, error)
 
     def iter_channels(self) -> Iterator[np.ndarray]:
-        """Yield the audio of the chunks, float32 `[channels, chunk_length]`."""
-        for recording, start, _ in self._chunks():
+        """Yield the audio of one epoch's chunks, float32 `[channels, chunk_length]`."""
+        for recording, start, _ in self._mixed(0) if self.training else self._in_order():
             try:
                 yield recording.read(start, self.reader.settings.chunk_length)
             except READING_ERRORS:
