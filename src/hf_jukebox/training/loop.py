@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -30,35 +29,13 @@ from .hub import CheckpointPusher, hub_name, make_repository, push_finished
 from .memory_estimate import recompute_activations
 from .run_state import RunState, preserve_rng_state
 from .saving import save_finished
+from .task import Batch, Task
 from .tracking import Tracker
-from .validation import Batch, mean_metrics
+from .validation import mean_metrics
 
 logger = logging.getLogger(__name__)
 
 _LARGEST_LOSS_SCALE = 2.0**24
-
-
-class Task(Protocol):
-    """Objective of a training run: everything that is specific to the model."""
-
-    @property
-    def sampling_rate(self) -> int:
-        """Sampling rate of the audio samples."""
-
-    def prepare_inputs(self, batch: Batch, training: bool) -> Batch:
-        """Turn a batch of the data into the model's inputs, on its device."""
-
-    def metrics(self, output: Any) -> dict[str, torch.Tensor]:
-        """Return the scalars to log besides `loss`."""
-
-    def sample_audio(self, model: PreTrainedModel, batch: Batch) -> dict[str, np.ndarray]:
-        """Return audio `[T]` by name, to monitor training by ear; `batch` is held out."""
-
-    def describe_samples(self, batch: Batch) -> dict[str, str]:
-        """Return what each audio sample is made from, by its name; those without a description may be left out."""
-
-    def finalize(self, model: PreTrainedModel, batches: Iterable[Batch]) -> None:
-        """Record in the config what can only be measured after training, on held-out batches."""
 
 
 class Trainer:
