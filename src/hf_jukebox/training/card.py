@@ -16,16 +16,16 @@ from ..sharing.curves import Curve, draw_curves
 from ..sharing.model_cards import adapter_snippet, class_name_of, describe, how_to_use, model_snippet
 from .arguments import LoopArguments
 from .lora import adapter_config
+from .tracking import SAMPLES
 
 CURVES = "curves.png"
-SAMPLES = "samples"
 # Options of the machine and the run rather than of the model.
 _NOT_SHOWN = (
     "output_dir",
     "offload_ema",
     "logging_steps",
     "validation_steps",
-    "max_validation_batches",
+    "max_validation_examples",
     "sample_steps",
     "num_samples",
     "checkpointing_steps",
