@@ -1,7 +1,8 @@
 // One run: its state, its candidates, and what can be done next.
 
-import { follow, post, remove } from "./api.js";
+import { post, remove } from "./api.js";
 import { Candidates } from "./candidates.js";
+import { Follower } from "./follow.js";
 import { button, element, labelFields, values } from "./labels.js";
 import { onPlayer, stop as stopPlayer } from "./player.js";
 import { clock, duration } from "./waveform.js";
@@ -11,18 +12,24 @@ const view = document.getElementById("run-view");
 const empty = document.getElementById("run-empty");
 
 export class RunView {
-  constructor(model, changed) {
-    this.model = model;
+  constructor(changed) {
+    this.model = null; // while it is being loaded, or if it cannot be
     this.changed = changed;
     this.id = null;
-    this.endFollowing = () => {};
+    this.follower = null;
     onPlayer(() => this.candidates?.draw());
     window.addEventListener("resize", () => this.candidates?.draw());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.candidates?.draw());
   }
 
+  /** Show what the model can do next with the run. */
+  use(model) {
+    this.model = model;
+    if (this.run) this.show(this.run);
+  }
+
   open(id) {
-    this.endFollowing();
+    this.follower?.end();
     stopPlayer();
     this.id = id;
     this.run = null;
@@ -32,10 +39,7 @@ export class RunView {
     panel.setAttribute("aria-labelledby", id === null ? "welcome" : "run-title");
     if (id === null) return;
     this.build();
-    this.endFollowing = follow(id, (run) => this.show(run), (error) => {
-      this.error.textContent = error;
-      this.changed();
-    });
+    this.follower = new Follower(id, (run) => this.show(run), (error) => this.fail(error));
   }
 
   build() {
@@ -76,8 +80,16 @@ export class RunView {
     this.changed();
   }
 
+  /** The run cannot be shown: it was deleted, perhaps elsewhere, or the address is wrong. */
+  fail(error) {
+    if (!this.run) this.title.textContent = "This piece cannot be shown";
+    this.error.textContent = error;
+    this.changed();
+  }
+
   show(run) {
     if (run.id !== this.id) return;
+    this.follower.goOn(run);
     const before = this.run;
     this.run = run;
     if (before?.state !== run.state) this.changed();
@@ -94,7 +106,7 @@ export class RunView {
     this.once("levels", [heard, this.level], () => this.showLevels(heard));
     this.candidates.show(run, this.level);
     const { state, steps } = run;
-    this.once("next", [state, steps.length, run.levels], () => this.next.replaceChildren(...this.nextSteps(run)));
+    this.once("next", [state, steps.length, run.levels, this.model !== null], () => this.next.replaceChildren(...this.nextSteps(run)));
     this.once("history", [steps, run.commands, run.parent, run.audio.some((each) => each.final)], () => this.history.replaceChildren(...this.past(run)));
   }
 
@@ -116,12 +128,13 @@ export class RunView {
 
   async remove() {
     if (!confirm(`Delete ${this.run?.title ?? "this piece"} with all its audio?`)) return;
-    this.endFollowing();
+    this.follower.pause();
     try {
       await remove(`/v1/runs/${encodeURIComponent(this.id)}`);
       location.hash = "";
     } catch (problem) {
       this.error.textContent = problem.message;
+      this.follower.ask();
     }
     this.changed();
   }
@@ -145,7 +158,7 @@ export class RunView {
   }
 
   nextSteps(run) {
-    if (run.state !== "finished") return [];
+    if (run.state !== "finished" || !this.model) return [];
     const form = element("form");
     const fields = element("div", "", "fields");
     fields.append(...labelFields(this.model));
