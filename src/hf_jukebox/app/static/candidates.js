@@ -1,6 +1,7 @@
 // The candidates of a run: waveforms that grow, playing, picking, saving.
 
 import { get } from "./api.js";
+import { rebuild } from "./focus.js";
 import { button, element } from "./labels.js";
 import { isLoaded, isPlaying, play, position, seek, toggle } from "./player.js";
 import { clock, drawWaveform } from "./waveform.js";
@@ -31,7 +32,9 @@ async function loadPeaks(run, audio, changed) {
 }
 
 export class Candidates {
-  constructor(pick) {
+  /** @param otherwise gets the focus if what had it is gone; @param pick keeps a candidate. */
+  constructor(otherwise, pick) {
+    this.otherwise = otherwise;
     this.element = element("ul", "", "candidates");
     this.pick = pick;
     this.cards = [];
@@ -48,7 +51,7 @@ export class Candidates {
       const isSame = before.run?.id === run.id && before.run.steps.length === run.steps.length && before.level === level;
       this.shape = shape;
       this.cards = run.candidates.map((candidate, item) => this.card(candidate, item));
-      this.element.replaceChildren(...this.cards.map((card) => card.element));
+      rebuild(this.element, this.otherwise, () => this.element.replaceChildren(...this.cards.map((card) => card.element)));
       if (isSame) this.follow(before.audios); // a run that was stopped has other files
     }
     for (const audio of this.audios.filter(Boolean)) loadPeaks(run, audio, () => this.draw());
@@ -75,6 +78,7 @@ export class Candidates {
       const wave = element("div", "", "wave");
       wave.append(parts.canvas, parts.seek);
       parts.play = button("Play", () => toggle(audio.url, true), "play");
+      parts.play.dataset.key = `play ${item}`; // its name changes
       parts.time = element("time");
       const actions = element("div", "", "actions");
       actions.append(parts.play, parts.time);
