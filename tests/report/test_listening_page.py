@@ -471,6 +471,23 @@ def test_in_a_grid_another_style_continues_at_the_same_position(browser: Browser
     assert browser.run("document.querySelectorAll('h2')[4].innerText") == "The Lanterns · Rock"  # no heads on a phone
 
 
+def test_a_grid_names_what_its_headings_do_not(browser: Browser, tmp_path: Path) -> None:
+    candidates = [
+        candidate(tmp_path, 0, levels=1, title="The piece", labels={"From": "2.00 s"}),
+        candidate(tmp_path, 1, levels=1, title="song 7.wav"),
+        candidate(tmp_path, 2, levels=1, title="a.wav · The piece"),
+        candidate(tmp_path, 3, levels=1, title="The catalogue", labels={"Piece": "a.wav"}),
+    ]
+    grid = Grid(["a.wav", "a.wav"], ["The piece", "The catalogue"])
+    path = write_listening_page(tmp_path, ListeningPage("Agreements", candidates, grid=grid))
+    browser.look()
+    browser.open(path.as_uri())
+    heads = browser.run(
+        "[...document.querySelectorAll('.card-head')].map((e) => e.checkVisibility() && e.innerText.split(/\\s*\\n\\s*/))"
+    )
+    assert heads == [["The piece", "From 2.00 s"], ["song 7.wav"], False, False]
+
+
 # Weight ----------------------------------------------------------------------------------------------------------
 
 
