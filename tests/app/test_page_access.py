@@ -1,12 +1,13 @@
 """The page with a screen reader and by keyboard: what is read out, and where the focus goes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.browser import Browser
 
 from .conftest import App
-from .test_page import STATE, open_page
+from .test_page import STATE, bytes_of, drop, open_page
 
 pytestmark = pytest.mark.browser
 
@@ -66,4 +67,19 @@ def test_states_are_read_out_and_the_focus_stays_with_what_was_pressed(browser: 
     browser.run("window.confirm = () => true")
     press(browser, "#run-view button", "Delete")
     browser.wait_for("location.hash === '' && document.activeElement.id === 'run'")
+    assert browser.problems == []
+
+
+def test_an_upload_is_seen(browser: Browser, app: App, recording: Path) -> None:
+    open_page(browser, str(app.http.base_url))
+    browser.run("""(() => {
+        window.seen = [];
+        const uploading = document.getElementById("uploading");
+        const look = () => window.seen.push([uploading.checkVisibility(), uploading.innerText.trim()]);
+        new MutationObserver(look).observe(uploading, { attributes: true, subtree: true });
+    })()""")
+    drop(browser, recording.name, bytes_of(recording))
+    browser.wait_for("!document.getElementById('prompt-view').hidden")
+    assert [True, "Uploading my song.wav …"] in browser.run("window.seen")
+    assert not browser.run("document.getElementById('uploading').checkVisibility()")
     assert browser.problems == []

@@ -24,5 +24,13 @@ export const post = (path, body = {}) =>
 
 export const remove = (path) => answer(fetch(path, { method: "DELETE" }));
 
-export const upload = (file) =>
-  answer(fetch(`/v1/prompts?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file }));
+/** Upload a recording; `progressed` gets the share that has been sent (`fetch` would not say). */
+export const upload = (file, progressed) =>
+  answer(new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `/v1/prompts?name=${encodeURIComponent(file.name)}`);
+    request.upload.onprogress = (event) => progressed(event.loaded / event.total);
+    request.onload = () => resolve(new Response(request.response, { status: request.status }));
+    request.onerror = reject;
+    request.send(file);
+  }));

@@ -10,6 +10,7 @@ const error = document.getElementById("compose-error");
 const estimate = document.getElementById("estimate");
 const drop = document.getElementById("drop");
 const file = document.getElementById("file");
+const uploading = document.getElementById("uploading");
 const view = document.getElementById("prompt-view");
 const end = document.getElementById("prompt-end");
 const submit = form.querySelector("[type=submit]"); // disabled in the page, until the model is loaded
@@ -117,10 +118,28 @@ async function take(chosen) {
     if (chosen.size > limit) {
       throw new Error(`${chosen.name} is larger than ${Math.round(limit / 2 ** 20)} MiB, the limit of this server.`);
     }
-    const found = await upload(chosen);
+    const found = await showingUpload(chosen);
     if (!found.song) use(found);
     else show(await post(`/v1/prompts/${found.prompt}/open`));
   });
+}
+
+/** Show how far the upload is, and once all of it is sent, that the server reads it. */
+async function showingUpload(chosen) {
+  const bar = uploading.querySelector("progress");
+  const text = uploading.querySelector("[role=status]");
+  bar.removeAttribute("value");
+  text.textContent = `Uploading ${chosen.name} …`;
+  uploading.hidden = false;
+  try {
+    return await upload(chosen, (share) => {
+      if (share < 1) bar.value = share;
+      else bar.removeAttribute("value");
+    });
+  } finally {
+    uploading.hidden = true;
+    text.textContent = "";
+  }
 }
 
 file.addEventListener("change", () => file.files.length && take(file.files[0]));
