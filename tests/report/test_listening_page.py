@@ -434,10 +434,16 @@ def test_markup_in_texts_is_shown_as_text(page: Browser) -> None:
 
 # How it looks ----------------------------------------------------------------------------------------------------
 
-CONTRASTS = """(() => {
-    const texts = "summary, pre, .plain, .switches label, .switches legend, .files, .files a, h1, h2, dt,"
-        + " dd, .state, .label-name, .time span, .levels span, .lyrics, figcaption, .note, kbd,"
-        + ".page-foot p, .word.sung";
+TEXTS = (
+    "summary, pre, .plain, .switches label, .switches legend, .files, .files a, h1, h2, dt, dd, .state, .label-name,"
+    " .time span, .levels span, .lyrics, figcaption, .note, kbd, .page-foot p, .word.sung"
+)
+DRAW = """for (const name of ["faint", "accent", "warm", "soft"]) {
+    const drawn = Object.assign(document.createElement("i"), { className: `drawn ${name}` });
+    drawn.style.color = `var(--${name})`;
+    cards[0].element.append(drawn);
+}"""
+CONTRASTS = """((texts) => {
     const parse = (color) => color.match(/[\\d.]+/g).map(Number);
     const linear = (c) => c <= 0.04045 * 255 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
     const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
@@ -450,7 +456,7 @@ CONTRASTS = """(() => {
         const lights = [parse(getComputedStyle(element).color), grounds.reduce(over, [0, 0, 0])].map(light);
         return [(Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05), element.className || element.tagName];
     });
-})()"""
+})"""
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -461,9 +467,11 @@ def test_contrast_is_sufficient_in_light_and_dark(page: Browser, dark: bool) -> 
         {"name": "prefers-reduced-motion", "value": "reduce"},
     ])  # fmt: skip
     page.run("cards[0].seek(0.5)")
-    contrasts = page.run(CONTRASTS)
+    contrasts = page.run(f"{CONTRASTS}({TEXTS!r})")
     assert len(contrasts) > 20
     assert min(contrasts) > [4.5], "WCAG 2 AA"
+    page.run(DRAW)
+    assert min(page.run(f"{CONTRASTS}('.drawn')")) >= [3], "for what is no text"
     assert (page.run("getComputedStyle(document.body).backgroundColor") == "rgb(16, 12, 23)") == dark
 
 

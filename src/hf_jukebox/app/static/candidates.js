@@ -6,6 +6,7 @@ import { button, element } from "./labels.js";
 import { isLoaded, isPlaying, play, position, seek, toggle } from "./player.js";
 import { clock, drawWaveform } from "./waveform.js";
 
+const SKIP = 2; // seconds, by an arrow
 const waveforms = new Map(); // address of the audio to its peaks
 
 /** The peaks of an audio, as far as there are any; those that are new are fetched. */
@@ -75,6 +76,13 @@ export class Candidates {
       parts.seek = Object.assign(document.createElement("input"), { type: "range", min: 0, max: this.run.seconds, step: 0.01, value: 0 });
       parts.seek.setAttribute("aria-label", `Position in ${name}`);
       parts.seek.addEventListener("input", () => seek(audio.url, Number(parts.seek.value)));
+      parts.seek.addEventListener("keydown", (event) => {
+        const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+        if (!direction || event.ctrlKey || event.metaKey || event.altKey) return;
+        event.preventDefault(); // of one step of the bar, a hundredth of a second
+        const end = this.audios[item].seconds; // it grows
+        seek(audio.url, Math.max(0, Math.min(Number(parts.seek.value) + direction * SKIP, end)));
+      });
       const wave = element("div", "", "wave");
       wave.append(parts.canvas, parts.seek);
       parts.play = button("Play", () => toggle(audio.url, true), "play");
