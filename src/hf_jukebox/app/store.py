@@ -43,6 +43,7 @@ class RunStore:
         self.settings = settings
         self.folder = settings.runs
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._unwritten: dict[str, Job] = {}
         self._remove_old_uploads()
 
     # Runs ----------------------------------------------------------------------------------------------------------
@@ -82,7 +83,11 @@ class RunStore:
                 make(self.folder / run_id)
             except FileExistsError:
                 continue
-            self.write_job(run_id, job)
+            try:
+                self.write_job(run_id, job)
+            except OSError:
+                self.discard(run_id)
+                raise
             return run_id
         raise OSError(f"{self.folder} takes no more runs; try again.")
 
@@ -97,7 +102,12 @@ class RunStore:
             pass
         gone = self.folder / f".deleted-{run_id}-{secrets.token_hex(4)}"
         os.replace(folder, gone)  # at once, so that no half of it is seen
+        self._unwritten.pop(run_id, None)
         shutil.rmtree(gone)
+
+    def discard(self, run_id: str) -> None:
+        """Remove what there is of a run that could not be made."""
+        shutil.rmtree(self.folder / run_id, ignore_errors=True)
 
     def open(self, run_id: str) -> RunReader | None:
         """Read a run; None if it has not begun.
@@ -111,6 +121,8 @@ class RunStore:
     def job(self, run_id: str) -> Job:
         """Read what the app keeps about a run; a run from the command line has only its name."""
         path = self.path(run_id) / _JOB
+        if (unwritten := self._unwritten.get(run_id)) is not None:
+            return unwritten
         try:
             if path.is_file() and not path.is_symlink() and path.stat().st_size <= _MOST_JOB_BYTES:
                 return Job.model_validate_json(path.read_bytes())
@@ -122,6 +134,11 @@ class RunStore:
         """Write what the app keeps about a run, atomically."""
         with replacing(self.folder / run_id / _JOB) as unfinished:
             unfinished.write_text(job.model_dump_json(indent=2, exclude_defaults=True) + "\n", encoding="utf-8")
+        self._unwritten.pop(run_id, None)
+
+    def keep_unwritten(self, run_id: str, job: Job) -> None:
+        """Keep in memory what cannot be written about a run, until it can be or the server ends."""
+        self._unwritten[run_id] = job
 
     def branch(self, run_id: str, step: int) -> str:
         """Copy an earlier step of a run, as it was before a pick, to a run of its own; return its id.

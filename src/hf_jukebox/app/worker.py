@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .kept_audio import KeptAudio
 from .live_audio import GrowingAudio, LiveAudio
 from .schemas import Continuation, Job, NewRun, Pending, Settings
 from .speeds import Speeds, SpeedWatch
-from .store import RunStore, pending_ids
+from .store import NotFoundError, RunStore, pending_ids
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +176,8 @@ class Worker:
                 self.current, self.progress = self._queue.pop(0), {}
             try:
                 self._run(self.current, pipeline)
+            except Exception:  # the queue goes on, whatever it is
+                logger.exception("The run %s has failed.", self.current)
             finally:
                 with self._changed:
                     self._stopping.discard(self.current)
@@ -202,17 +205,28 @@ class Worker:
                 "Memory has run out; ask for fewer candidates." if is_full else f"The program has failed: {failure!r}"
             )
         finally:
-            self.live.end()
+            with suppress(OSError):  # a full disk, which has failed the run before
+                self.live.end()
         if error:
             logger.warning("%s: %s", run_id, error)
         self._record(run_id, error, remarks[:20])
 
     def _record(self, run_id: str, error: str, remarks: list[str]) -> None:
-        job = self.store.job(run_id)
+        """Write how a run has ended; if that cannot be written, it has failed, and is resumed at the next start."""
         is_stopped = run_id in self._stopping
         is_open = bool(error) or is_stopped or self._is_closing
         changes = {"stopped": is_stopped and not error, "error": error, "remarks": remarks}
-        self.store.write_job(run_id, job.model_copy(update=changes if is_open else changes | {"pending": None}))
+        try:
+            job = self.store.job(run_id)
+        except NotFoundError as failure:
+            logger.warning("%s has been removed while it was sampled: %s", run_id, failure)
+            return
+        try:
+            self.store.write_job(run_id, job.model_copy(update=changes if is_open else changes | {"pending": None}))
+        except OSError as failure:
+            logger.warning("%s: %s", run_id, failure)
+            error = error or f"The end of this run cannot be written ({failure}); make room, and resume it."
+            self.store.keep_unwritten(run_id, job.model_copy(update=changes | {"stopped": False, "error": error}))
 
     def _sample(self, pipeline: JukeboxPipeline, folder: Path, job: Job, pending: Pending) -> None:
         watch = SpeedWatch(self.speeds)
