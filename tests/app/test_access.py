@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -68,3 +69,49 @@ def test_the_cookie_does_not_hold_the_token(locked: App) -> None:
         assert http.get("/v1/model").status_code == 200
     forged = {"Cookie": "hf-jukebox-token=a secret"}
     assert locked.http.get("/v1/model", headers=forged).status_code == 401
+
+
+def test_a_frame_without_an_origin_is_refused(app: App, recording: Path) -> None:
+    def send(**headers: str) -> int:
+        answer = app.http.post("/v1/prompts", content=recording.read_bytes(), headers={"Origin": "null"} | headers)
+        return answer.status_code
+
+    assert send() == send(**{"Sec-Fetch-Site": "cross-site"}) == 403  # a sandboxed frame of any site
+    assert send(**{"Sec-Fetch-Site": "same-origin"}) == 201  # a page that keeps its origin back
+    assert app.http.get("/").headers["referrer-policy"] == "same-origin"
+
+
+def test_the_key_of_a_page_opens_nothing_else(locked: App) -> None:
+    http = locked.http
+    bearer = {"Authorization": "Bearer a secret"}
+    made = [http.post("/v1/runs", json={"seconds": 0.5, "levels": [2]}, headers=bearer).json()["id"] for _ in range(2)]
+    for run_id in made:
+        http.get(f"/v1/runs/{run_id}?until=done", headers=bearer | {"Accept": "text/event-stream"})
+    assert http.get(f"/v1/runs/{made[0]}/page/").status_code == 401
+    page = http.get(f"/v1/runs/{made[0]}/page/", headers=bearer).headers["location"]
+    opaque = {"Origin": "null"}
+    sound = http.get(f"{page}level_2/item_0.wav", headers=opaque)
+    assert sound.status_code == 200 and sound.headers["access-control-allow-origin"] == "*"
+    assert "sandbox allow-scripts allow-downloads;" in http.get(page).headers["content-security-policy"]
+    key = page.rsplit("/", 2)[1]
+    for path in (f"/v1/runs/{made[1]}/page/{key}/", f"/v1/runs/{made[0]}/page/{'0' * 32}/", "/v1/runs",
+                 f"/v1/runs/{made[0]}/{key}/", f"/v1/runs/{made[0]}", "/"):  # fmt: skip
+        assert http.get(path, headers=opaque).status_code == 403
+        assert http.get(path).status_code in (401, 303)
+    assert http.delete(page, headers=opaque).status_code == 404
+    old = http.get(f"/v1/runs/{made[0]}/page/{'0' * 32}/", headers=bearer)  # from before a restart
+    assert old.headers["location"] == page
+    without_key = http.get(f"/v1/runs/{made[0]}/page/level_2/item_0.wav", headers=bearer)
+    assert without_key.content == sound.content and "access-control-allow-origin" not in without_key.headers
+
+
+def test_only_the_page_of_a_run_is_shown_as_a_page(app: App) -> None:
+    run_id = app.make(seconds=0.5, levels=[2])["id"]
+    app.finish(run_id)
+    folder = app.settings.runs / run_id
+    (folder / "other.html").write_text("<p>other")
+    (folder / "level_2" / "index.html").write_text("<p>other")
+    for path in ("other.html", "level_2/index.html"):
+        assert app.http.get(f"/v1/runs/{run_id}/page/{path}", follow_redirects=True).status_code == 404
+    page = app.http.get(f"/v1/runs/{run_id}/page/index.html", follow_redirects=True)
+    assert page.status_code == 200 and "<audio crossorigin " in page.text

@@ -54,7 +54,7 @@ def test_a_prompt_is_continued_heard_picked_continued_upsampled_and_gone_back_to
     finest = app.finish(run_id)
     assert {audio["level"] for audio in finest["audio"]} == {0, 1, 2}
     assert [step["action"] for step in finest["steps"]] == ["sample", "pick", "continue", "upsample"]
-    page = app.http.get(f"/v1/runs/{run_id}/page/")
+    page = app.http.get(f"/v1/runs/{run_id}/page/", follow_redirects=True)
     assert "The command that makes it again" in page.text or "Candidate" in page.text or "The piece" in page.text
     assert app.http.get(f"/v1/runs/{run_id}/page/level_0/item_0.wav").status_code == 200
 

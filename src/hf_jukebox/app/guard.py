@@ -22,21 +22,25 @@ _GRADIO = re.compile(
 )
 _OURS = re.compile(r"/|/login|/favicon\.ico|/static/[\w.-]+|/v1/.*")
 _OPEN = re.compile(r"/login|/favicon\.ico|/static/(theme\.css|login\.css)|/gradio_api/startup-events")
+_PAGE = re.compile(r"/v1/runs/([^/]+)/page/(?:([0-9a-f]{32})/)?.*", re.DOTALL)
 _SECURITY = {
     "Content-Security-Policy": (
         "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; frame-ancestors 'none'; "
         "base-uri 'none'; form-action 'self'; object-src 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+}
+# The listening page of a run is one file with its style and script inside. The run may be somebody else's, and so its
+# script: it has no origin, so that it cannot act as the user of the app, and asks for nothing but sound.
+_PAGE_SECURITY = _SECURITY | {
+    "Content-Security-Policy": (
+        "sandbox allow-scripts allow-downloads; default-src 'none'; img-src data:; media-src 'self' blob:; "
+        "style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; "
+        "form-action 'none'"
+    ),
     "Referrer-Policy": "no-referrer",
 }
-# The listening page of a run is one file with its style and script inside.
-_PAGE_POLICY = (
-    "default-src 'none'; img-src 'self' data:; media-src 'self' blob:; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
-
-
 TOO_MANY = 429, "Too many wrong tokens were given; try again in a minute."
 
 
@@ -57,7 +61,11 @@ class Guard:
                 await self.app(scope, receive, send)
             return
         headers, path = Headers(scope=scope), scope["path"]
-        refusal = self._refusal(headers, path) or await self._token_refusal(scope, headers)
+        page = _PAGE.fullmatch(path)
+        has_key = page is not None and self.access.is_page_key(page[2] or "", page[1])
+        refusal = self._refusal(headers, path, has_key=has_key)
+        if refusal is None and not has_key:
+            refusal = await self._token_refusal(scope, headers)
         if refusal is not None and refusal[0] == 401 and path == "/":
             await send({"type": "http.response.start", "status": 303, "headers": [(b"location", b"/login")]})
             await send({"type": "http.response.body", "body": b""})
@@ -73,23 +81,26 @@ class Guard:
             await _refuse(send, *refusal)
             return
 
-        policy = _PAGE_POLICY if re.fullmatch(r"/v1/runs/[^/]+/page/.*", path) else None
+        security = _SECURITY if page is None else _PAGE_SECURITY
 
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                secured = _SECURITY | ({} if policy is None else {"Content-Security-Policy": policy})
-                added = [(name.lower().encode(), value.encode()) for name, value in secured.items()]
+                added = [(name.lower().encode(), value.encode()) for name, value in security.items()]
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
         await self.app(scope, receive, send_secured)
 
-    def _refusal(self, headers: Headers, path: str) -> tuple[int, str] | None:
+    def _refusal(self, headers: Headers, path: str, *, has_key: bool) -> tuple[int, str] | None:
         """Return status and sentence for what is refused whoever asks."""
         host, origin = headers.get("host", ""), headers.get("origin")
         if self.settings.is_local and not is_loopback(_without_port(host)):
             return 403, f"This server is used as 127.0.0.1 or localhost, not as {host[:80]!r}."
-        if origin not in (None, "null") and urlsplit(origin).netloc != host:
+        if origin == "null":  # a frame that any site can make, a listening page, or a page that keeps its origin back
+            is_ours = has_key or headers.get("sec-fetch-site") in ("same-origin", "none")
+        else:
+            is_ours = origin is None or urlsplit(origin).netloc == host
+        if not is_ours:
             return 403, "Requests from the page of another site are refused."
         if not (_OURS.fullmatch(path) or _GRADIO.fullmatch(path)):
             return 404, "There is nothing here."

@@ -17,8 +17,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from ..audio import audio_info
+from .access import Access
 from .audio_responses import audio_response, peaks_view
 from .interface import Interface
+from .page_files import add_page_route
 from .peaks import PER_SECOND, file_peaks
 from .schemas import Back, Continuation, NewRun, Pick, Upsampling
 from .store import NotFoundError
@@ -29,14 +31,13 @@ logger = logging.getLogger(__name__)
 
 _EVENT_PAUSE_IN_S = 0.25
 _KEEP_ALIVE_IN_S = 15.0
-_PAGE_FILES = (".wav", ".html")
 
 
 class TooLargeError(ValueError):
     """Error for a recording that is larger than the limit."""
 
 
-def add_routes(app: FastAPI, interface: Interface) -> None:
+def add_routes(app: FastAPI, interface: Interface, access: Access) -> None:
     """Add the interface to a server; every error is a sentence in JSON."""
     store, worker = interface.store, interface.worker
     _add_error_handlers(app)
@@ -101,6 +102,7 @@ def add_routes(app: FastAPI, interface: Interface) -> None:
         return interface.view(store.branch(run_id, body.step))
 
     _add_audio_routes(app, interface)
+    add_page_route(app, interface.store, access)
     _add_prompt_routes(app, interface)
 
     @app.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
@@ -125,15 +127,6 @@ def _add_audio_routes(app: FastAPI, interface: Interface) -> None:
     @app.get("/v1/runs/{run_id}/peaks/{level}/{item}")
     def peaks(run_id: str, level: int, item: int, first: int = 0) -> dict[str, Any]:
         return dict(peaks_view(run_id, opened(run_id), level, item, worker, max(first, 0)))
-
-    @app.get("/v1/runs/{run_id}/page/{path:path}")
-    def page(run_id: str, path: str) -> Response:
-        """Return the listening page of a run, or a sound file that it plays."""
-        folder = store.path(run_id).resolve()
-        file = (folder / (path or "index.html")).resolve()
-        if not file.is_relative_to(folder) or file.suffix not in _PAGE_FILES or not file.is_file():
-            raise NotFoundError("There is no such page yet; it is written when the first level is finished.")
-        return FileResponse(file)
 
 
 def _add_prompt_routes(app: FastAPI, interface: Interface) -> None:

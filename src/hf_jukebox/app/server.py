@@ -49,7 +49,7 @@ def build_server(settings: AppSettings, load: Callable[[], JukeboxPipeline]) -> 
     access = Access(settings)
     server.add_middleware(Guard, settings=settings, access=access)
     _add_pages(server, access)
-    add_routes(server, interface)
+    add_routes(server, interface, access)
     _add_functions(server, interface)
     return server, worker
 
