@@ -8,6 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,6 +27,7 @@ _JOB, _UPLOADS = "job.json", ".uploads"
 _MOST_JOB_BYTES = 2**20
 _PROMPT_ID = re.compile(r"[0-9a-f]{32}")
 _OLDEST_UPLOAD_IN_S = 7 * 24 * 3600
+_MOST_UPLOADS = 10  # times the size of the largest that is allowed
 
 
 class NotFoundError(ValueError):
@@ -198,6 +200,7 @@ class RunStore:
                 f"{name} lasts {seconds:.0f} s; give at most {limit:.0f} s, or change --max-prompt-seconds."
             )
         os.replace(path, path.with_name(name))
+        self._drop_oldest_uploads(path.parent)
         return name, seconds, peaks
 
     def drop_upload(self, path: Path) -> None:
@@ -221,6 +224,8 @@ class RunStore:
     def give_prompt(self, run_id: str, prompt_id: str) -> str:
         """Copy a prompt into the folder of a run, and return its name."""
         source = self.prompt(prompt_id)
+        if source != EXAMPLE_PROMPT:
+            os.utime(source.parent)  # it was used now
         folder = self.folder / run_id / "prompt"
         folder.mkdir()
         shutil.copyfile(source, folder / source.name)
@@ -231,6 +236,21 @@ class RunStore:
         name = self.job(run_id).prompt
         path = self.path(run_id) / "prompt" / _file_name(name)
         return path if name and path.is_file() and not path.is_symlink() else None
+
+    def _drop_oldest_uploads(self, newest: Path) -> None:
+        """Remove the uploads that were used longest ago, until all together are within the limit."""
+        uploads = []
+        for folder in (self.folder / _UPLOADS).iterdir():
+            with suppress(OSError):  # dropped meanwhile
+                size = sum(file.stat().st_size for file in folder.iterdir())
+                uploads.append((folder.stat().st_mtime, size, folder))
+        room = _MOST_UPLOADS * self.settings.max_upload_bytes - sum(size for _, size, _ in uploads)
+        for _, size, folder in sorted(uploads):
+            if room >= 0:
+                return
+            if folder != newest and not (folder / "upload").exists():  # which is still received
+                shutil.rmtree(folder, ignore_errors=True)
+                room += size
 
     def _remove_old_uploads(self) -> None:
         folder = self.folder / _UPLOADS
