@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from helpers.command_line import run
 
 from hf_jukebox import JukeboxPipeline
 from hf_jukebox.app.settings import AppSettings
@@ -115,3 +116,23 @@ def test_only_the_page_of_a_run_is_shown_as_a_page(app: App) -> None:
         assert app.http.get(f"/v1/runs/{run_id}/page/{path}", follow_redirects=True).status_code == 404
     page = app.http.get(f"/v1/runs/{run_id}/page/index.html", follow_redirects=True)
     assert page.status_code == 200 and "<audio crossorigin " in page.text
+
+
+def test_the_uploads_that_were_used_longest_ago_make_room(
+    pipe: JukeboxPipeline, recording: Path, tmp_path: Path
+) -> None:
+    content = recording.read_bytes()
+    settings = AppSettings(tmp_path, **LIMITS | {"max_upload_bytes": len(content)})
+    with running(settings, pipe) as app:
+        ids = [app.http.post("/v1/prompts", content=content).json()["prompt"] for _ in range(10)]
+        app.make(prompt=ids[0], seconds=3, levels=[2])
+        ids += [app.http.post("/v1/prompts", content=content).json()["prompt"] for _ in range(2)]
+        found = [app.http.get(f"/v1/prompts/{each}").status_code == 200 for each in ids]
+        assert found == [True, False, False] + 9 * [True]
+
+
+@pytest.mark.parametrize("token", ["pässwort", " secret", "two\nlines"])
+def test_a_token_that_cannot_be_sent_is_refused_at_the_start(token: str, tmp_path: Path) -> None:
+    result = run("app", "--runs", tmp_path / "runs", "--token", token)
+    assert result.exit_code == 2
+    assert "--token must be of ASCII letters, digits and signs, without a space at its ends" in result.stderr
