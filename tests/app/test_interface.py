@@ -125,6 +125,34 @@ def test_a_candidate_is_picked_while_it_is_sampled(app: App) -> None:
     assert len(view["candidates"]) == 1 and [step["action"] for step in view["steps"]] == ["sample", "pick"]
 
 
+def test_a_run_keeps_its_turn_when_a_candidate_is_picked(app: App) -> None:
+    first = app.make(seconds=30, candidates=2, levels=[2], seed=3)["id"]
+    app.wait(first, lambda view: view["progress"].get("seconds_done", 0) > 0.2)
+    second = app.make(seconds=0.5, levels=[2])["id"]
+    app.act(first, "pick", candidate=1)
+    assert app.run(second)["state"] == "queued"
+    view = app.wait(first, lambda view: view["state"] == "running")
+    assert len(view["candidates"]) == 1 and app.run(second)["place"] == 1
+    app.act(first, "stop")
+    app.finish(second)
+
+
+def test_what_a_run_waits_for_is_done_after_a_pick_at_its_place(app: App) -> None:
+    run_id = app.make(seconds=1, candidates=2, levels=[2])["id"]
+    app.finish(run_id)
+    first = app.make(seconds=30, levels=[2])["id"]
+    app.act(run_id, "continue", seconds=2)
+    last = app.make(seconds=0.5, levels=[2])["id"]
+    app.act(run_id, "pick", candidate=1)
+    assert [app.run(each)["place"] for each in (run_id, last)] == [1, 2]
+    assert app.http.post(f"/v1/runs/{run_id}/pick", json={"candidate": 1}).status_code == 400
+    assert [app.run(each)["place"] for each in (run_id, last)] == [1, 2]  # as it was
+    app.act(first, "stop")
+    view = app.finish(run_id)
+    assert [step["action"] for step in view["steps"]] == ["sample", "pick", "continue"]
+    app.finish(last)
+
+
 def test_a_run_is_continued_while_a_pick_writes_its_page(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = app.make(seconds=1, candidates=2, levels=[2])["id"]
     app.finish(run_id)
