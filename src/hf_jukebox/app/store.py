@@ -52,8 +52,12 @@ class RunStore:
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, the newest first."""
-        entries = [entry for entry in os.scandir(self.folder) if self._is_run(entry.name)]
-        return [entry.name for entry in sorted(entries, key=lambda entry: entry.stat().st_ctime, reverse=True)]
+        found = []
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if self._is_run(entry.name):
+                    found.append((entry.stat().st_ctime, entry.name))
+        return [name for _, name in sorted(found, reverse=True)]
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a run.
@@ -165,6 +169,7 @@ class RunStore:
     def _is_run(self, name: str) -> bool:
         try:
             check_song_folder(name)
+            name.encode()  # a name that is not UTF-8 has no address
         except ValueError:
             return False
         folder = self.folder / name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from typing import Any
+from urllib.parse import quote
 
 from ..pipeline_jukebox import JukeboxPipeline
 from ..runs.command_lines import run_commands
@@ -118,7 +119,7 @@ def _audio(run_id: str, run: RunReader, worker: Worker, complete: Container[int]
         is_final = level in complete
         codes = [] if is_final or worker.current == run_id else worker.kept.num_codes(run, level)
         for song in range(len(run.request.songs)):
-            url = f"/v1/runs/{run_id}/audio/{level}/{song}?step={len(run.steps)}"
+            url = f"/v1/runs/{quote(run_id, safe='')}/audio/{level}/{song}?step={len(run.steps)}"
             if is_final:
                 samples = run.song_length(song) * hops[-1]
             elif codes:
