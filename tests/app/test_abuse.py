@@ -196,6 +196,30 @@ def test_what_cannot_be_done_now_is_said(app: App) -> None:
     assert app.http.delete(f"/v1/runs/{run_id}").status_code == 204
 
 
+@pytest.mark.parametrize(("method", "path", "body", "status"), [
+    ("OPTIONS", "/v1/runs", "", 405),
+    ("PUT", "/login", "", 405),
+    ("POST", "/v1/runs", '{"seed": ' + "9" * 5000 + "}", 400),
+    ("POST", "/v1/runs", "[" * 100_000, 400),
+    ("POST", "/v1/runs", '{"lyrics": ' + "[" * 900 + "]" * 900 + "}", 400),
+    ("POST", "/v1/runs", '{"seconds": 1e308}', 400),
+    ("POST", "/v1/runs", '{"candidates": ' + "9" * 4000 + "}", 400),
+    ("GET", "/v1/runs/RUN/audio/" + "9" * 4000 + "/0", "", 404),
+    ("GET", "/v1/runs/RUN/page/a%00b.wav", "", 404),
+    ("GET", "/v1/runs/RUN/page/" + "a" * 300 + ".wav", "", 404),
+])  # fmt: skip
+def test_errors_are_one_short_sentence_in_json(app: App, method: str, path: str, body: str, status: int) -> None:
+    run_id = next((each["id"] for each in app.http.get("/v1/runs").json() if each["state"] == "finished"), None)
+    if run_id is None:
+        run_id = app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"]
+    headers = {"Content-Type": "application/json"} if body else {}
+    answer = app.http.request(method, path.replace("RUN", run_id), content=body, headers=headers)
+    assert answer.status_code == status and list(answer.json()) == ["error"]
+    sentence = answer.json()["error"]
+    assert len(sentence) < 200 and sentence.endswith(".") and str(app.settings.runs) not in sentence
+    assert "Errno" not in sentence and "\n" not in sentence
+
+
 def test_folders_with_unusual_names_are_heard_saved_and_listed(app: App) -> None:
     run_id = app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"]
     names = ["Rock & Roll #1", "日本語", "100% sure"]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -19,13 +18,13 @@ from starlette.requests import ClientDisconnect
 from ..audio import audio_info
 from .access import Access
 from .audio_responses import audio_response, peaks_view
+from .errors import TooLargeError, add_error_handlers
 from .interface import Interface
 from .page_files import add_page_route
 from .peaks import PER_SECOND, file_peaks
 from .schemas import Back, Continuation, NewRun, Pick, Upsampling
 from .store import NotFoundError
 from .view import list_view
-from .worker import BusyError
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +32,10 @@ _EVENT_PAUSE_IN_S = 0.25
 _KEEP_ALIVE_IN_S = 15.0
 
 
-class TooLargeError(ValueError):
-    """Error for a recording that is larger than the limit."""
-
-
 def add_routes(app: FastAPI, interface: Interface, access: Access) -> None:
     """Add the interface to a server; every error is a sentence in JSON."""
     store, worker = interface.store, interface.worker
-    _add_error_handlers(app)
+    add_error_handlers(app)
 
     @app.get("/v1/model")
     def model() -> dict[str, Any]:
@@ -206,25 +201,3 @@ async def _events(view: Callable[[], dict[str, Any]], until_done: bool) -> Async
         if until_done and state["state"] not in ("running", "queued"):
             return
         await asyncio.sleep(_EVENT_PAUSE_IN_S)
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    statuses = {NotFoundError: 404, BusyError: 409, TooLargeError: 413, ValueError: 400, OSError: 400}
-
-    async def as_sentence(request: Request, error: Exception) -> Response:
-        status = next(status for kind, status in statuses.items() if isinstance(error, kind))
-        logger.warning("%s %s: %s", request.method, request.url.path[:200], error)
-        headers = {"Connection": "close"} if status == 413 else {}
-        return JSONResponse({"error": str(error)}, status, headers)
-
-    async def as_field(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part != "body")
-        sentence = f"{field or 'The request'}: {first['msg'].rstrip('.')}."
-        logger.warning("%s %s: %s", request.method, request.url.path[:200], sentence)
-        return JSONResponse({"error": sentence}, 400)
-
-    for kind in statuses:
-        app.add_exception_handler(kind, as_sentence)
-    app.add_exception_handler(RequestValidationError, as_field)
