@@ -220,6 +220,15 @@ def test_errors_are_one_short_sentence_in_json(app: App, method: str, path: str,
     assert "Errno" not in sentence and "\n" not in sentence
 
 
+@pytest.mark.parametrize("name", ["x.html", "x.svg", "x.htm", "x.txt", "x"])
+def test_an_upload_is_never_shown_as_a_page(app: App, recording: Path, name: str) -> None:
+    sent = app.http.post("/v1/prompts", params={"name": name}, content=recording.read_bytes()).json()
+    answer = app.http.get(f"/v1/prompts/{sent['prompt']}")
+    assert answer.headers["content-type"] == "application/octet-stream" and answer.content == recording.read_bytes()
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 def test_folders_with_unusual_names_are_heard_saved_and_listed(app: App) -> None:
     run_id = app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"]
     names = ["Rock & Roll #1", "日本語", "100% sure"]

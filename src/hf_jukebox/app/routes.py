@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from ..audio import audio_info
 from .access import Access
-from .audio_responses import audio_response, peaks_view
+from .audio_responses import attachment, audio_response, peaks_view
 from .errors import TooLargeError, add_error_handlers
 from .interface import Interface
 from .page_files import add_page_route
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _EVENT_PAUSE_IN_S = 0.25
 _KEEP_ALIVE_IN_S = 15.0
+_AUDIO_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
 
 
 def add_routes(app: FastAPI, interface: Interface, access: Access) -> None:
@@ -158,7 +159,11 @@ def _add_prompt_routes(app: FastAPI, interface: Interface) -> None:
 
     @app.get("/v1/prompts/{prompt_id}")
     def prompt(prompt_id: str) -> Response:
-        return FileResponse(store.prompt(prompt_id))
+        path = store.prompt(prompt_id)
+        kind = _AUDIO_TYPES.get(path.suffix.lower())
+        if kind is None:  # a name of the sender's choice is no reason to show it as a page
+            return FileResponse(path, media_type="application/octet-stream", headers=attachment(path.name))
+        return FileResponse(path, media_type=kind)
 
     @app.get("/v1/prompts/{prompt_id}/peaks")
     def prompt_peaks(prompt_id: str) -> dict[str, Any]:
