@@ -6,6 +6,7 @@ import shutil
 import threading
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from helpers.tiny import RATE, codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun
 from hf_jukebox.app.settings import AppSettings
+from hf_jukebox.runs.contents import RunReader
 
 from .conftest import LIMITS, App, running
 
@@ -222,6 +224,36 @@ def test_a_run_of_the_command_line_is_in_the_list(app: App, pipe: JukeboxPipelin
     assert {"id": "by-hand", "title": "by-hand", "state": "finished", "place": None} in app.http.get("/v1/runs").json()
     app.act("by-hand", "upsample")
     app.finish("by-hand")
+
+
+def test_the_list_reads_again_only_what_has_changed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"] for _ in range(3)]
+    (app.settings.runs / "damaged").mkdir()
+    (app.settings.runs / "damaged" / "request.json").write_text("{")
+    read = []
+    open_run = app.worker.store.open
+
+    def counted(run_id: str) -> RunReader | None:
+        read.append(run_id)
+        return open_run(run_id)
+
+    def listed() -> dict[str, dict[str, Any]]:
+        read.clear()
+        return {run["id"]: run for run in app.http.get("/v1/runs").json()}
+
+    monkeypatch.setattr(app.worker.store, "open", counted)
+    before = listed()
+    assert before["damaged"]["state"] == "damaged" and "request.json" in before["damaged"]["error"]
+    assert listed() == before and read == []
+    app.act(ids[0], "upsample")
+    app.finish(ids[0])
+    (app.settings.runs / ids[1] / "level_2" / "item_0.wav").unlink()
+    (app.settings.runs / ids[2] / "job.json").write_text('{"title": "another title"}')
+    shutil.rmtree(app.settings.runs / "damaged")
+    after = listed()
+    assert sorted(read) == sorted(ids) and "damaged" not in after
+    assert [after[each]["state"] for each in ids] == ["finished", "stopped", "finished"]
+    assert after[ids[2]]["title"] == "another title"
 
 
 def test_the_client_of_gradio_samples(app: App) -> None:

@@ -22,9 +22,9 @@ from .errors import TooLargeError, add_error_handlers
 from .interface import Interface
 from .page_files import add_page_route
 from .peaks import PER_SECOND, file_peaks
+from .run_list import RunList
 from .schemas import Back, Continuation, NewRun, Pick, Upsampling
 from .store import NotFoundError
-from .view import list_view
 
 logger = logging.getLogger(__name__)
 
@@ -48,9 +48,11 @@ def add_routes(app: FastAPI, interface: Interface, access: Access) -> None:
         interface.check_levels(wanted)
         return {"seconds": interface.estimate(seconds, given, candidates, wanted)}
 
+    run_list = RunList(store, worker)
+
     @app.get("/v1/runs")
     def runs() -> list[dict[str, Any]]:
-        return list_view(store, worker)
+        return run_list.views()
 
     @app.post("/v1/runs", status_code=201)
     def create(body: NewRun) -> dict[str, Any]:

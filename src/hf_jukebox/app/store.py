@@ -23,7 +23,7 @@ from .schemas import EXAMPLE, Job
 from .settings import AppSettings
 
 EXAMPLE_PROMPT = Path(__file__).parents[1] / "demo" / "prompt.wav"
-_JOB, _UPLOADS = "job.json", ".uploads"
+JOB, _UPLOADS = "job.json", ".uploads"
 _MOST_JOB_BYTES = 2**20
 _PROMPT_ID = re.compile(r"[0-9a-f]{32}")
 _OLDEST_UPLOAD_IN_S = 7 * 24 * 3600
@@ -126,8 +126,8 @@ class RunStore:
 
     def job(self, run_id: str) -> Job:
         """Read what the app keeps about a run; a run from the command line has only its name."""
-        path = self.path(run_id) / _JOB
-        if (unwritten := self._unwritten.get(run_id)) is not None:
+        path = self.path(run_id) / JOB
+        if (unwritten := self.unwritten(run_id)) is not None:
             return unwritten
         try:
             if path.is_file() and not path.is_symlink() and path.stat().st_size <= _MOST_JOB_BYTES:
@@ -138,13 +138,17 @@ class RunStore:
 
     def write_job(self, run_id: str, job: Job) -> None:
         """Write what the app keeps about a run, atomically."""
-        with replacing(self.folder / run_id / _JOB) as unfinished:
+        with replacing(self.folder / run_id / JOB) as unfinished:
             unfinished.write_text(job.model_dump_json(indent=2, exclude_defaults=True) + "\n", encoding="utf-8")
         self._unwritten.pop(run_id, None)
 
     def keep_unwritten(self, run_id: str, job: Job) -> None:
         """Keep in memory what cannot be written about a run, until it can be or the server ends."""
         self._unwritten[run_id] = job
+
+    def unwritten(self, run_id: str) -> Job | None:
+        """Return what is kept in memory about a run, if anything."""
+        return self._unwritten.get(run_id)
 
     def branch(self, run_id: str, step: int) -> str:
         """Copy an earlier step of a run, as it was before a pick, to a run of its own; return its id.
@@ -173,7 +177,7 @@ class RunStore:
         except ValueError:
             return False
         folder = self.folder / name
-        return not folder.is_symlink() and any((folder / file).is_file() for file in (_JOB, REQUEST))
+        return not folder.is_symlink() and any((folder / file).is_file() for file in (JOB, REQUEST))
 
     # Prompts -------------------------------------------------------------------------------------------------------
 
