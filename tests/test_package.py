@@ -10,6 +10,7 @@ import hf_jukebox
 
 PUBLIC = {
     "DEMO_MODEL",
+    "DEMO_PROMPT",
     "AudioBlock",
     "JukeboxEmbeddings",
     "JukeboxPipeline",
@@ -62,7 +63,7 @@ def test_public_names():
     assert set(dir(hf_jukebox)) >= PUBLIC
 
 
-@pytest.mark.parametrize("name", sorted(PUBLIC - {"DEMO_MODEL"}))
+@pytest.mark.parametrize("name", sorted(PUBLIC - {"DEMO_MODEL", "DEMO_PROMPT"}))
 def test_public_names_are_imported_on_first_use(name):
     assert getattr(hf_jukebox, name).__name__ == name
 
@@ -72,5 +73,7 @@ def test_unknown_names_are_attribute_errors():
         _ = hf_jukebox.JukeboxTrainer
 
 
-def test_demo_model_is_a_folder_of_the_package():
-    assert Path(hf_jukebox.DEMO_MODEL).is_relative_to(Path(hf_jukebox.__file__).parent)
+def test_the_demo_model_and_its_prompt_are_in_the_package():
+    folder = Path(hf_jukebox.__file__).parent
+    assert Path(hf_jukebox.DEMO_MODEL).is_relative_to(folder) and Path(hf_jukebox.DEMO_MODEL).is_dir()
+    assert Path(hf_jukebox.DEMO_PROMPT).is_relative_to(folder) and Path(hf_jukebox.DEMO_PROMPT).is_file()

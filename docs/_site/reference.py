@@ -208,7 +208,7 @@ def _api_page() -> Iterator[str]:
         "diffusers.\n"
     )
     listed = {name for _, module, names in API for name in names or [] if module == "hf_jukebox"}
-    others = [name for name in hf_jukebox.__all__ if name not in listed and name != "DEMO_MODEL"]
+    others = [name for name in hf_jukebox.__all__ if name not in listed and not name.startswith("DEMO_")]
     for title, module, names in [*API, ("More", "hf_jukebox", others)] if others else API:
         yield f"## {title}\n"
         if module != "hf_jukebox":

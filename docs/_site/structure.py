@@ -45,6 +45,8 @@ SECTIONS = {
         "architecture",
         "exactness",
         "performance",
+        "decode-step",
+        "measurements",
         "safety",
         "dependencies",
         "releasing",

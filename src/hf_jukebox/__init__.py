@@ -37,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "DEMO_MODEL",
+    "DEMO_PROMPT",
     "AudioBlock",
     "JukeboxEmbeddings",
     "JukeboxPipeline",
@@ -70,6 +71,9 @@ __all__ = [
 
 DEMO_MODEL = str(Path(__file__).parent / "demo" / "model")
 """Folder of the demo model that is shipped with the package, for `JukeboxPipeline.from_pretrained`."""
+
+DEMO_PROMPT = str(Path(__file__).parent / "demo" / "prompt.wav")
+"""Recording for the demo model to continue."""
 
 _MODULES = {
     "AudioBlock": "sampling.decode",

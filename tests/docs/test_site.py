@@ -10,7 +10,9 @@ import pytest
 import typer.main
 
 import hf_jukebox
+from hf_jukebox import DEMO_MODEL, JukeboxVQVAEConfig
 from hf_jukebox.cli import app
+from hf_jukebox.hierarchy import Hierarchy
 
 DOCS = Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS))
@@ -53,7 +55,7 @@ def test_every_public_name_is_on_the_page_of_the_api_once() -> None:
     named = [
         line.rpartition("hf_jukebox.")[2] for line in lines if line.startswith(".. auto") and "hf_jukebox." in line
     ]
-    assert sorted(set(hf_jukebox.__all__) - {"DEMO_MODEL"} - set(named)) == []
+    assert sorted(set(hf_jukebox.__all__) - {"DEMO_MODEL", "DEMO_PROMPT"} - set(named)) == []
     assert len(named) == len(set(named))
 
 
@@ -84,3 +86,20 @@ def texts_of_the_code() -> Iterator[str]:
 def test_a_page_has_one_title_and_nothing_before_it(page: Path) -> None:
     text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
     assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1 and text.startswith("# ")
+
+
+def test_the_pages_give_the_steps_of_20_s_as_the_code_counts_them() -> None:
+    published, demo = (
+        [f"{hierarchy.codes(level, hierarchy.samples('length', 20) // hierarchy.top_hop):,}" for level in (2, 1, 0)]
+        for hierarchy in (
+            Hierarchy(JukeboxVQVAEConfig.from_preset("5b"), [None] * 3),
+            Hierarchy(JukeboxVQVAEConfig.from_pretrained(DEMO_MODEL, subfolder="vqvae"), [None] * 3),
+        )
+    )
+    for name, figures in {
+        "performance": published,
+        "how-it-works": published,
+        "which-model": [*published, *demo],
+    }.items():
+        text = (DOCS / f"{name}.md").read_text("utf-8")
+        assert [figure for figure in figures if figure not in text] == [], name

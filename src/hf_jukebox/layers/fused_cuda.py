@@ -22,7 +22,7 @@ from .transformer import FusedSteps, LayerNorm, Transformer, TransformerBlock, s
 
 _MAX_ROWS = 4  # the kernels multiply them one after the other
 
-# Sizes of the kernels' programs, chosen by measurements on an H200 (docs/performance.md).
+# Sizes of the kernels' programs, chosen by measurements on an H200 (docs/measurements.md).
 _SHORT = 2048  # inputs of a layer whose weights a program reads at once, and keeps in registers for all rows
 _LONG_BLOCK = 1024  # inputs that a program reads at a time where there are more
 _WEIGHTS_PER_PROGRAM = 8192

@@ -14,7 +14,7 @@ from ..layers.fused_cpu import fuse
 from ..layers.transformer import Transformer, TransformerShape
 
 # Precision of a compiled step on a CPU, by its instructions and by whether it samples one song at a time or several:
-# the fastest of those measured with benchmarks/decode.py (docs/performance.md), or float32 where bfloat16 gains less
+# the fastest of those measured with benchmarks/decode.py (docs/measurements.md), or float32 where bfloat16 gains less
 # than a fifth.
 _MEASURED = {
     ("AVX2", True): torch.bfloat16,
