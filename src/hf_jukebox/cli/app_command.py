@@ -6,6 +6,7 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -77,7 +78,7 @@ def app(
 
         def say_address(port: int) -> None:
             shown = "localhost" if settings.is_local else host
-            login = "" if settings.token is None else f"/?token={settings.token}"
+            login = "" if settings.token is None else f"/?token={quote(settings.token, safe='')}"
             write_line(f"{PROGRAM}: http://{shown}:{port}{login} (end with Ctrl-C; the runs are in {runs})")
 
         with work_to_keep():

@@ -53,7 +53,19 @@ _OPTIONS = {
     "enable_model_cpu_offload()": "--low-memory",
 }
 # Arguments with options of the same name.
-_SAME_NAME = {"compat", "dtype", "hparams", "ids", "layers", "low_memory", "pool", "revision", "windows", "preset"}
+_SAME_NAME = {
+    "compat",
+    "dtype",
+    "hparams",
+    "ids",
+    "layers",
+    "low_memory",
+    "pool",
+    "revision",
+    "windows",
+    "preset",
+    "token",
+}
 _SAME_NAME |= {"allow_other_vqvae", "artist", "genre", *SamplingOptions.__annotations__} - _OPTIONS.keys()
 _ARGUMENT = re.compile(r"`([\w()]+)(?:=([^`]+))?`")
 
