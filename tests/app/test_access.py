@@ -10,6 +10,7 @@ import pytest
 from helpers.command_line import run
 
 from hf_jukebox import JukeboxPipeline
+from hf_jukebox.app.access import Access
 from hf_jukebox.app.settings import AppSettings
 
 from .conftest import LIMITS, App, running
@@ -70,6 +71,14 @@ def test_the_cookie_does_not_hold_the_token(locked: App) -> None:
         assert http.get("/v1/model").status_code == 200
     forged = {"Cookie": "hf-jukebox-token=a secret"}
     assert locked.http.get("/v1/model", headers=forged).status_code == 401
+
+
+def test_a_cookie_is_valid_after_a_restart_with_the_same_token(tmp_path: Path) -> None:
+    cookie = Access(AppSettings(tmp_path, token="a secret")).cookie
+    assert Access(AppSettings(tmp_path, token="a secret")).is_cookie(cookie)
+    assert not Access(AppSettings(tmp_path, token="another")).is_cookie(cookie)
+    keys = {Access(AppSettings(tmp_path)).page_key("run") for _ in range(2)}
+    assert len(keys) == 2  # nobody can compute the key of a server without a token
 
 
 def test_a_frame_without_an_origin_is_refused(app: App, recording: Path) -> None:

@@ -19,7 +19,10 @@ class TooManyGuessesError(Exception):
 
 
 class Access:
-    """Check of tokens, cookies and keys, which belong to one start of the server.
+    """Check of tokens, cookies and keys.
+
+    Cookies and keys follow from the token, so that a browser stays logged in when the server is restarted with it;
+    without a token they belong to one start of the server.
 
     Args:
         settings: Settings of the server; their token is None if everyone may use it.
@@ -30,7 +33,7 @@ class Access:
 
     def __init__(self, settings: AppSettings) -> None:
         self.token = settings.token
-        self._secret = secrets.token_bytes(32)
+        self._secret = secrets.token_bytes(32) if self.token is None else _slow_hash(self.token)
         self.cookie = self._signed(f"cookie {self.token}")
         self._one_at_a_time = asyncio.Lock()
         self._num_waiting = 0
@@ -70,6 +73,11 @@ class Access:
 
     def _signed(self, text: str) -> str:
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _slow_hash(token: str) -> bytes:
+    """Return a hash that takes long enough (some 50 ms) that a short token cannot be found from a cookie by trials."""
+    return hashlib.scrypt(token.encode(), salt=b"hf_jukebox app", n=2**14, r=8, p=1)
 
 
 def _is_same(given: str, expected: str) -> bool:
