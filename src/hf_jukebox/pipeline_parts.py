@@ -31,6 +31,7 @@ from .memory.disk_offload import DiskOffload
 from .modeling_prior import JukeboxPrior
 from .modeling_vqvae import JukeboxVQVAE
 from .runs.model_source import recorded_source
+from .runs.prior_records import prior_record
 from .runs.record import ModelRecord, adapter_records, weights_fingerprint
 from .sharing.cards import Card, repositories
 from .sharing.model_cards import Origin, pipeline_card
@@ -373,6 +374,8 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
         """Return the record of this model for a run."""
         priors = {name: getattr(self, name) for name in _PRIORS}
         priors = {name: prior for name, prior in priors.items() if prior is not None}
+        # Another variant of the weights has files of its own, which are not looked for.
+        on_disk = None if self._on_disk is None or self._on_disk.options.get("variant") else self._on_disk.folder
         return ModelRecord(
             source=recorded_source(self.name_or_path),
             dtype=str(self.dtype),
@@ -383,4 +386,7 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
                 for name, part in {"vqvae": self.vqvae, **priors}.items()
             },
             adapters=adapter_records(priors.values()),
+            priors={
+                name: prior_record(prior, None if on_disk is None else on_disk / name) for name, prior in priors.items()
+            },
         )

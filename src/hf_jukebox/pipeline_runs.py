@@ -17,8 +17,9 @@ from .pipeline_parts import sampling, sampling_in_steps
 from .pipeline_sampling import AudioCallback, OutputType, check_options, check_output_type, checked_run_folder
 from .runs.actions import StepOverrides, continued, pick_candidate, upsampled
 from .runs.folder import JukeboxRun
+from .runs.prior_records import check_blocks
 from .runs.record import ModelRecord, RunStep, SongFolder, check_adapters, check_model, warn_of_other_bits
-from .runs.song_requests import SongRequest
+from .runs.song_requests import SongRequest, check_names
 from .sampler import ProgressCallback
 from .sampling.arguments import SongArguments
 from .sampling.decode import AudioBlock
@@ -91,6 +92,7 @@ class JukeboxRuns(JukeboxAdapters):
                 model = self.model_record()
                 check_model(run.step.model, model.parts, run.folder)
                 check_adapters(run.step.model, model, run.folder)
+                check_blocks(run.step.model, model, run.folder)
                 warn_of_other_bits(run.step.model, model, run.folder)
                 levels_to_sample(self.hierarchy, run.request.levels)
                 state = run.load_state(self.hierarchy)
@@ -184,7 +186,7 @@ class JukeboxRuns(JukeboxAdapters):
 
         Args:
             songs: Songs to sample; [`read_songs`] reads them from a file.
-            output_dir: A folder that holds no run.
+            output_dir: A folder that holds no run, and none in the folders of these songs.
             num_waveforms_per_prompt: Candidates per song.
             options: As in `__call__`: `temperature`, `top_k`, `top_p`, `hop_fraction`, `levels`, `upsampling`,
                 `max_batch_size`.
@@ -194,7 +196,8 @@ class JukeboxRuns(JukeboxAdapters):
         """
         check_options(options)
         check_output_type(output_type)
-        folder = checked_run_folder(output_dir)
+        check_names(songs, "`songs`")
+        folder = checked_run_folder(output_dir, [song.name for song in songs])
         hierarchy, candidates = self.hierarchy, at_least_one("num_waveforms_per_prompt", num_waveforms_per_prompt)
         lengths = [top_codes(hierarchy, song.seconds, 0) for song in songs]
         prompts = [self.read_prompts(song.prompt, None, song.prompt_seconds) or [NO_PROMPT] for song in songs]

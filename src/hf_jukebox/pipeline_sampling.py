@@ -271,7 +271,7 @@ class JukeboxSampling(JukeboxParts):
         """
         level_codes, hop = state.levels[level], self.vqvae.config.hop_lengths[level]
         writer = run if run is not None and run.is_owner and level_codes.is_finished else None
-        missing = set() if writer is None else set(writer.missing_audio(level))
+        missing = set() if writer is None else set(writer.audio_to_write(level))
         num_songs, length = level_codes.common_prefix.shape
         audio = torch.zeros(num_songs, length * hop) if is_returned else None
         if missing or is_returned:
@@ -285,8 +285,7 @@ class JukeboxSampling(JukeboxParts):
                 blocks = _copied(blocks, audio[song].numpy())
             if writer is not None and song in missing:
                 writer.write_audio(level, song, blocks)
-            else:
-                deque(blocks, maxlen=0)
+            deque(blocks, maxlen=0)  # those that were not written
         if writer is not None:
             writer.write_song_folders(state)
         return audio
@@ -313,16 +312,20 @@ def check_output_type(output_type: str) -> None:
         raise ValueError(f"`output_type` must be 'np', 'pt' or 'latent', not {output_type!r}.")
 
 
-def checked_run_folder(output_dir: PathLike | None) -> Path | None:
+def checked_run_folder(output_dir: PathLike | None, song_names: Sequence[str] = ()) -> Path | None:
     """Return the folder for a new run, on every process.
 
+    Args:
+        song_names: Names of the folders of songs in it.
+
     Raises:
-        FileExistsError: it already holds a run.
+        FileExistsError: it, or the folder of a song, already holds a run.
     """
     if output_dir is None:
         return None
     folder = user_path(output_dir)
-    on_main_process(lambda: check_no_run(folder))  # before another process may see the run that the main one creates
+    # Before another process may see the run that the main one creates.
+    on_main_process(lambda: check_no_run(folder, song_names))
     return folder
 
 

@@ -1,5 +1,6 @@
 """Run folders: their content, the steps that change them, and the errors for damaged ones."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ import torch
 from helpers.tiny import TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 from safetensors.torch import load_file
 
-from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress, pick_candidate
+from hf_jukebox import JukeboxPipeline, JukeboxRun, SamplingProgress, SongRequest, pick_candidate
+from hf_jukebox.runs import folder as run_folder
 from hf_jukebox.runs.record import FORMAT_VERSION
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
@@ -96,6 +98,48 @@ def test_a_folder_with_a_run_is_not_overwritten(pipe: JukeboxPipeline, unfinishe
     pipe.resume_run(unfinished, output_type="latent")
     with pytest.raises(FileExistsError, match=r"finished run.*hf-jukebox continue"):
         pipe(output_dir=unfinished, **SHORT)
+
+
+def test_a_folder_with_audio_or_codes_of_something_else_is_refused(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    folder = tmp_path / "music"
+    pipe(generator=seeded(1), **SHORT).save(folder)
+    before = snapshot(folder)
+    with pytest.raises(FileExistsError, match=r"music holds no run but level_0.item_0\.wav"):
+        pipe(output_dir=folder, **SHORT)
+    with pytest.raises(FileExistsError, match="music holds no run but"):
+        pipe.sample_songs([SongRequest("music", seconds=codes_in_s(6))], tmp_path)
+    assert snapshot(folder) == before and not (tmp_path / "request.json").exists()
+
+
+@pytest.mark.parametrize("name", ["codes", "state"])
+def test_windows_and_codes_that_have_lost_their_run_are_refused(
+    pipe: JukeboxPipeline, unfinished: Path, name: str
+) -> None:
+    for path in unfinished.rglob("*"):
+        if path.is_file() and path.parent.name != name:
+            path.unlink()
+    before = snapshot(unfinished)
+    with pytest.raises(FileExistsError, match=f"unfinished holds no run but {name}/level_1.*; move that away"):
+        pipe(output_dir=unfinished, **SHORT)
+    assert snapshot(unfinished) == before
+
+
+def test_codes_of_an_interrupted_creation_are_not_adopted(
+    pipe: JukeboxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_power(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "write_steps", cut_power)
+        with pytest.raises(KeyboardInterrupt):
+            pipe(noise_audio(codes_in_s(3)), output_dir=tmp_path / "run", **SHORT)
+    assert list((tmp_path / "run" / "codes").iterdir()) and not (tmp_path / "run" / "request.json").exists()
+    out = pipe(output_dir=tmp_path / "run", generator=seeded(), output_type="latent", **SHORT)
+    whole = pipe(generator=seeded(), output_type="latent", **SHORT)
+    assert all(torch.equal(a, b) for a, b in zip(out.codes, whole.codes, strict=True))
+    assert JukeboxRun.open(tmp_path / "run").step.known == [[0] * 3] * 3
+    assert not (tmp_path / "run" / ".new").exists()
 
 
 def test_bad_input_leaves_no_folder(pipe: JukeboxPipeline, tmp_path: Path) -> None:
@@ -347,6 +391,22 @@ def test_a_step_that_cannot_be_sampled_is_not_recorded(pipe: JukeboxPipeline, tm
         pipe.continue_run(tmp_path / "run", codes_in_s(9), levels=(1, 0))
     assert snapshot(tmp_path / "run") == before
     assert pipe.continue_run(tmp_path / "run", codes_in_s(9), output_type="latent").codes[2].shape == (1, 9)
+
+
+def test_nothing_is_written_that_could_not_be_read_again(
+    pipe: JukeboxPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe(output_dir=tmp_path / "run", levels=2, **SHORT)
+    before = snapshot(tmp_path / "run")
+    record = dataclasses.replace(pipe.model_record(), source="x" * 5000)
+    monkeypatch.setattr(pipe, "model_record", lambda: record)
+    message = r"request\.json could not be read again: .*model\.source: .*at most 4096 characters"
+    with pytest.raises(ValueError, match=message):
+        pipe(output_dir=tmp_path / "other", **SHORT)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match=message):
+        pipe.continue_run(tmp_path / "run", codes_in_s(8))
+    assert snapshot(tmp_path / "run") == before
 
 
 def test_unknown_overrides_are_refused(pipe: JukeboxPipeline, unfinished: Path) -> None:

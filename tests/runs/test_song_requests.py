@@ -203,3 +203,10 @@ def test_each_song_of_a_batch_becomes_a_run_of_its_own(pipe: JukeboxPipeline, tm
     for command in (pipe.upsample_run, lambda folder: pipe.continue_run(folder, 1.0)):
         with pytest.raises(ValueError, match=r"batch of songs.*primed"):
             command(tmp_path / "batch")
+
+
+def test_songs_need_different_names_also_from_python(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    for names, message in (((), "`songs` holds no songs"), (("a", "b", "A"), "a, A is the name of more than one song")):
+        with pytest.raises(ValueError, match=message):
+            pipe.sample_songs([SongRequest(name, seconds=codes_in_s(4)) for name in names], tmp_path / "run")
+    assert not (tmp_path / "run").exists()

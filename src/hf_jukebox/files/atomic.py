@@ -93,6 +93,10 @@ def _not_written(path: Path, error: OSError) -> OSError:
     return type(error)(f"{path} cannot be written: {error.strerror or error}.")
 
 
+class FolderInUseError(OSError):
+    """Error for a folder that another process has locked."""
+
+
 @contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder for this process; the system releases the lock when the process ends, however it ends.
@@ -101,7 +105,8 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
         wait: Wait for another process that holds the lock, in place of the error.
 
     Raises:
-        OSError: another process holds the lock.
+        FolderInUseError: another process holds the lock.
+        OSError: the folder cannot be locked.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / _LOCK).is_symlink():
@@ -121,7 +126,7 @@ def _acquire(lock: FileLock, folder: Path, wait: bool) -> None:
     try:
         lock.acquire(timeout=-1 if wait else 0)
     except Timeout as error:
-        raise OSError(f"{folder} is in use by {_holder(folder)}; wait until it ends.") from error
+        raise FolderInUseError(f"{folder} is in use by {_holder(folder)}; wait until it ends.") from error
     except (OSError, NotImplementedError) as error:  # older releases of filelock raise the latter for ENOSYS
         if isinstance(error, OSError) and error.errno not in _CANNOT_LOCK:
             raise OSError(f"{folder} cannot be locked: {error.strerror or error}.") from error

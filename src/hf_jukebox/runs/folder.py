@@ -12,28 +12,31 @@ earlier/K/                    step K, moved aside by a pick; itself a run
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from ..files.atomic import locked
+from ..files.atomic import locked, sync_folder
 from ..hierarchy import Hierarchy
 from ..sampling.batch import Snapshot
 from ..sampling.known import KnownCodes
 from ..sampling.processes import on_main_process
-from ..sampling.request import SamplingRequest, check_song_spans
+from ..sampling.request import check_song_spans
 from ..sampling.scheduler import Rows
 from ..sampling.state import LevelCodes, SamplingState
 from .audio_files import WrittenAudio
 from .contents import RunReader
 from .names import REQUEST
-from .record import RunStep, SongFolder, write_steps
+from .record import RunStep, write_steps
+from .schema import check_steps
+from .song_folders import SongFolders
 from .storage import SnapshotStore, codes_path, write_codes
 
+_UNFINISHED = ".new"  # is there until the first codes and the request of a run are written
+_OWN_FILES = ("codes/*.safetensors", "state/*.safetensors", "level_*/item_*.wav", "earlier/*", "audio.json")
 _BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
 
@@ -51,6 +54,7 @@ class JukeboxRun(RunReader):
     def __init__(self, folder: Path, steps: list[RunStep]) -> None:
         super().__init__(folder, steps)
         self._snapshots = SnapshotStore(folder / "state", len(steps) - 1)
+        self._song_folders = SongFolders(folder, self.step)
 
     @classmethod
     @contextmanager
@@ -87,6 +91,7 @@ class JukeboxRun(RunReader):
         with locked(Path(folder)):
             run = cls.open(folder)
             run.check_no_links()
+            (run.folder / _UNFINISHED).unlink(missing_ok=True)
             yield run
 
     @classmethod
@@ -95,17 +100,22 @@ class JukeboxRun(RunReader):
         """Create a run and lock its folder.
 
         Raises:
-            FileExistsError: the folder holds a run already.
+            FileExistsError: the folder, or that of a song, holds a run already, or files that look like those of one.
             OSError: another process works on it, or it cannot be written.
+            ValueError: the step could not be read again.
         """
-        check_no_run(folder)
+        check_steps([step], Path(folder) / REQUEST)
+        names = [part.name for part in step.folders]
+        check_no_run(folder, names)
         with locked(Path(folder)):
-            check_no_run(folder)
+            check_no_run(folder, names)
             run = cls(Path(folder), [step])
             run.check_no_links()
+            run._begin_creation()
             for level, level_codes in enumerate(state.levels):
                 run._write_level(level, level_codes)
             write_steps(run.folder / REQUEST, run.steps)
+            (run.folder / _UNFINISHED).unlink(missing_ok=True)
             yield run
 
     # Steps ----------------------------------------------------------------------------------------------------------
@@ -154,7 +164,7 @@ class JukeboxRun(RunReader):
     def start_step(self, step: RunStep) -> None:
         """Make a step the current one. It reads the codes of the previous step until it writes its own."""
         self.set_steps([*self.steps, step])
-        write_steps(self.folder / REQUEST, self.steps)
+        self._write_steps()
 
     def start_checked_step(self, step: RunStep, hierarchy: Hierarchy) -> SamplingState:
         """Make a step the current one and load its state; a step whose state cannot be loaded is not written.
@@ -164,7 +174,7 @@ class JukeboxRun(RunReader):
         """
         self.set_steps([*self.steps, step])
         state = self.load_state(hierarchy)
-        write_steps(self.folder / REQUEST, self.steps)
+        self._write_steps()
         return state
 
     def set_steps(self, steps: list[RunStep]) -> None:
@@ -201,21 +211,28 @@ class JukeboxRun(RunReader):
             self._snapshots.clear(level)
 
     def write_audio(self, level: int, song: int, blocks: Iterable[np.ndarray]) -> None:
-        """Write a song at a level; a file that was edited in its place is kept under another name."""
+        """Write a song at a level; a file that was edited in its place is kept under another name.
+
+        In a batch nothing is written to, and no block is taken for, the folder of a song that somebody has changed.
+        """
         path, hop = self.audio_path(level, song), self.step.model.hop_lengths[-1]
         lengths = {self.song_length(song) * hop, *(step.request.top_codes * hop for step in self.steps)}
-        WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, lengths)
+        part = self.song_folder(song)
+        with nullcontext(True) if part is None else self._song_folders.writing(part) as is_ours:
+            if is_ours:
+                WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, lengths)
+
+    def audio_to_write(self, level: int) -> list[int]:
+        """Return the songs that lack audio at a level, in folders that this run may write."""
+        parts = {song: self.song_folder(song) for song in self.missing_audio(level)}
+        return [song for song, part in parts.items() if part is None or self._song_folders.may_write(part)]
 
     def write_song_folders(self, state: SamplingState) -> None:
-        """Write the finished levels of a batch as a run in the folder of every song."""
+        """Write the finished levels of a batch as a run in the folder of every song that nobody has changed since."""
         for part in self.step.folders:
-            request, levels = _song_part(state, part, self.step.model.hop_lengths)
-            num_given = [level_codes.num_given for level_codes in levels]
-            step = RunStep.now(self.step.action, request, num_given, range(len(request.songs)), self.step.model)
-            run = JukeboxRun(self.folder / part.name, [step])
-            for level, level_codes in enumerate(levels):
-                run._write_level(level, level_codes)
-            write_steps(run.folder / REQUEST, run.steps)
+            with self._song_folders.writing(part) as is_ours:
+                if is_ours:
+                    self._song_folders.write(part, state)
 
     # Parts ---------------------------------------------------------------------------------------------------------
 
@@ -237,40 +254,46 @@ class JukeboxRun(RunReader):
                         "that it leads to."
                     )
 
+    def _write_steps(self) -> None:
+        """Write the steps, the last of which begins, and remove windows in progress of those before it."""
+        check_steps(self.steps, self.folder / REQUEST)
+        write_steps(self.folder / REQUEST, self.steps)
+        self._snapshots.clear_earlier_steps()
+
+    def _begin_creation(self) -> None:
+        """Mark the folder until it has its request, and remove the codes of a creation that was interrupted."""
+        if (self.folder / _UNFINISHED).exists():
+            for path in self.folder.glob("codes/level_*.safetensors"):
+                path.unlink()
+        (self.folder / _UNFINISHED).unlink(missing_ok=True)
+        (self.folder / _UNFINISHED).open("x").close()  # fails on a link instead of following it
+        sync_folder(self.folder)
+
     def _write_level(self, level: int, level_codes: LevelCodes) -> None:
         if any(level_codes.num_filled) or any(level_codes.seams):
             write_codes(codes_path(self.folder, level), level_codes, len(self.steps) - 1)
 
 
-def check_no_run(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that holds a run.
+def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ()) -> None:
+    """Refuse a folder that holds a run, or files that a new run would take for its own, itself or in a song's folder.
+
+    Args:
+        song_names: Names of the folders of songs in it.
 
     Raises:
-        FileExistsError: it does; the message says how to continue that run.
+        FileExistsError: it does; the message says how to continue that run, or names a file.
     """
-    if not (Path(folder) / REQUEST).exists():
-        return
-    if JukeboxRun.open(folder).is_finished:
-        found = f"a finished run; extend it with: hf-jukebox continue {folder} --seconds S"
-    else:
-        found = f"an unfinished run; continue it with: hf-jukebox resume {folder}"
-    raise FileExistsError(f"{folder} holds {found}, or give another folder for the new one.")
-
-
-def _song_part(state: SamplingState, part: SongFolder, hops: Sequence[int]) -> tuple[SamplingRequest, list[LevelCodes]]:
-    """Return the request and codes of some songs, cut to their length; unfinished levels keep only given codes."""
-    rows = slice(part.first, part.last + 1)
-    levels = []
-    for level, level_codes in enumerate(state.levels):
-        length = part.top_codes * hops[-1] // hops[level]
-        num_given = [min(given, length) for given in level_codes.num_given[rows]]
-        finished = level_codes.is_finished and level in state.request.levels
-        num_filled = [length] * len(num_given) if finished else list(num_given)
-        avoided = [
-            {position: bits for position, bits in prices.items() if position < length}
-            for prices in level_codes.avoided[rows]
-        ]
-        seams = level_codes.seams[rows]
-        levels.append(LevelCodes(level_codes.codes[rows, :length], num_given, num_filled, seams, avoided))
-    request = replace(state.request, songs=state.request.songs[rows], top_codes=part.top_codes)
-    return request, levels
+    for place in (Path(folder), *(Path(folder) / name for name in song_names)):
+        if (place / REQUEST).exists():
+            if JukeboxRun.open(place).is_finished:
+                found = f"a finished run; extend it with: hf-jukebox continue {place} --seconds S"
+            else:
+                found = f"an unfinished run; continue it with: hf-jukebox resume {place}"
+            raise FileExistsError(f"{place} holds {found}, or give another folder for the new one.")
+        own = _OWN_FILES[1:] if (place / _UNFINISHED).exists() else _OWN_FILES
+        file = next((path for pattern in own for path in sorted(place.glob(pattern))), None)
+        if file is not None:
+            raise FileExistsError(
+                f"{place} holds no run but {file.relative_to(place)}, which a new run would take for its own; move "
+                "that away, or give another folder."
+            )

@@ -64,21 +64,39 @@ class AdapterRecord:
         return f"{'/'.join(filter(None, (self.source, self.subfolder)))}:{self.scale:g}"
 
 
+_Dtype = Annotated[str, Field(pattern=r"^(torch\.)?[a-z0-9_]{1,32}$")]
+
+
+@dataclass(frozen=True)
+class PriorRecord:
+    """The blocks of a prior of a step.
+
+    Args:
+        dtype: Their precision.
+        blocks: Fingerprint of their weights in that precision; None where there is none, as of quantised ones, or of
+            those with an adapter merged into them.
+    """
+
+    dtype: _Dtype
+    blocks: Annotated[str | None, Field(pattern=r"^[0-9a-f]+$", max_length=64)] = None
+
+
 @dataclass(frozen=True)
 class ModelRecord:
     """The model of a step.
 
     Args:
         source: Folder or repository that it was loaded from.
-        dtype: Precision of the priors' blocks.
+        dtype: Precision of the priors' blocks, that of the first one if they differ.
         sampling_rate, hop_lengths: Settings of the VQ-VAE, hops finest first.
         parts: Fingerprints of the parts by name, such as `prior_2`, without their adapters.
         adapters: Adapters in use.
         is_compiled: True if the decode step was compiled, which decides the last bits of its sums.
+        priors: Blocks of the priors by name; empty in records of earlier versions.
     """
 
     source: Annotated[str | None, Field(max_length=4096)]
-    dtype: Annotated[str, Field(pattern=r"^(torch\.)?[a-z0-9_]{1,32}$")]
+    dtype: _Dtype
     sampling_rate: Annotated[int, Field(ge=1, le=2**20)]
     hop_lengths: Annotated[list[Annotated[int, Field(ge=1, le=2**24)]], Field(min_length=1, max_length=MOST_LEVELS)]
     parts: Annotated[
@@ -86,6 +104,16 @@ class ModelRecord:
     ]
     adapters: Annotated[list[AdapterRecord], Field(max_length=256)] = field(default_factory=list)
     is_compiled: bool = False
+    priors: Annotated[dict[Annotated[str, Field(max_length=64)], PriorRecord], Field(max_length=64)] = field(
+        default_factory=dict
+    )
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """Precision of each prior's blocks by name; that of all of them where a record has no more."""
+        names = self.priors or [name for name in self.parts if name.startswith("prior_")]
+        dtypes = {name: self.priors[name].dtype if self.priors else self.dtype for name in names}
+        return {name: dtype.removeprefix("torch.") for name, dtype in dtypes.items()}
 
 
 @dataclass(frozen=True)
@@ -235,11 +263,12 @@ def _named(adapters: Sequence[AdapterRecord]) -> str:
 
 def warn_of_other_bits(recorded: ModelRecord, now: ModelRecord, folder: Path) -> None:
     """Warn where a run goes on in another precision, with a compiled step that it began without, or the reverse."""
-    precision = recorded.dtype.removeprefix("torch.")
+    theirs, own = recorded.precisions, now.precisions
     how, instead = list[str](), list[str]()
-    if precision != now.dtype.removeprefix("torch."):
-        how.append(f"in {precision}")
-        instead.append(f"load the model with `dtype={precision!r}`")
+    if any(own.get(name, dtype) != dtype for name, dtype in theirs.items()):
+        one = next(iter(theirs.values())) if len(set(theirs.values())) == 1 else None
+        how.append(f"in {one}" if one else f"with {', '.join(f'{name} in {dtype}' for name, dtype in theirs.items())}")
+        instead.append(f"load the model with `dtype={(one or theirs)!r}`")
     if recorded.is_compiled != now.is_compiled:
         how.append(f"{'with' if recorded.is_compiled else 'without'} a compiled step")
         instead.append("compile it" if recorded.is_compiled else "do not compile it")
@@ -253,10 +282,15 @@ def warn_of_other_bits(recorded: ModelRecord, now: ModelRecord, folder: Path) ->
 
 def write_steps(path: Path, steps: Sequence[RunStep]) -> None:
     """Write all steps of a run, the current one last."""
-    text = steps_to_json(steps)
+    content = steps_to_bytes(steps)
     with replacing(path) as unfinished:
-        # The name of a prompt need not be UTF-8: rather replace its characters than lose the run.
-        unfinished.write_text(text + "\n", encoding="utf-8", errors="replace")
+        unfinished.write_bytes(content)
+
+
+def steps_to_bytes(steps: Sequence[RunStep]) -> bytes:
+    """Return the content of `request.json` as it is written."""
+    # The name of a prompt need not be UTF-8: rather replace its characters than lose the run.
+    return f"{steps_to_json(steps)}\n".encode(errors="replace")
 
 
 def steps_to_json(steps: Sequence[RunStep]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
-from .record import FORMAT_VERSION, RunStep
+from .record import FORMAT_VERSION, RunStep, steps_to_bytes
 
 _MOST_BYTES = 2**26
 _MOST_STEPS = 10_000
@@ -62,14 +62,37 @@ def parse_steps(text: bytes | str, path: Path) -> list[RunStep]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {str(error).rstrip('.')}; put back a copy of it.") from error
     try:
-        steps = _RequestFile.model_validate_json(to_json(_upgraded(content, path))).steps
-        for number, step in enumerate(steps):
-            _check(step, steps[number - 1] if number else None, f"steps[{number}]")
-        return steps
-    except ValidationError as error:
-        raise ValueError(f"{path} is damaged: {_describe(error.errors()[0])}; put back a copy of it.") from error
+        return _checked(content, path)
     except _WrongValue as error:
         raise ValueError(f"{path} is damaged: {error}; put back a copy of it.") from error
+
+
+def check_steps(steps: Sequence[RunStep], path: Path) -> None:
+    """Check that steps can be read again, before they are written to `path`.
+
+    Raises:
+        ValueError: a value could not be; the message says which.
+    """
+    try:
+        _checked(from_json(steps_to_bytes(steps)), path)
+    except _WrongValue as error:
+        raise ValueError(f"{path} could not be read again: {error}; give another value.") from error
+
+
+def _checked(content: Any, path: Path) -> list[RunStep]:
+    """Return the steps in the content of a file.
+
+    Raises:
+        _WrongValue: a value is wrong.
+        ValueError: it was written by a newer version.
+    """
+    try:
+        steps = _RequestFile.model_validate_json(to_json(_upgraded(content, path))).steps
+    except ValidationError as error:
+        raise _WrongValue(_describe(error.errors()[0])) from error
+    for number, step in enumerate(steps):
+        _check(step, steps[number - 1] if number else None, f"steps[{number}]")
+    return steps
 
 
 class _WrongValue(Exception):

@@ -35,8 +35,8 @@ def push_run(
 ) -> str:
     """Upload a run with its listening page, and return the address of the commit or pull request.
 
-    The run can be downloaded and continued. Paths of this machine are left out of it: of a model or an adapter in a
-    folder only the folder's name remains.
+    The run can be downloaded and continued. Paths of this machine are left out of it: of a model, an adapter or a
+    catalogue in a folder only the folder's name remains.
 
     Args:
         run_dir: Folder of the run.
@@ -101,6 +101,7 @@ def _folders_named(run: RunReader) -> list[bytes]:
     named = [song.prompt for step in run.steps for song in step.request.songs]
     named += [step.model.source for step in run.steps]
     named += [adapter.source for step in run.steps for adapter in step.model.adapters]
+    named += [step.request.avoid.catalogue for step in run.steps if step.request.avoid is not None]
     folders = {path[: -len(name)] for path in named if path and (name := _name_of(path)) and name != path}
     texts = {text for folder in folders for text in (folder, json.dumps(folder)[1:-1], html.escape(folder))}
     return sorted((text.encode() for text in texts if len(text) > 1), key=len, reverse=True)
@@ -172,7 +173,10 @@ def _without_paths(request: Path) -> bytes:
         model = step.get("model", {})
         for place in (model, *model.get("adapters", [])):
             place["source"] = _name_of(place.get("source"))
-        for song in step.get("request", {}).get("songs", []):
+        sampled = step.get("request", {})
+        if avoid := sampled.get("avoid"):
+            avoid["catalogue"] = _name_of(avoid["catalogue"])
+        for song in sampled.get("songs", []):
             song["prompt"] = _name_of(song.get("prompt"))
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 

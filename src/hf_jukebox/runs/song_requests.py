@@ -106,11 +106,25 @@ def read_songs(path: str | os.PathLike[str]) -> list[SongRequest]:
     if len(entries) > _MOST_SONGS:
         raise ValueError(f"{path} holds {len(entries)} songs; give at most {_MOST_SONGS} at a time.")
     songs = [_song(entry, number, path) for number, entry in enumerate(entries, start=1)]
+    check_names(songs, str(path))
+    return songs
+
+
+def check_names(songs: Sequence[SongRequest], what: str) -> None:
+    """Check that songs, of which there must be one at least, have different names.
+
+    Args:
+        what: Name of the songs in messages.
+
+    Raises:
+        ValueError: there is none, or two would have the same folder.
+    """
+    if not songs:
+        raise ValueError(f"{what} holds no songs; give at least one.")
     counts = Counter(song.name.casefold() for song in songs)  # on many systems folder names ignore case
     twice = dict.fromkeys(song.name for song in songs if counts[song.name.casefold()] > 1)
     if twice:
-        raise ValueError(f"{path}: {listed(twice)} is the name of more than one song; names are folders.")
-    return songs
+        raise ValueError(f"{what}: {listed(twice)} is the name of more than one song; names are folders.")
 
 
 def _entries(path: Path) -> Sequence[Any]:

@@ -37,8 +37,10 @@ def codes_path(folder: Path, level: int) -> Path:
 
 def write_codes(path: Path, level_codes: LevelCodes, step: int) -> None:
     """Write the codes and seams that a level has after a step, as one file."""
-    # Segments may be finished beyond the first gap.
-    end = level_codes.length if any(level_codes.seams) else max(level_codes.num_filled)
+    # Segments may be finished, and codes of unfinished ones excluded, beyond the first gap.
+    end = max(level_codes.num_filled)
+    if any(level_codes.seams) or any(position >= end for song in level_codes.avoided for position in song):
+        end = level_codes.length
     known = KnownCodes(level_codes.codes[:, :end], level_codes.num_filled, level_codes.seams, level_codes.avoided)
     write_level(path, known, step)
 
@@ -77,19 +79,26 @@ def read_codes(path: Path) -> tuple[KnownCodes, int]:
 
 
 def tensors_to_codes(tensors: dict[str, torch.Tensor]) -> KnownCodes | None:
-    """Return the codes of a level from the tensors of a file; None if they are something else."""
+    """Return the codes of a level from the tensors of a file; None if they are something else.
+
+    Seams and prices beyond the codes are left out: early versions wrote those of segments in progress, and of songs
+    that were cut.
+    """
     if not _are_level_codes(tensors):
         return None
+    length = tensors[_CODES].shape[1]
     codes = KnownCodes(tensors[_CODES].long(), tensors["filled"].tolist(), [[] for _ in tensors["filled"]])
     if "seams" in tensors:
         seams = tensors["seams"].tolist()
         warm_ups = tensors["warm_ups"].long().split([length for _, _, length in seams])
         for (song, position, _), warm_up in zip(seams, warm_ups, strict=True):
-            codes.seams[song].append(Seam(position, warm_up))
+            if position < length:
+                codes.seams[song].append(Seam(position, warm_up))
     if "avoided" in tensors:
         codes.avoided = [{} for _ in tensors["filled"]]
         for (song, position), bits in zip(tensors["avoided"].tolist(), tensors["prices"].tolist(), strict=True):
-            codes.avoided[song][position] = bits
+            if position < length:
+                codes.avoided[song][position] = bits
     return codes
 
 
@@ -103,10 +112,15 @@ class SnapshotStore:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.folder, self.step = folder, step
-        self._own_paths: set[Path] = set()
+        self._written: set[Path] = set()
+        self._read: dict[Path, Rows] = {}
 
     def write(self, level: int, snapshots: Mapping[Rows, Snapshot]) -> None:
-        """Write snapshots, and remove all others that this process has read or written."""
+        """Write snapshots, and remove those that they replace.
+
+        Those are the ones that this process has written before, and the ones that were read with rows which it samples
+        now. Other files may be those of other processes.
+        """
         written = set()
         for rows, snapshot in snapshots.items():
             snapshot.wait()
@@ -115,9 +129,12 @@ class SnapshotStore:
             tensors = {_CODES: snapshot.codes.int(), **snapshot.tensors}
             write_tensors(path, tensors, {"step": self.step, "rows": spans})
             written.add(path)
-        for path in self._own_paths - written:
+        own = {row for rows in snapshots for row in rows}
+        replaced = {path for path, rows in self._read.items() if not own.isdisjoint(rows)}
+        for path in (self._written | replaced) - written:
             path.unlink(missing_ok=True)
-        self._own_paths = written
+        self._read = {path: rows for path, rows in self._read.items() if path not in replaced}
+        self._written = written
 
     def read(self, level: int) -> dict[Rows, Snapshot]:
         """Read the snapshots of a level; the sampler checks whether they fit its prior.
@@ -128,20 +145,25 @@ class SnapshotStore:
         found = {}
         for path in sorted(self.folder.glob(f"level_{level}_*.safetensors")):
             tensors, metadata = read_tensors(path, most_bytes=free_bytes(torch.device("cpu")) // _COPIES)
-            self._own_paths.add(path)
             if metadata.get("step") != str(self.step) or "rows" not in metadata:  # format 1 had no rows
                 continue
             rows, codes = _parse_rows(metadata["rows"]), tensors.pop(_CODES, None)
             if rows is None or codes is None or codes.dtype != torch.int32 or codes.shape[:-1] != (len(rows),):
                 raise ValueError(f"{path} does not hold a window in progress; remove it to sample that window again.")
             found[rows] = Snapshot(codes.long(), tensors)
+            self._read[path] = rows
         return found
 
     def clear(self, level: int) -> None:
         """Remove all snapshots of a level, including those of other processes."""
         for path in self.folder.glob(f"level_{level}_*.safetensors"):
             path.unlink(missing_ok=True)
-        self._own_paths = set()
+        self._written, self._read = set(), {}
+
+    def clear_earlier_steps(self) -> None:
+        """Remove all snapshots; called when a step begins, before it has any."""
+        for path in self.folder.glob("level_*.safetensors"):
+            path.unlink(missing_ok=True)
 
     def _path(self, level: int, rows: Rows) -> Path:
         first, last = rows[0], rows[-1]
@@ -180,7 +202,7 @@ def _are_level_codes(tensors: dict[str, torch.Tensor]) -> bool:
         return False
     song, position, length = seams.T
     total = int(length.clamp_max(2**40).sum())
-    is_within = bool((song < len(codes)).all() and (position < codes.shape[1]).all() and (length <= position).all())
+    is_within = bool((song < len(codes)).all() and (position < MOST_CODES).all() and (length <= position).all())
     return is_within and total == len(tensors["warm_ups"])
 
 
@@ -191,8 +213,7 @@ def _are_prices(avoided: torch.Tensor | None, prices: torch.Tensor | None, codes
     if not (_are_counts(avoided, 2) and avoided.shape == (len(prices), 2) and codes.dim() == 2):
         return False
     are_numbers = prices.dtype == torch.float32 and prices.dim() == 1 and bool((prices >= 0).all())
-    is_within = bool((avoided < torch.tensor(codes.shape)).all())
-    return are_numbers and is_within and len(prices) > 0
+    return are_numbers and len(prices) > 0 and bool((avoided < torch.tensor([len(codes), MOST_CODES])).all())
 
 
 def _are_counts(tensor: torch.Tensor, dimensions: int) -> bool:

@@ -42,7 +42,10 @@ class KnownCodes:
         """Return the codes of some songs; a song may be selected more than once."""
         lengths = [self.lengths[row] for row in rows]
         seams = [[seam for seam in self.seams[row] if seam.position < self.lengths[row]] for row in rows]
-        avoided = [dict(self.avoided[row]) for row in rows] if self.avoided else []
+        avoided = [
+            {position: bits for position, bits in self.avoided[row].items() if position < self.lengths[row]}
+            for row in (rows if self.avoided else ())
+        ]
         return KnownCodes(self.codes[rows, : max(lengths)], lengths, seams, avoided)
 
     def repeat_for(self, num_songs: int) -> KnownCodes:
