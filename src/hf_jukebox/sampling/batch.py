@@ -206,7 +206,7 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
 def _begin_copy(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor on the CPU that the device fills in its turn; a complete copy if no memory can be pinned."""
     try:
-        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

@@ -127,7 +127,7 @@ def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
 
 def new_seed() -> int:
     """Return a seed for a request that names none, so that it can be repeated."""
-    return int(torch.randint(2**32, (1,)))
+    return int(torch.randint(2**32, (1,), device="cpu"))
 
 
 def seed_of(generator: Seeds) -> int | None:
