@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import pytest
 import torch
 from helpers.random_priors import random_inputs, random_prior
 from helpers.tiny import TOP_HOP, noise_audio, tiny_vqvae
 from torch.overrides import TorchFunctionMode
 
-from hf_jukebox.layers.float32 import full_float32
+from hf_jukebox.layers.float32 import _OPERATIONS, full_float32
 
 
 class Precisions(TorchFunctionMode):
@@ -63,3 +64,42 @@ def test_the_last_of_several_threads_restores_the_settings() -> None:
         assert torch.get_float32_matmul_precision() == "medium" and torch.backends.cudnn.allow_tf32
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+NEWER: list[tuple[Any, str]] = [
+    (torch.backends, "tf32"),
+    (torch.backends.cuda.matmul, "tf32"),
+    (torch.backends.cudnn, "tf32"),
+    (torch.backends.cudnn, "ieee"),
+    (torch.backends.cudnn.conv, "ieee"),
+    (torch.backends.mkldnn.matmul, "bf16"),
+]
+
+
+def state() -> list[Any]:
+    operations = [torch.backends, torch.backends.cudnn, torch.backends.mkldnn, *_OPERATIONS]
+    return [operation.fp32_precision for operation in operations]
+
+
+@pytest.mark.parametrize(("setting", "precision"), NEWER)
+@pytest.mark.parametrize("older", ["highest", "medium"])
+def test_settings_of_the_newer_interface_are_kept(setting: Any, precision: str, older: str) -> None:
+    torch.set_float32_matmul_precision(older)
+    setting.fp32_precision = precision
+    try:
+        expected = state()
+        with full_float32():
+            assert state()[3:] == ["ieee"] * len(_OPERATIONS)
+            assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+        assert state() == expected
+    finally:
+        setting.fp32_precision = "none"
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = True
+
+
+def test_the_choice_of_algorithms_is_left_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("deterministic", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, True)
+    with full_float32():
+        assert torch.backends.cudnn.deterministic and torch.backends.cudnn.benchmark
