@@ -195,7 +195,7 @@ class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
                 0 if index == NO_CHARACTER else vocabulary.character_ids[text[index]] for index in indices
             ]
             rows.append(row)
-        return BatchEncoding({"labels": torch.tensor(rows, dtype=torch.long)})
+        return BatchEncoding({"labels": torch.tensor(rows, dtype=torch.long, device="cpu")})
 
     def lyric_indices(
         self,
@@ -220,7 +220,7 @@ class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
         songs = batch_of_songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
         window_length = check_window_length(window_length, songs, allow_beyond)
         windows = [self._lyric_window(song, level, window_length)[1] for song in songs]
-        return torch.tensor(windows, dtype=torch.long)
+        return torch.tensor(windows, dtype=torch.long, device="cpu")
 
     def clean_lyrics(self, lyrics: str, *, level: int) -> str:
         """Return the lyrics in the alphabet of a level, without time stamps."""

@@ -8,7 +8,7 @@ from helpers.random_priors import random_inputs, random_prior
 from helpers.tiny import TOP_HOP, noise_audio, tiny_vqvae
 from torch.overrides import TorchFunctionMode
 
-from hf_jukebox.layers.float32 import full_float32
+from hf_jukebox.layers.float32 import _OPERATIONS, full_float32
 from hf_jukebox.sampling.single_prior import rate_codes, sample_codes, score_codes
 
 
@@ -117,3 +117,44 @@ def test_training_keeps_autocast() -> None:
     assert output.audio is not None
     assert {audio.dtype for audio in output.audio} == {torch.bfloat16}
     assert seen == [torch.bfloat16]
+
+
+# The newer interface of precisions --------------------------------------------------------------------------------
+
+NEWER: list[tuple[Any, str]] = [
+    (torch.backends, "tf32"),
+    (torch.backends.cuda.matmul, "tf32"),
+    (torch.backends.cudnn, "tf32"),
+    (torch.backends.cudnn, "ieee"),
+    (torch.backends.cudnn.conv, "ieee"),
+    (torch.backends.mkldnn.matmul, "bf16"),
+]
+
+
+def state() -> list[Any]:
+    operations = [torch.backends, torch.backends.cudnn, torch.backends.mkldnn, *_OPERATIONS]
+    return [operation.fp32_precision for operation in operations]
+
+
+@pytest.mark.parametrize(("setting", "precision"), NEWER)
+@pytest.mark.parametrize("older", ["highest", "medium"])
+def test_settings_of_the_newer_interface_are_kept(setting: Any, precision: str, older: str) -> None:
+    torch.set_float32_matmul_precision(older)
+    setting.fp32_precision = precision
+    try:
+        expected = state()
+        with full_float32():
+            assert state()[3:] == ["ieee"] * len(_OPERATIONS)
+            assert torch.get_float32_matmul_precision() == "highest" and not torch.backends.cudnn.allow_tf32
+        assert state() == expected
+    finally:
+        setting.fp32_precision = "none"
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = True
+
+
+def test_the_choice_of_algorithms_is_left_to_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("deterministic", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, True)
+    with full_float32():
+        assert torch.backends.cudnn.deterministic and torch.backends.cudnn.benchmark

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..configuration_jukebox import JukeboxPriorConfig
 from ..layers.float32 import without_autocast
 from ..modeling_prior import JukeboxPrior, bits_of, check_codes
 from .batch import BatchSampler, BatchTask
@@ -15,7 +16,7 @@ from .logits import uniform_noise
 from .options import SamplingSettings
 from .step_runner import StepRunner
 from .values import at_least_one, whole_number
-from .windows import plan_windows
+from .windows import plan_windows, round_hop
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
 """Rows `[B, label_length]` for every window, or a function from a window's first code to its rows."""
@@ -45,7 +46,8 @@ def sample_codes(
         batch_size: Number of rows; by default that of `prefix` or `upper_codes`, else one.
         seed: Row `n` uses the random numbers of song `n` under this seed, a whole number of at least 0.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
-        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`; half a window by default.
+        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`, rounded to whole codes of the level
+            above; half a window by default.
         steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
 
     Returns:
@@ -70,7 +72,7 @@ def sample_codes(
     task = BatchTask(
         codes=codes,
         num_given=[num_given] * rows,
-        hop=_checked_hop(hop, config.n_ctx, default=config.n_ctx // 2),
+        hop=_checked_hop(config, hop, default=config.n_ctx // 2),
         noise=uniform_noise([(seed, row) for row in range(rows)], config.level, length).to(device),
         settings=SamplingSettings() if settings is None else settings,
         upper_codes=None if upper_codes is None else upper_codes.to(device),
@@ -113,8 +115,8 @@ def score_codes(
     Args:
         codes: `[B, T]`, of any length.
         upper_codes, labels: As in `sample_codes`.
-        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`; a whole window by default.
-            Where windows overlap, a code is scored in the first window that holds it.
+        hop: As in `sample_codes`; a whole window by default. Where windows overlap, a code is scored in the first
+            window that holds it.
 
     Returns:
         float32 `[B, T]` on the prior's device.
@@ -151,18 +153,18 @@ def _predictions(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the logits `[B, t, codebook_size]` and the codes `[B, t]` that each window adds."""
     config, device = prior.config, prior.device
-    hop = _checked_hop(hop, config.n_ctx, default=config.n_ctx)
+    hop = _checked_hop(config, hop, default=config.n_ctx)
     check_codes("codes", codes, config.codebook_size)
     if upper_codes is not None:
         check_codes("upper_codes", upper_codes, config.codebook_size)
     codes, labels_at = codes.to(device, torch.long), _labels_at(labels, device)
     if not codes.shape[1]:  # no window
         yield torch.zeros(*codes.shape, config.codebook_size, device=device), codes
-    for window in plan_windows(codes.shape[1], config.n_ctx, hop, 0):
+    for window in plan_windows(codes.shape[1], config.n_ctx, hop, 0, config.upsampling_ratio):
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
-            upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
+            upper = upper_codes[:, window.upper(ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
         yield logits[:, window.context :], inputs[:, window.context :]
 
@@ -182,13 +184,16 @@ def _num_rows(
     return at_least_one("batch_size", next(iter(given.values()), 1))
 
 
-def _checked_hop(hop: int | None, n_ctx: int, default: int) -> int:
-    """Return the hop: a longer one than a window would leave codes out between two windows."""
-    if hop is None:
-        return default
-    if not 1 <= whole_number("hop", hop) <= n_ctx:
-        raise ValueError(f"`hop` must lie between 1 and the window of this prior, {n_ctx} codes, but is {hop}.")
-    return int(hop)
+def _checked_hop(config: JukeboxPriorConfig, hop: int | None, default: int) -> int:
+    """Return the hop in whole codes of the level above, since a window sees those that cover it exactly.
+
+    Raises:
+        ValueError: it is longer than a window, so that codes between two windows would be left out, or below 1.
+    """
+    hop = default if hop is None else hop
+    if not 1 <= whole_number("hop", hop) <= config.n_ctx:
+        raise ValueError(f"`hop` must lie between 1 and the window of this prior, {config.n_ctx} codes, but is {hop}.")
+    return round_hop(config.n_ctx, hop / config.n_ctx, config.upsampling_ratio)
 
 
 def _labels_at(labels: Labels, device: torch.device) -> Callable[[int], torch.Tensor] | None:
