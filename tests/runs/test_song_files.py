@@ -88,6 +88,19 @@ def test_lossless_files_have_the_samples_of_the_run(run: Path, tmp_path: Path) -
         assert np.array_equal(soundfile.read(path, dtype="int16")[0], soundfile.read(wav, dtype="int16")[0])
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_files_that_are_there_are_kept(file_format: str, run: Path, tmp_path: Path) -> None:
+    (path,) = export_run(run, file_format, tmp_path, songs=[0])
+    assert export_run(run, file_format, tmp_path, songs=[0]) == [path]  # it is the same file
+    path.write_text("of the user")
+    for _ in range(2):
+        (other,) = export_run(run, file_format, tmp_path, songs=[0])
+        assert (path.read_text(), other.name) == ("of the user", f"My song-0-2.{file_format}")
+    (coarse,) = export_run(run, file_format, tmp_path, songs=[0], level=1)
+    assert coarse.name == f"My song-0-level_1.{file_format}"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 @pytest.mark.parametrize("file_format", ["wav", "flac"])
 def test_a_song_file_is_opened_as_the_run_that_it_came_from(
     pipe: JukeboxPipeline, file_format: str, run: Path, tmp_path: Path
