@@ -38,7 +38,7 @@ def check_listening(options: ListenOptions, progress: ProgressStyle) -> None:
         raise ValueError("--stream - and --progress json both write to stdout; leave one of them out.")
     if options.play and options.stream is not None:
         raise ValueError("--play and --stream are two ways to hear the run; leave one of them out.")
-    if options.stream is not None and sys.stdout.isatty():
+    if options.stream is not None and (sys.stdout is None or sys.stdout.isatty()):
         raise OSError(f"--stream - writes audio to stdout; pipe it into a player: {PROGRAM} sample --stream - | mpv -")
     if options.play and is_first_process():
         _find_sound_card()
