@@ -1,5 +1,6 @@
 """Sessions for DAWs, read by a parser of REAPER projects that is not ours, and checked against DAWproject's schema."""
 
+import errno
 import time
 import zipfile
 from pathlib import Path
@@ -172,6 +173,18 @@ def test_an_edited_session_is_kept(run: Path, tmp_path: Path, monkeypatch: pytes
     archive.write_bytes(b"edited")
     assert export_run(run, "dawproject", tmp_path)[0].name == "My song-2.dawproject"
     assert archive.read_bytes() == b"edited"
+
+
+def test_a_session_that_cannot_be_written_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    result = command("export", run, "--to", "reaper", "-o", tmp_path)
+    assert result.exit_code == 2 and "level_0-0.wav cannot be written: No space left on device" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_any_text_can_be_a_name() -> None:

@@ -101,6 +101,18 @@ def test_files_that_are_there_are_kept(file_format: str, run: Path, tmp_path: Pa
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_a_full_disk_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise soundfile.LibsndfileError(2)
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    result = command("export", run, "--to", "wav", "-o", tmp_path)
+    path = tmp_path / "My song-0.wav"
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"hf-jukebox: {path} cannot be written: the disk may be full (System error")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("file_format", ["wav", "flac"])
 def test_a_song_file_is_opened_as_the_run_that_it_came_from(
     pipe: JukeboxPipeline, file_format: str, run: Path, tmp_path: Path
