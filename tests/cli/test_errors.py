@@ -66,6 +66,8 @@ WRONG = [
     ("embed HERE/text.txt -o HERE/x.npz --lora HERE/none:x", "--lora takes a folder or Hub repository"),
     ("compile --lora HERE/none:x", "--lora takes a folder or Hub repository"),
     ("evaluate demo --data HERE --output HERE/x --lora HERE/none:x", "--lora takes a folder or Hub repository"),
+    ("app --host no.such.name.invalid", "--host no.such.name.invalid is no address of this machine"),
+    ("app --host 192.0.2.1", "--host 192.0.2.1 is no address of this machine; leave it out, or give 0.0.0.0."),
     ("pick HERE/none 0", "HERE/none holds no run"),
     ("pick HERE/none first", "Invalid value for 'N'"),
     ("convert openai --vqvae HERE/none --prior HERE/none --output HERE/x", "There is no file HERE/none"),
