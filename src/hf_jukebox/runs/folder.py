@@ -21,6 +21,7 @@ from typing import Self
 import numpy as np
 
 from ..files.atomic import locked
+from ..files.text import shell_command
 from ..hierarchy import Hierarchy
 from ..sampling.batch import Snapshot
 from ..sampling.known import KnownCodes
@@ -250,10 +251,16 @@ def check_no_run(folder: str | os.PathLike[str]) -> None:
     """
     if not (Path(folder) / REQUEST).exists():
         return
-    if JukeboxRun.open(folder).is_finished:
-        found = f"a finished run; extend it with: hf-jukebox continue {folder} --seconds S"
+    run = JukeboxRun.open(folder)
+    if not run.is_finished:
+        found = f"an unfinished run; continue it with: {shell_command('hf-jukebox', 'resume', run.folder)}"
+    elif run.step.folders:
+        song = run.folder / run.step.folders[0].name
+        extend = shell_command("hf-jukebox", "continue", song, "--seconds", "S")
+        found = f"a finished batch; extend one of its songs with: {extend}"
     else:
-        found = f"an unfinished run; continue it with: hf-jukebox resume {folder}"
+        extend = shell_command("hf-jukebox", "continue", run.folder, "--seconds", "S")
+        found = f"a finished run; extend it with: {extend}"
     raise FileExistsError(f"{folder} holds {found}, or give another folder for the new one.")
 
 
