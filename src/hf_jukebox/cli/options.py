@@ -123,7 +123,9 @@ class ListenOptions:
     stream: Annotated[
         str | None, typer.Option(metavar="-", help="Write the first song to stdout while it is sampled.")
     ] = None
-    stream_format: Annotated[str, typer.Option(help="Format on stdout: wav, or pcm, 16-bit samples alone.")] = "wav"
+    stream_format: Annotated[
+        str | None, typer.Option(help="Format on stdout: wav, or pcm, 16-bit samples alone.", show_default="wav")
+    ] = None
     play_level: Annotated[
         int | None, typer.Option(help="Level to play or stream; the one that is sampled first by default.")
     ] = None

@@ -131,7 +131,7 @@ def sampling_to(run_dir: Path, options: OutputOptions, listen: ListenOptions) ->
 
     Only the first process does so.
     """
-    is_shown = is_first_process() and not options.quiet
+    is_shown = is_first_process() and (not options.quiet or options.progress is ProgressStyle.JSON)
     started, style = time.monotonic(), options.progress if is_shown else ProgressStyle.NONE
     with work_to_keep():
         try:
