@@ -46,8 +46,8 @@ def sample_codes(
         batch_size: Number of rows; by default that of `prefix` or `upper_codes`, else one.
         seed: Row `n` uses the random numbers of song `n` under this seed, a whole number of at least 0.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
-        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`, rounded to whole codes of the level
-            above; half a window by default.
+        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`, rounded to whole codes of the
+            level above; half a window by default.
         steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
 
     Returns:
@@ -164,7 +164,7 @@ def _predictions(
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
-            upper = upper_codes[:, window.upper(ratio)].to(device)
+            upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
         yield logits[:, window.context :], inputs[:, window.context :]
 
