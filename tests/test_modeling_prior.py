@@ -1,7 +1,9 @@
 """Priors: measured outputs, steps that equal the whole pass, and causality."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -574,6 +576,73 @@ def test_bad_input_is_reported_in_one_sentence() -> None:
         labelled.prefill(labelled.init_state(1), codes[:, :3], labels=torch.zeros(1, 9, dtype=torch.long))
     with pytest.raises(ValueError, match="This prior cannot align lyrics"):
         labelled.alignment(codes, torch.zeros(1, 6, dtype=torch.long))
+
+
+def _uses_of_codes(prior: JukeboxPrior, inputs: Inputs) -> list[Callable[[torch.Tensor], Any]]:
+    """Return all that reads a window of codes, without what reads its first codes alone."""
+    own = inputs.upper_codes, inputs.labels
+    uses: list[Callable[[torch.Tensor], Any]] = [
+        lambda codes: prior(codes, *own),
+        lambda codes: [*prior.iter_hidden_states(codes, *own)],
+    ]
+    if prior.config.lyrics_scheme is not None and inputs.labels is not None:
+        labels = inputs.labels
+        uses.append(lambda codes: prior.lyric_attention(codes, labels, [(0, 0)]))
+    return uses
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_codes_that_do_not_fit_are_refused_in_one_sentence(name: str) -> None:
+    prior = random_prior(name)
+    inputs, state = random_inputs(prior.config), prior.init_state(2)
+    codes = inputs.codes
+    bad = {
+        r"must be \[B, T\], but has the shape \[\d+\]; give one row as": codes[0],
+        r"must be \[B, T\], but has the shape \[1, 2, \d+\]; give those of one level": codes[None],
+        "must be whole numbers, not torch.float32; give codes as int64": codes.float(),
+        "must be whole numbers, not torch.bool": codes > 3,
+        "must lie between 0 and 10, the codebook of this prior": codes.masked_fill(codes == 3, -1),
+        "must lie between 0 and 10,": codes.masked_fill(codes == 3, 11),
+    }
+    for message, given in bad.items():
+        for use in _uses_of_codes(prior, inputs):
+            with pytest.raises(ValueError, match=f"^`codes` {message}"):
+                use(given)
+        with pytest.raises(ValueError, match=f"^`prefix` {message}"):
+            prior.prefill(state, given, inputs.upper_codes, inputs.labels)
+        if inputs.upper_codes is not None:
+            with pytest.raises(ValueError, match=f"^`upper_codes` {message}"):
+                prior(codes, given, inputs.labels)
+    for use in _uses_of_codes(prior, inputs):
+        with pytest.raises(ValueError, match="`codes` are empty; give at least one code"):
+            use(codes[:, :0])
+    prior.prefill(state, codes[:, :0], inputs.upper_codes, inputs.labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.uint8])
+@pytest.mark.parametrize("name", ["folded", "joint_lyrics", "labelled_upsampler"])
+def test_codes_of_any_whole_numbers_are_scored_and_prefilled_alike(name: str, dtype: torch.dtype) -> None:
+    prior = random_prior(name)
+    inputs = random_inputs(prior.config)
+    upper = None if inputs.upper_codes is None else inputs.upper_codes.to(dtype)
+    other = Inputs(inputs.codes.to(dtype), upper, inputs.labels)
+    with torch.no_grad():
+        expected, found = (prior(each.codes, each.upper_codes, each.labels) for each in (inputs, other))
+    assert torch.equal(found.loss, expected.loss) and torch.equal(found.logits, expected.logits)
+    states = [prior.init_state(2) for _ in (inputs, other)]
+    for state, each in zip(states, (inputs, other), strict=True):
+        prior.prefill(state, each.codes[:, :5], each.upper_codes, each.labels)
+    ours, theirs = (state.tensors() for state in states)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_a_forward_pass_without_labels_can_be_compiled_as_one_graph() -> None:
+    prior = random_prior("folded")
+    codes = random_inputs(prior.config).codes
+    torch._dynamo.reset()
+    compiled = torch.compile(prior, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(codes).logits, prior(codes).logits)
 
 
 @pytest.mark.parametrize(

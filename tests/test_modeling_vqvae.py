@@ -204,6 +204,55 @@ def test_bad_codes_and_levels_are_reported_in_one_sentence() -> None:
             vqvae(torch.zeros(shape))
 
 
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [((96,), "as audio[None]"), ((2, 1, 96), "mix its channels"), ((1, 2, 96), "mix its channels")],
+)
+def test_audio_of_another_shape_is_refused_with_what_to_do(shape: tuple[int, ...], remedy: str) -> None:
+    vqvae, audio = vqvae_of(), torch.zeros(shape)
+    for encode in (lambda: vqvae.encode(audio), lambda: next(vqvae.iter_encode([audio], 0))):
+        with pytest.raises(ValueError, match=r"`audio` must be \[B, T\], but is \[.*; .*") as error:
+            encode()
+        assert remedy in str(error.value).replace("`", "")
+
+
+@pytest.mark.parametrize("level", [-1, 3])
+def test_unknown_levels_are_not_encoded(level: int) -> None:
+    vqvae = vqvae_of()
+    for encode in (lambda: vqvae.encode(noise(96), [0, level]), lambda: next(vqvae.iter_encode([noise(96)], level))):
+        with pytest.raises(ValueError, match=f"There is no level {level}; this VQ-VAE has levels 0 to 2"):
+            encode()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_audio_that_is_not_finite_is_refused(value: float, dtype: torch.dtype) -> None:
+    vqvae, audio = vqvae_of(), noise(96).to(dtype)
+    audio[1, 50] = value
+    with pytest.raises(ValueError, match="`audio` has samples that are NaN or infinite"):
+        vqvae.encode(audio)
+
+
+def test_audio_of_whole_numbers_is_encoded() -> None:
+    vqvae, audio = vqvae_of(), torch.tensor([[0, 1, -1, 2] * 24])
+    for kind in (torch.int8, torch.int16, torch.int64):
+        assert torch.equal(vqvae.encode(audio.to(kind))[0], vqvae.encode(audio.double())[0])
+
+
+def test_encoding_reads_no_sample_of_a_device() -> None:
+    """Tensors on the meta device have no values: reading one fails."""
+    vqvae = new_vqvae().to("meta")
+    assert [codes.shape for codes in vqvae.encode(noise(96).to("meta"))] == [(2, 24), (2, 12), (2, 6)]
+
+
+@pytest.mark.parametrize(("shape", "remedy"), [((8,), "as `codes.None.`"), ((3, 1, 8), "those of one level")])
+def test_codes_of_another_shape_are_refused_with_what_to_do(shape: tuple[int, ...], remedy: str) -> None:
+    vqvae, codes = vqvae_of(), torch.zeros(shape, dtype=torch.long)
+    for decode in (lambda: vqvae.decode(codes), lambda: vqvae.decode_block(codes, 0, 8)):
+        with pytest.raises(ValueError, match=rf"`codes` must be \[B, T_level\], but are \[.*; .*{remedy}"):
+            decode()
+
+
 # Training --------------------------------------------------------------------------------------------------------
 
 

@@ -2,9 +2,11 @@
 
 import copy
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import command_line
@@ -104,7 +106,7 @@ def test_an_adapter_finds_its_prior_by_its_level(folder: Path, tmp_path: Path) -
     pipe.unload_lora_weights()
     shutil.copytree(folder / "low" / "adapter", tmp_path / "unnamed")
     (tmp_path / "unnamed" / "jukebox_adapter.json").unlink()  # as from peft alone
-    assert "fits the priors of levels 0, 1, 2; choose one with level=" in refusal(
+    assert "fits the priors of levels 0, 1, 2; choose one with `level`" in refusal(
         lambda: pipe.load_lora_weights(tmp_path / "unnamed")
     )
     pipe.load_lora_weights(tmp_path / "unnamed", level=0)
@@ -151,7 +153,7 @@ def test_pipelines_on_disk_offloaded_and_copied_sample_the_same_with_adapters(fo
     assert low.model_record().parts == pipe.model_record().parts
     for _ in range(2):  # read from disk each time
         assert torch.equal(sampled(low, artist="kit b"), top) and torch.equal(sampled(low, 1), lower)
-    assert "load it without low_memory" in refusal(low.fuse_lora)
+    assert "load it without `low_memory`" in refusal(low.fuse_lora)
     low.unload_lora_weights()
     assert torch.equal(sampled(low), plain)
 
@@ -163,7 +165,7 @@ def test_layers_that_are_offloaded_one_by_one_take_adapters_before(folder: Path)
     pipe.remove_all_hooks()
     for prior in pipe.priors:
         prior.to("meta")
-    assert "before enable_sequential_cpu_offload" in refusal(lambda: pipe.set_adapters("a", 0.5))
+    assert "before `enable_sequential_cpu_offload()`" in refusal(lambda: pipe.set_adapters("a", 0.5))
     assert top.shape == (1, 16)
 
 
@@ -187,6 +189,36 @@ def test_adapters_come_from_the_hub_its_subfolders_and_its_cache(folder: Path, t
     local.load_lora_weights(folder / "a", "a")
     local.load_lora_weights(folder / "b", "b", scale=0.5)
     assert torch.equal(sampled(pipe, artist="kit b"), sampled(local, artist="kit b"))
+
+
+def test_adapters_are_switched_off_and_on_again(folder: Path) -> None:
+    pipe = load(folder)
+    plain = sampled(pipe)
+    pipe.load_lora_weights(folder / "a", "kit", scale=0.7)
+    pipe.load_lora_weights(folder / "low", "low")
+    with_adapters, strengths = sampled(pipe), pipe.get_list_adapters()
+    pipe.disable_lora()
+    assert pipe.get_active_adapters() == [] and torch.equal(sampled(pipe), plain)
+    pipe.disable_lora()
+    pipe.enable_lora()
+    assert pipe.get_list_adapters() == strengths and torch.equal(sampled(pipe), with_adapters)
+    pipe.disable_lora()
+    pipe.set_adapters("low")
+    pipe.enable_lora()  # nothing is switched off any more
+    assert pipe.get_active_adapters() == ["low"]
+
+
+def test_strengths_are_finite_numbers_one_per_adapter(folder: Path) -> None:
+    pipe = load(folder)
+    pipe.load_lora_weights(folder / "a", "kit", scale=0.5)
+    before = pipe.get_list_adapters()
+    for wrong in (math.nan, math.inf, "1", [None], {"kit": 1.0}):
+        assert "must be a finite number" in refusal(lambda wrong=wrong: pipe.set_adapters("kit", wrong))
+        assert "must be a finite number" in refusal(lambda: pipe.load_lora_weights(folder / "low", scale=math.nan))
+    assert "named twice" in refusal(lambda: pipe.set_adapters(["kit", "kit"], [1.0, 0.5]))
+    assert pipe.get_list_adapters() == before
+    pipe.set_adapters(["kit"], np.array([0.25]))
+    assert pipe.get_list_adapters() == {"prior_2": {"kit": 0.25}}
 
 
 @pytest.mark.compiler

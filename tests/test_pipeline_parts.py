@@ -88,6 +88,15 @@ def test_a_refused_part_changes_nothing(folder: Path) -> None:
 OTHER_VQVAE = "The prior of level 2 was trained on the codes of another VQ-VAE"
 
 
+def test_a_part_of_another_class_is_refused_by_name(folder: Path) -> None:
+    pipe = JukeboxPipeline.from_pretrained(folder / "whole")
+    for name, wrong in [("vqvae", None), ("vqvae", pipe.prior_2), ("prior_0", pipe.vqvae), ("tokenizer", "x")]:
+        with pytest.raises(ValueError, match=f"`{name}` must be a Jukebox.*, not a {type(wrong).__name__}"):
+            pipe.register_modules(**{name: wrong})
+    with pytest.raises(ValueError, match="`vqvae` must be a JukeboxVQVAE"):
+        JukeboxPipeline.from_pretrained(folder / "whole", vqvae=None)
+
+
 def test_a_prior_of_another_vqvae_of_the_same_shape_is_refused_unless_one_insists(folder: Path, tmp_path: Path) -> None:
     fingerprint = encoder_fingerprint(JukeboxPipeline.from_pretrained(folder / "whole").vqvae)
     settings: dict[str, Any] = NAMES | {"artists": ARTISTS}

@@ -90,7 +90,9 @@ def test_unknown_precisions_are_refused(saved: Path, dtype: Any) -> None:
     for name in ("dtype", "torch_dtype"):
         with pytest.raises(ValueError, match=r"There is no dtype .* use float32, bfloat16 or float16"):
             JukeboxPipeline.from_pretrained(saved, **{name: dtype})
-    with pytest.raises(ValueError, match="give dtype alone"):
+    with pytest.raises(ValueError, match=r"There is no part 'prior2'; `dtype` takes vqvae, .*, default"):
+        JukeboxPipeline.from_pretrained(saved, dtype={"prior2": "float16"})
+    with pytest.raises(ValueError, match="give `dtype` alone"):
         JukeboxPipeline.from_pretrained(saved, dtype="float16", torch_dtype="float16")
 
 
@@ -118,10 +120,10 @@ def test_a_low_memory_pipeline_refuses_operations_on_all_weights(saved: Path) ->
         lambda: lean.enable_model_cpu_offload(device="cpu"),
         lambda: lean.enable_sequential_cpu_offload(device="cpu"),
     ):
-        with pytest.raises(ValueError, match="without low_memory") as error:
+        with pytest.raises(ValueError, match="without `low_memory`") as error:
             do()
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="cannot be combined with quantization_config"):
+    with pytest.raises(ValueError, match="cannot be combined with `quantization_config`"):
         JukeboxPipeline.from_pretrained(saved, low_memory=True, quantization_config=object())
     assert len(codes_of(lean)) == 3
     whole = tiny_pipeline("tiny_labelled_prior")

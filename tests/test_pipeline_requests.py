@@ -48,7 +48,7 @@ def refuse(pipe: JukeboxPipeline, message: str, **arguments: Any) -> None:
 
 def test_a_piece_lies_within_its_song(labelled: JukeboxPipeline, pipe: JukeboxPipeline) -> None:
     for each in (labelled, pipe):
-        refuse(each, "total_length_in_s is 2.00", audio_length_in_s=3, total_length_in_s=2)
+        refuse(each, "`total_length_in_s` is 2.00", audio_length_in_s=3, total_length_in_s=2)
         refuse(each, "ends after the song", audio_length_in_s=3, offset_in_s=3, total_length_in_s=4)
         refuse(each, "ends after the song", audio_length_in_s=3, offset_in_s=[0, 1.5], total_length_in_s=4)
     out = labelled(audio_length_in_s=1, offset_in_s=2, total_length_in_s=3, levels=2)
@@ -167,7 +167,7 @@ def test_labels_that_are_used_give_no_warning(labelled: JukeboxPipeline, recwarn
 @pytest.mark.parametrize("name", ["artist", "genre", "lyrics"])
 def test_labels_must_be_text(labelled: JukeboxPipeline, name: str) -> None:
     for wrong in (5, b"night bus", ["night bus", 5]):
-        refuse(labelled, f"{name} must be text or None", **{name: wrong})
+        refuse(labelled, f"`{name}` must be text or None", **{name: wrong})
 
 
 # Prompts and their names ---------------------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ top = out.codes[-1]
 AFTER = """
 reveal_type(out)
 reveal_type(pipe("prompt.wav", return_dict=False))
+pipe("prompt.wav", return_dict=bool(out.codes))
+pipe.vqvae.save_pretrained("folder", max_shard_size="1GB")
 pipe.set_progress_bar_config(disable=True)
 pipe.to("cpu").enable_model_cpu_offload()
 pipe("prompt.wav", audio_length="6")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from hf_jukebox.app.server import serve
 from hf_jukebox.app.settings import AppSettings, new_token
@@ -31,7 +32,7 @@ def main() -> None:
     options = ModelOptions(os.environ.get("JUKEBOX_MODEL"))
 
     def say_address(port: int) -> None:
-        print(f"http://localhost:{port}{f'/?token={token}' if token else ''}", flush=True)
+        print(f"http://localhost:{port}{f'/?token={quote(token)}' if token else ''}", flush=True)
 
     handle_signals("app.py")
     with command_errors(), work_to_keep():

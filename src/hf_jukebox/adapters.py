@@ -28,7 +28,7 @@ from .adapter_state import (
     write_tables,
 )
 from .files.text import first_line, listed
-from .loading.adapter_files import AdapterFiles, read_adapter
+from .loading.adapter_files import AdapterFiles, checked_scale, read_adapter
 from .modeling_prior import JukeboxPrior
 
 
@@ -92,6 +92,7 @@ def add_adapter_files(prior: JukeboxPrior, files: AdapterFiles, name: str, scale
     Raises:
         ValueError: it was trained on another prior, or is not a plain LoRA. The prior is unchanged.
     """
+    scale = checked_scale(scale)
     ranks = check_fits(prior, files)
     state = state_of(prior) or own_state(prior)
     adapter = new_adapter(state, files, ranks, scale)
@@ -130,11 +131,11 @@ def set_adapters(prior: JukeboxPrior, scales: str | Sequence[str] | Mapping[str,
         scales: Names of adapters, each with a scale of 1, or name to scale.
 
     Raises:
-        ValueError: there is no adapter of that name.
+        ValueError: there is no adapter of that name, or a scale is no finite number.
     """
     state = _loaded(prior)
     names = [scales] if isinstance(scales, str) else scales
-    wanted = {name: float(scales[name]) if isinstance(scales, Mapping) else 1.0 for name in names}
+    wanted = {name: checked_scale(scales[name]) if isinstance(scales, Mapping) else 1.0 for name in names}
     for name in wanted:
         _check_name(state, name)
     for name, adapter in state.by_name.items():

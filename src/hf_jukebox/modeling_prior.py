@@ -15,9 +15,10 @@ from transformers.utils import ModelOutput
 from .configuration_jukebox import JukeboxPriorConfig
 from .layers.attention import AttentionShape, LyricsAttention, StepPosition
 from .layers.conditioning import LabelEmbedding, TimingEmbedding, UpperCodesConditioner, check_timing
-from .layers.fast_paths import Linear, step_linear
+from .layers.fast_paths import Linear, is_plain, step_linear
 from .layers.initialization import pytorch_default_
 from .layers.lyrics_encoder import LyricsEncoder
+from .layers.quantizer import are_codes
 from .layers.resnet import ResidualShape
 from .layers.transformer import FusedSteps, RecordedOutputs, Transformer, TransformerShape
 from .loading.strict_model import StrictPreTrainedModel
@@ -160,15 +161,16 @@ class JukeboxPrior(StrictPreTrainedModel):
         """Score windows, teacher-forced.
 
         Args:
-            codes: `[B, T]`, T up to `n_ctx` codes from the window's start.
+            codes: `[B, T]`, T from 1 to `n_ctx` codes from the window's start.
             upper_codes: Codes of the level above for the same span, `[B, ceil(T / upsampling_ratio)]` or more;
                 required by an upsampler, rejected by a top prior.
             labels: `[B, label_length]`, as [`JukeboxTokenizer`] makes them; required by a prior that has labels.
 
         Raises:
-            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
+            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables or, on the
+                CPU, of the codebook.
         """
-        self._check_inputs(codes.shape[1], upper_codes, labels)
+        self._check_inputs(codes, upper_codes, labels)
         recorded = RecordedOutputs(hidden_states=[] if output_hidden_states else None)
         if output_attentions:
             heads = range(self.config.num_attention_heads)
@@ -214,7 +216,7 @@ class JukeboxPrior(StrictPreTrainedModel):
         In a one-sequence prior these are the columns of the lyric positions, not renormalised.
 
         Args:
-            codes: `[B, T]`, T up to `n_ctx` codes from the window's start.
+            codes: `[B, T]`, T from 1 to `n_ctx` codes from the window's start.
             labels: `[B, label_length]`, as [`JukeboxTokenizer`] makes them.
 
         Raises:
@@ -222,7 +224,7 @@ class JukeboxPrior(StrictPreTrainedModel):
         """
         if self.config.lyrics_scheme is None:
             raise ValueError("This prior cannot align lyrics: it does not use any.")
-        self._check_inputs(codes.shape[1], None, labels)
+        self._check_inputs(codes, None, labels)
         recorded = RecordedOutputs(heads=heads)
         inputs, _ = self._embed(codes, labels, self._conditioning(None, labels))
         self.transformer(inputs, self._lyrics_states(labels), recorded=recorded)
@@ -240,9 +242,10 @@ class JukeboxPrior(StrictPreTrainedModel):
         blocks above cost nothing and may lack their weights. For the arguments see `forward`.
 
         Raises:
-            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
+            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables or, on the
+                CPU, of the codebook.
         """
-        self._check_inputs(codes.shape[1], upper_codes, labels)
+        self._check_inputs(codes, upper_codes, labels)
         inputs, _ = self._embed(codes, labels, self._conditioning(upper_codes, labels))
         for hidden in self.transformer.iter_hidden_states(inputs, self._lyrics_states(labels)):
             yield hidden[:, self.config.num_joint_lyrics :]
@@ -281,9 +284,10 @@ class JukeboxPrior(StrictPreTrainedModel):
         Afterwards `step` continues at position k. For `upper_codes` and `labels` see `forward`.
 
         Raises:
-            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables.
+            ValueError: an input is missing, of the wrong shape, or outside the range of the timing tables or, on the
+                CPU, of the codebook.
         """
-        self._check_inputs(prefix.shape[1], upper_codes, labels)
+        self._check_inputs(prefix, upper_codes, labels, is_prefix=True)
         # Libraries add in an order that depends on the number of rows. On a CPU one row at a time costs nothing.
         at_once = 1 if state.first_input.device.type == "cpu" else state.batch_size
         for first in range(0, state.batch_size, at_once):
@@ -357,7 +361,7 @@ class JukeboxPrior(StrictPreTrainedModel):
     def _conditioning(self, upper_codes: torch.Tensor | None, labels: torch.Tensor | None) -> torch.Tensor | None:
         """Return the conditioning that is added to the codes' embeddings, `[B, up to n_ctx, width]`."""
         if self.conditioner is not None and upper_codes is not None:
-            return self.conditioner(upper_codes[:, : self.config.n_ctx // self.config.upsampling_ratio])
+            return self.conditioner(upper_codes[:, : self.config.n_ctx // self.config.upsampling_ratio].long())
         if self.timing_embedding is not None and labels is not None:
             return self.timing_embedding(labels)
         return None
@@ -373,7 +377,7 @@ class JukeboxPrior(StrictPreTrainedModel):
 
     def _tokens(self, codes: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         """Return the modelled sequence `[B, num_joint_lyrics + T]`, as rows of the embedding."""
-        tokens = codes + self._code_shift
+        tokens = codes.long() + self._code_shift
         if self.config.num_joint_lyrics and labels is not None:
             tokens = torch.cat([labels[:, self._columns.lyrics], tokens], dim=1)
         return tokens
@@ -417,8 +421,19 @@ class JukeboxPrior(StrictPreTrainedModel):
         weighted = self.config.lyrics_loss_fraction * lyrics_loss * n_lyrics + code_loss * length
         return weighted / (n_lyrics + length)
 
-    def _check_inputs(self, length: int, upper_codes: torch.Tensor | None, labels: torch.Tensor | None) -> None:
+    def _check_inputs(
+        self,
+        codes: torch.Tensor,
+        upper_codes: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        is_prefix: bool = False,
+    ) -> None:
+        """Check the inputs of a window; only a prefix may be empty."""
         config = self.config
+        check_codes("prefix" if is_prefix else "codes", codes, config.codebook_size)
+        length = codes.shape[1]
+        if not length and not is_prefix:
+            raise ValueError("`codes` are empty; give at least one code per row.")
         if length > config.n_ctx:
             raise ValueError(f"A window holds {config.n_ctx} codes, but {length} were given; cut them into windows.")
         if config.is_upsampler != (upper_codes is not None):
@@ -426,11 +441,13 @@ class JukeboxPrior(StrictPreTrainedModel):
                 f"The prior of level {config.level} "
                 + ("is an upsampler and needs upper_codes." if config.is_upsampler else "takes no upper_codes.")
             )
-        if upper_codes is not None and upper_codes.shape[1] * config.upsampling_ratio < length:
-            raise ValueError(
-                f"{length} codes of level {config.level} need {-(-length // config.upsampling_ratio)} codes of the "
-                f"level above, but only {upper_codes.shape[1]} were given."
-            )
+        if upper_codes is not None:
+            check_codes("upper_codes", upper_codes, config.codebook_size)
+            if upper_codes.shape[1] * config.upsampling_ratio < length:
+                raise ValueError(
+                    f"{length} codes of level {config.level} need {-(-length // config.upsampling_ratio)} codes of the "
+                    f"level above, but only {upper_codes.shape[1]} were given."
+                )
         if not config.has_labels:
             return
         if labels is None or labels.shape[1] != config.label_length:
@@ -482,6 +499,29 @@ def _holds(parent: nn.Module | None, module: nn.Module) -> bool:
 
 def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def check_codes(name: str, codes: torch.Tensor, codebook_size: int) -> None:
+    """Check that codes are whole numbers `[B, T]` and, on the CPU, rows of the codebook: a GPU would be waited for.
+
+    Args:
+        name: Name of the argument, for the message.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if codes.dim() != 2:
+        remedy = f"give one row as `{name}[None]`" if codes.dim() < 2 else "give those of one level, a row per song"
+        raise ValueError(f"`{name}` must be [B, T], but has the shape {list(codes.shape)}; {remedy}.")
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
+        raise ValueError(f"`{name}` must be whole numbers, not {codes.dtype}; give codes as int64.")
+    # Neither while a pass is traced nor on fake tensors, which have no values.
+    is_readable = codes.device.type == "cpu" and is_plain(codes) and not torch.compiler.is_compiling()
+    if is_readable and not are_codes(codes.long(), codebook_size):
+        raise ValueError(
+            f"`{name}` must lie between 0 and {codebook_size - 1}, the codebook of this prior; give codes of its own "
+            "VQ-VAE."
+        )
 
 
 def bits_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

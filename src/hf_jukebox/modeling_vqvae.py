@@ -15,7 +15,7 @@ from .allocator import return_freed_memory
 from .configuration_jukebox import JukeboxVQVAEConfig
 from .layers import losses
 from .layers.autoencoder import Decoder, Encoder
-from .layers.float32 import full_float32
+from .layers.float32 import full_float32, without_autocast
 from .layers.initialization import pytorch_default_
 from .layers.quantizer import VectorQuantizer, are_codes
 from .layers.resnet import ResidualShape
@@ -141,8 +141,13 @@ class JukeboxVQVAE(StrictPreTrainedModel):
 
         Args:
             levels: Levels to encode; all by default.
+
+        Raises:
+            ValueError: there is no such level, or `audio` is of another shape or, on the CPU, not finite.
         """
-        levels = range(self.config.num_levels) if levels is None else levels
+        levels = range(self.config.num_levels) if levels is None else list(levels)
+        for level in levels:
+            self._check_level(level)
         return [self._encode_level(audio, level) for level in levels]
 
     @torch.no_grad()
@@ -150,7 +155,11 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         """Yield the codes of one level in pieces `[B, t]`, from audio in blocks `[B, t]` of any length.
 
         Joined, they are the codes that `encode` gives for the joined blocks; memory does not grow with the length.
+
+        Raises:
+            ValueError: there is no such level, or a block is of another shape or, on the CPU, not finite.
         """
+        self._check_level(level)
         hop = self.config.hop_lengths[level]
         encoder, quantizer = self.encoders[level], self.quantizers[level]
         step, context = max(_CHUNK_SAMPLES // hop, 1), self.encoder_context(level)
@@ -161,6 +170,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
             while origin + sum(piece.shape[1] for piece in pieces) < (end + context) * hop:
                 if (block := next(waiting, None)) is None:
                     break
+                _check_audio(block)
                 pieces.append(block)
             pieces = [piece for piece in pieces if piece.shape[1]] or [held]
             held = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
@@ -170,7 +180,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
             end = min(end, total)
             first = max(start - context, 0)
             last = origin + held.shape[1] if end == total else min((end + context) * hop, origin + held.shape[1])
-            with full_float32():
+            with without_autocast(held.device.type), full_float32():
                 hidden = encoder(held[:, None, first * hop - origin : last - origin].to(self.dtype)).transpose(1, 2)
                 codes = quantizer.encode(hidden[:, start - first : end - first])
             yield codes
@@ -185,7 +195,7 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         """Decode the codes `[B, T_level]` of one level to audio `[B, T_level * hop_lengths[level]]`, not clamped.
 
         Raises:
-            ValueError: there is no such level, or a code lies outside the codebook.
+            ValueError: there is no such level, or `codes` are of another shape or outside the codebook.
         """
         blocks = list(self.iter_decode(codes, level))
         return torch.cat(blocks, dim=1) if blocks else torch.zeros(codes.shape[0], 0, device=codes.device)
@@ -195,8 +205,9 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         """Yield the audio of `decode` in blocks `[B, t]`, so that memory does not grow with the length.
 
         Raises:
-            ValueError: there is no such level, or a code lies outside the codebook.
+            ValueError: there is no such level, or `codes` are of another shape or outside the codebook.
         """
+        _check_shape(codes)
         for start, end in self.decoding_blocks(codes.shape[1], level):
             yield self.decode_block(codes, start, end, level)
             if end < codes.shape[1] and codes.device.type == "cpu":
@@ -209,15 +220,16 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         They depend on the `decoder_context(level)` codes on either side alone.
 
         Raises:
-            ValueError: there is no such level, or a code lies outside the codebook.
+            ValueError: there is no such level, or `codes` are of another shape or outside the codebook.
         """
         self._check_level(level)
+        _check_shape(codes)
         hop, context = self.config.hop_lengths[level], self.decoder_context(level)
         first, last = max(start - context, 0), min(end + context, codes.shape[1])
         read = codes[:, first:last]
         if not are_codes(read, self.config.codebook_size):
             raise ValueError(f"Codes must lie between 0 and {self.config.codebook_size - 1}.")
-        with full_float32():
+        with without_autocast(read.device.type), full_float32():
             audio = self.decoders[level](self.quantizers[level].decode(read).transpose(1, 2))[:, 0]
         return audio[:, (start - first) * hop : (end - first) * hop]
 
@@ -293,6 +305,22 @@ class JukeboxVQVAE(StrictPreTrainedModel):
         elif isinstance(module, VectorQuantizer):
             for buffer in module.buffers():
                 init.zeros_(buffer)
+
+
+def _check_audio(audio: torch.Tensor) -> None:
+    """Check the shape of audio to encode, and on the CPU its values: a GPU would have to be waited for."""
+    if audio.dim() != 2:
+        alone = "give one recording as `audio[None]`"
+        remedy = alone if audio.dim() < 2 else "mix its channels to one, as by `audio.mean(1)` of [B, channels, T]"
+        raise ValueError(f"`audio` must be [B, T], but is {list(audio.shape)}; {remedy}.")
+    if audio.device.type == "cpu" and audio.numel() and not torch.stack(audio.aminmax()).isfinite().all():
+        raise ValueError("`audio` has samples that are NaN or infinite; remove them first.")
+
+
+def _check_shape(codes: torch.Tensor) -> None:
+    if codes.dim() != 2:
+        remedy = "give one recording as `codes[None]`" if codes.dim() < 2 else "give those of one level"
+        raise ValueError(f"`codes` must be [B, T_level], but are {list(codes.shape)}; {remedy}.")
 
 
 def _residual_shape(config: JukeboxVQVAEConfig, level: int) -> ResidualShape:

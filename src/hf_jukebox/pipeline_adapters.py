@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from .files.text import listed, user_path
-from .loading.adapter_files import AdapterFiles, read_adapter
+from .loading.adapter_files import AdapterFiles, checked_scale, read_adapter
 from .loading.sources import PathLike
 from .modeling_prior import JukeboxPrior
 from .pipeline_sampling import JukeboxSampling
@@ -25,6 +25,8 @@ class JukeboxAdapters(JukeboxSampling):
     Names of artists and genres that an adapter was trained with are valid while it is in use. A compiled pipeline
     compiles its step again after a change.
     """
+
+    _disabled: Mapping[str, dict[str, float]] = {}
 
     def load_lora_weights(
         self,
@@ -52,6 +54,7 @@ class JukeboxAdapters(JukeboxSampling):
             OSError: there is no adapter there, or its files are damaged.
             ValueError: it was trained on another prior, or the name is in use. Nothing is changed.
         """
+        scale = checked_scale(scale)
         files = read_adapter(source, subfolder, hub)
         self._add([(self._prior_for(files, level), adapter_name or self._free_name(), files, scale)])
 
@@ -63,23 +66,16 @@ class JukeboxAdapters(JukeboxSampling):
             adapter_weights: Strength of each, or one for all; 1 by default.
 
         Raises:
-            ValueError: there is no adapter of a name, or the number of strengths is another one. Nothing is changed.
+            ValueError: there is no adapter of a name, a name is given twice, or the strengths are not one finite number
+                per adapter. Nothing is changed.
         """
         names = self._checked_names(adapter_names)
-        if isinstance(adapter_weights, Sequence):
-            weights = list(adapter_weights)
-        else:
-            weights = [1.0 if adapter_weights is None else adapter_weights] * len(names)
+        given = 1.0 if adapter_weights is None else adapter_weights
+        weights = [checked_scale(weight) for weight in (given if isinstance(given, Iterable) else [given] * len(names))]
         if len(weights) != len(names):
             raise ValueError(f"There are {len(names)} adapters but {len(weights)} strengths; give one per adapter.")
-        scales = {name: float(weight) for name, weight in zip(names, weights, strict=True)}
-
-        def change(prior: JukeboxPrior, loaded: dict[str, float]) -> None:
-            from . import adapters  # needs peft
-
-            adapters.set_adapters(prior, {name: scale for name, scale in scales.items() if name in loaded})
-
-        self._change(change)
+        scales = dict(zip(names, weights, strict=True))
+        self._use(lambda prior, loaded: scales)
 
     def get_list_adapters(self) -> dict[str, dict[str, float]]:
         """Return the adapters of each prior that has some, each with its strength."""
@@ -88,6 +84,19 @@ class JukeboxAdapters(JukeboxSampling):
     def get_active_adapters(self) -> list[str]:
         """Return the names of the adapters in use."""
         return list(dict.fromkeys(name for _, loaded in self._adapted() for name, scale in loaded.items() if scale))
+
+    def disable_lora(self) -> None:
+        """Sample without the adapters until `enable_lora`; they stay loaded."""
+        if self.get_active_adapters():
+            before = self.get_list_adapters()
+            self._use(lambda prior, loaded: {})
+            self._disabled = before
+
+    def enable_lora(self) -> None:
+        """Use the adapters again that `disable_lora` switched off, with the strengths that they had."""
+        if self._disabled and not self.get_active_adapters():
+            disabled = self._disabled
+            self._use(lambda prior, loaded: loaded | disabled.get(f"prior_{prior.config.level}", {}))
 
     def delete_adapters(self, adapter_names: Names) -> None:
         """Remove adapters from the priors.
@@ -113,6 +122,8 @@ class JukeboxAdapters(JukeboxSampling):
 
     def fuse_lora(self, lora_scale: float = 1.0, adapter_names: Names | None = None) -> None:
         """Merge adapters into the weights, and remove all others: plain priors, which are faster and can be saved.
+
+        This cannot be undone; load the pipeline again instead.
 
         Args:
             lora_scale: Factor on the strengths.
@@ -175,6 +186,8 @@ class JukeboxAdapters(JukeboxSampling):
             if name not in loaded:
                 there = f"there are: {listed(loaded)}" if loaded else "there is none; load one by load_lora_weights"
                 raise ValueError(f"There is no adapter {name!r}; {there}.")
+            if names.count(name) > 1:
+                raise ValueError(f"The adapter {name!r} is named twice; name each once.")
         return names
 
     def _free_name(self) -> str:
@@ -228,6 +241,18 @@ class JukeboxAdapters(JukeboxSampling):
         for prior, name, files, scale in wanted:
             adapters.add_adapter_files(prior, files, name, scale)
         self._use_changes()
+
+    def _use(self, scales: Callable[[JukeboxPrior, dict[str, float]], dict[str, float]]) -> None:
+        """Give the adapters of every prior the strengths that a function returns for it and those that it has."""
+
+        def change(prior: JukeboxPrior, loaded: dict[str, float]) -> None:
+            from . import adapters  # needs peft
+
+            wanted = scales(prior, loaded)
+            adapters.set_adapters(prior, {name: scale for name, scale in wanted.items() if name in loaded})
+
+        self._disabled = {}
+        self._change(change)
 
     def _change(self, change: Callable[[JukeboxPrior, dict[str, float]], None]) -> None:
         """Apply a change to every prior with adapters."""

@@ -71,6 +71,11 @@ class JukeboxPipeline(JukeboxRuns, JukeboxStudy):
         self, audio: Audio | None = None, *, return_dict: Literal[False], **options: Unpack[CallOptions]
     ) -> tuple[Waveforms | list[torch.Tensor]]: ...
 
+    @overload
+    def __call__(
+        self, audio: Audio | None = None, *, return_dict: bool, **options: Unpack[CallOptions]
+    ) -> JukeboxPipelineOutput | tuple[Waveforms | list[torch.Tensor]]: ...
+
     @sampling
     def __call__(
         self,

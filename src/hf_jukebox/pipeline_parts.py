@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from accelerate.hooks import CpuOffload
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from .configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from .convert.by_name import converted_pipeline
 from .files.text import user_path
 from .hierarchy import (
@@ -22,6 +23,7 @@ from .hierarchy import (
     fitting_tokenizer,
     shapes_codes,
 )
+from .layers.float32 import without_autocast
 from .loading.pipeline_index import check_index
 from .loading.precision import dtype_argument
 from .loading.sources import PathLike, check_parts, check_pipeline_source
@@ -78,8 +80,25 @@ def sampling_in_steps(method: Method) -> Method:
 
 @contextmanager
 def _without_gradients_and_autocast(device_type: str) -> Iterator[None]:
-    with torch.no_grad(), torch.autocast("cpu", enabled=False), torch.autocast(device_type, enabled=False):
+    with torch.no_grad(), without_autocast(device_type):
         yield
+
+
+def _check_kinds(parts: Mapping[str, Any]) -> None:
+    """Check that each part is of its class, by its config: a compiled or wrapped model has that of the model in it.
+
+    Raises:
+        ValueError: one is not.
+    """
+    configs = {"vqvae": JukeboxVQVAEConfig} | dict.fromkeys(_PRIORS, JukeboxPriorConfig)
+    for name, part in parts.items():
+        if part is None and name != "vqvae":
+            continue
+        is_right = isinstance(part, JukeboxTokenizer)
+        if name in configs:
+            is_right = isinstance(getattr(part, "config", None), configs[name])
+        if not is_right:
+            raise ValueError(f"`{name}` must be a {_CLASSES[name]}, not a {type(part).__name__}.")
 
 
 class JukeboxParts(PushableMixin, DiffusionPipeline):
@@ -115,6 +134,7 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
             ValueError: a part does not belong to the others.
         """
         parts: dict[str, Any] = {name: getattr(self, name, None) for name in ("vqvae", "tokenizer", *_PRIORS)} | kwargs
+        _check_kinds(parts)
         self._check_in_memory({name: parts[name] for name in _PRIORS})
         priors = {name: parts[name].config for name in _PRIORS if parts[name] is not None}
         for name, config in priors.items():
@@ -157,7 +177,8 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
 
         Args:
             dtype: Precision of the priors' blocks: a torch dtype, its name such as `"bfloat16"`, a dict of them by
-                part, or `"auto"` and None for the one each part was saved in. `torch_dtype` means the same.
+                part (others are in that of `"default"`, or in float32), or `"auto"` and None for the one each part was
+                saved in. `torch_dtype` means the same.
             low_memory: Leave the priors on disk; each is read when its level is sampled, and then freed. Such a
                 pipeline can sample, but not be saved, copied or quantised.
 
@@ -165,7 +186,7 @@ class JukeboxParts(PushableMixin, DiffusionPipeline):
             OSError: there is no pipeline at that place.
             ValueError: the dtype or a weight file is not usable, or `low_memory` conflicts with another argument.
         """
-        dtype = dtype_argument(kwargs)
+        dtype = dtype_argument(kwargs, list(_CLASSES))
         name = source = pretrained_model_name_or_path
         if low_memory and kwargs.get("quantization_config") is not None:
             raise ValueError(

@@ -273,7 +273,7 @@ class JukeboxSampling(JukeboxParts):
         writer = run if run is not None and run.is_owner and level_codes.is_finished else None
         missing = set() if writer is None else set(writer.audio_to_write(level))
         num_songs, length = level_codes.common_prefix.shape
-        audio = torch.zeros(num_songs, length * hop) if is_returned else None
+        audio = torch.zeros(num_songs, length * hop, dtype=torch.float32, device="cpu") if is_returned else None
         if missing or is_returned:
             self.load_part(self.vqvae)
         for song in range(num_songs) if is_returned else sorted(missing):

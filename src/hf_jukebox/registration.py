@@ -74,19 +74,26 @@ def _extend_diffusers(diffusers: ModuleType) -> None:
     _add_lazily(diffusers, (_PIPELINE,), pipeline)
 
 
-def _extend_transformers(transformers: ModuleType) -> None:
-    """Register our models and the tokenizer when an auto class is first used."""
+def _extend_auto_classes(library: ModuleType) -> None:
+    """Register our models and the tokenizer when an auto class is first taken from a lazy module of transformers."""
 
     def auto_class(name: str) -> Any:
-        lazy_module: Any = type(transformers)
-        value = lazy_module.__getattr__(transformers, name)
-        _register_models()
+        lazy_module: Any = type(library)
+        value = lazy_module.__getattr__(library, name)
+        layers = sys.modules.get("transformers.modeling_layers")
+        if layers is None or hasattr(layers, "GradientCheckpointingLayer"):  # else it is asking, in its first lines
+            _register_models()
         return value
 
-    if any(name in vars(transformers) for name in _AUTO_CLASSES):
+    if any(name in vars(library) for name in _AUTO_CLASSES):
         _register_models()
     else:
-        _add_lazily(transformers, _AUTO_CLASSES, auto_class)
+        _add_lazily(library, _AUTO_CLASSES, auto_class)
+
+
+def _extend_new_transformers(_: ModuleType) -> None:
+    """Extend transformers once more: importing its `processing_utils` puts a new module into its place."""
+    _extend_auto_classes(sys.modules["transformers"])
 
 
 def _add_lazily(library: ModuleType, names: tuple[str, ...], get: Callable[[str], Any]) -> None:
@@ -115,5 +122,7 @@ def _register_models() -> None:
 _EXTENSIONS: dict[str, Callable[[ModuleType], None]] = {
     "diffusers": _extend_diffusers,
     "diffusers.pipelines.pipeline_loading_utils": _extend_loading_tables,
-    "transformers": _extend_transformers,
+    "transformers": _extend_auto_classes,
+    "transformers.models.auto": _extend_auto_classes,
+    "transformers.processing_utils": _extend_new_transformers,
 }

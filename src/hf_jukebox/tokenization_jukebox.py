@@ -13,7 +13,7 @@ import torch
 from transformers import BatchEncoding, PreTrainedTokenizer
 
 from .configuration_jukebox import JukeboxPriorConfig
-from .files.text import read_json_object
+from .files.text import read_json_object, user_path
 from .labels.lyrics import NO_CHARACTER, Lyrics, clean_lyrics, unread_stamp
 from .labels.rows import NO_GENRE, DecodedLabels, decode_row
 from .labels.songs import Samples, Song, Text, batch_of_songs, check_window_length
@@ -25,6 +25,7 @@ from .labels.vocabulary import (
     read_ids,
     save_vocabularies,
 )
+from .loading.sources import check_tokenizer_source
 from .presets import ALPHABET_V2, ALPHABET_V3
 from .sharing.cards import Card
 from .sharing.model_cards import tokenizer_card
@@ -100,11 +101,12 @@ class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
 
         Raises:
             OSError: there is no such folder or repository.
-            ValueError: a file is missing, or was not written by `save_pretrained`.
+            ValueError: a table is missing, or was not written by `save_pretrained`.
         """
-        folder = Path(pretrained_model_name_or_path) / (kwargs.get("subfolder") or "")
+        source = check_tokenizer_source(pretrained_model_name_or_path, kwargs)
+        folder = Path(source) / (kwargs.get("subfolder") or "")
         if not folder.is_dir():
-            return super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+            return super().from_pretrained(source, *args, **kwargs)
         config = folder / "tokenizer_config.json"
         settings = read_json_object(config) if config.exists() else {}
         rate = settings.pop("sampling_rate", 44100)
@@ -193,7 +195,7 @@ class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
                 0 if index == NO_CHARACTER else vocabulary.character_ids[text[index]] for index in indices
             ]
             rows.append(row)
-        return BatchEncoding({"labels": torch.tensor(rows, dtype=torch.long)})
+        return BatchEncoding({"labels": torch.tensor(rows, dtype=torch.long, device="cpu")})
 
     def lyric_indices(
         self,
@@ -218,7 +220,7 @@ class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
         songs = batch_of_songs(artist=artist, genre=genre, lyrics=lyrics, total_length=total_length, offset=offset)
         window_length = check_window_length(window_length, songs, allow_beyond)
         windows = [self._lyric_window(song, level, window_length)[1] for song in songs]
-        return torch.tensor(windows, dtype=torch.long)
+        return torch.tensor(windows, dtype=torch.long, device="cpu")
 
     def clean_lyrics(self, lyrics: str, *, level: int) -> str:
         """Return the lyrics in the alphabet of a level, without time stamps."""
@@ -340,9 +342,10 @@ class JukeboxTokenizer(PushableMixin, PreTrainedTokenizer):
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> tuple[str, ...]:
         """Save the files of the tokenizer; see `PreTrainedTokenizer.save_pretrained`."""
         upload = take_push_options(kwargs)
-        written: tuple[str, ...] = super().save_pretrained(save_directory, *args, **kwargs)
+        folder = user_path(save_directory)
+        written: tuple[str, ...] = super().save_pretrained(folder, *args, **kwargs)
         if upload is not None:
-            self.push_saved(Path(save_directory), upload)
+            self.push_saved(folder, upload)
         return written
 
     def hub_card(self, repo_id: str) -> Card:

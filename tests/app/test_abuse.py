@@ -1,8 +1,10 @@
 """Wrong, too large, cut off or hostile requests: each gets a sentence, and the queue goes on."""
 
 import os
+import shutil
 import socket
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -49,7 +51,7 @@ def test_a_full_queue_is_refused(pipe: JukeboxPipeline, tmp_path: Path) -> None:
     ({"seconds": -1}, "seconds: Input should be greater than 0."),
     ({"seconds": "a lot"}, "seconds: Input should be a valid number"),
     ({"candidates": 99}, "99 candidates are too many; ask for at most 3."),
-    ({"levels": [7]}, "Level 7 has no prior in this pipeline; levels may be [0, 1, 2]."),
+    ({"levels": [7]}, "Level 7 has no prior in this pipeline; `levels` may be [0, 1, 2]."),
     ({"prompt": "../../etc/passwd"}, "There is no such prompt; upload it again."),
     ({"prompt": "0" * 32}, "There is no such prompt; upload it again."),
     ({"temperature": 0}, "temperature: Input should be greater than 0."),
@@ -192,3 +194,53 @@ def test_what_cannot_be_done_now_is_said(app: App) -> None:
     answer = app.http.post(f"/v1/runs/{run_id}/back", json={"step": 0})
     assert answer.status_code == 404 and "was not kept" in answer.json()["error"]
     assert app.http.delete(f"/v1/runs/{run_id}").status_code == 204
+
+
+@pytest.mark.parametrize(("method", "path", "body", "status"), [
+    ("OPTIONS", "/v1/runs", "", 405),
+    ("PUT", "/login", "", 405),
+    ("POST", "/v1/runs", '{"seed": ' + "9" * 5000 + "}", 400),
+    ("POST", "/v1/runs", "[" * 100_000, 400),
+    ("POST", "/v1/runs", '{"lyrics": ' + "[" * 900 + "]" * 900 + "}", 400),
+    ("POST", "/v1/runs", '{"seconds": 1e308}', 400),
+    ("POST", "/v1/runs", '{"candidates": ' + "9" * 4000 + "}", 400),
+    ("GET", "/v1/runs/RUN/audio/" + "9" * 4000 + "/0", "", 404),
+    ("GET", "/v1/runs/RUN/page/a%00b.wav", "", 404),
+    ("GET", "/v1/runs/RUN/page/" + "a" * 300 + ".wav", "", 404),
+])  # fmt: skip
+def test_errors_are_one_short_sentence_in_json(app: App, method: str, path: str, body: str, status: int) -> None:
+    run_id = next((each["id"] for each in app.http.get("/v1/runs").json() if each["state"] == "finished"), None)
+    if run_id is None:
+        run_id = app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"]
+    headers = {"Content-Type": "application/json"} if body else {}
+    answer = app.http.request(method, path.replace("RUN", run_id), content=body, headers=headers)
+    assert answer.status_code == status and list(answer.json()) == ["error"]
+    sentence = answer.json()["error"]
+    assert len(sentence) < 200 and sentence.endswith(".") and str(app.settings.runs) not in sentence
+    assert "Errno" not in sentence and "\n" not in sentence
+
+
+@pytest.mark.parametrize("name", ["x.html", "x.svg", "x.htm", "x.txt", "x"])
+def test_an_upload_is_never_shown_as_a_page(app: App, recording: Path, name: str) -> None:
+    sent = app.http.post("/v1/prompts", params={"name": name}, content=recording.read_bytes()).json()
+    answer = app.http.get(f"/v1/prompts/{sent['prompt']}")
+    assert answer.headers["content-type"] == "application/octet-stream" and answer.content == recording.read_bytes()
+    assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_folders_with_unusual_names_are_heard_saved_and_listed(app: App) -> None:
+    run_id = app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"]
+    names = ["Rock & Roll #1", "日本語", "100% sure"]
+    for name in names:
+        shutil.copytree(app.settings.runs / run_id, app.settings.runs / name)
+    shutil.copytree(app.settings.runs / run_id, app.settings.runs / os.fsdecode(b"caf\xe9"))
+    assert {*names, run_id} <= {run["id"] for run in app.http.get("/v1/runs").json()}
+    expected = (app.settings.runs / run_id / "level_2/item_0.wav").read_bytes()
+    for name in names:
+        url = app.run(quote(name, safe=""))["audio"][0]["url"]
+        saved = app.http.get(url + "&download=1")
+        assert saved.content == expected
+        assert quote(name, safe="") in saved.headers["content-disposition"] or name.isascii()
+        page = app.http.get(f"/v1/runs/{quote(name, safe='')}/page/", follow_redirects=True)
+        assert page.status_code == 200

@@ -6,6 +6,7 @@ import shutil
 import threading
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from helpers.tiny import RATE, codes_in_s, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun
 from hf_jukebox.app.settings import AppSettings
+from hf_jukebox.runs.contents import RunReader
 
 from .conftest import LIMITS, App, running
 
@@ -54,7 +56,7 @@ def test_a_prompt_is_continued_heard_picked_continued_upsampled_and_gone_back_to
     finest = app.finish(run_id)
     assert {audio["level"] for audio in finest["audio"]} == {0, 1, 2}
     assert [step["action"] for step in finest["steps"]] == ["sample", "pick", "continue", "upsample"]
-    page = app.http.get(f"/v1/runs/{run_id}/page/")
+    page = app.http.get(f"/v1/runs/{run_id}/page/", follow_redirects=True)
     assert "The command that makes it again" in page.text or "Candidate" in page.text or "The piece" in page.text
     assert app.http.get(f"/v1/runs/{run_id}/page/level_0/item_0.wav").status_code == 200
 
@@ -123,6 +125,34 @@ def test_a_candidate_is_picked_while_it_is_sampled(app: App) -> None:
     app.act(run_id, "pick", candidate=1)
     view = app.finish(run_id)
     assert len(view["candidates"]) == 1 and [step["action"] for step in view["steps"]] == ["sample", "pick"]
+
+
+def test_a_run_keeps_its_turn_when_a_candidate_is_picked(app: App) -> None:
+    first = app.make(seconds=30, candidates=2, levels=[2], seed=3)["id"]
+    app.wait(first, lambda view: view["progress"].get("seconds_done", 0) > 0.2)
+    second = app.make(seconds=0.5, levels=[2])["id"]
+    app.act(first, "pick", candidate=1)
+    assert app.run(second)["state"] == "queued"
+    view = app.wait(first, lambda view: view["state"] == "running")
+    assert len(view["candidates"]) == 1 and app.run(second)["place"] == 1
+    app.act(first, "stop")
+    app.finish(second)
+
+
+def test_what_a_run_waits_for_is_done_after_a_pick_at_its_place(app: App) -> None:
+    run_id = app.make(seconds=1, candidates=2, levels=[2])["id"]
+    app.finish(run_id)
+    first = app.make(seconds=30, levels=[2])["id"]
+    app.act(run_id, "continue", seconds=2)
+    last = app.make(seconds=0.5, levels=[2])["id"]
+    app.act(run_id, "pick", candidate=1)
+    assert [app.run(each)["place"] for each in (run_id, last)] == [1, 2]
+    assert app.http.post(f"/v1/runs/{run_id}/pick", json={"candidate": 1}).status_code == 400
+    assert [app.run(each)["place"] for each in (run_id, last)] == [1, 2]  # as it was
+    app.act(first, "stop")
+    view = app.finish(run_id)
+    assert [step["action"] for step in view["steps"]] == ["sample", "pick", "continue"]
+    app.finish(last)
 
 
 def test_a_run_is_continued_while_a_pick_writes_its_page(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +224,36 @@ def test_a_run_of_the_command_line_is_in_the_list(app: App, pipe: JukeboxPipelin
     assert {"id": "by-hand", "title": "by-hand", "state": "finished", "place": None} in app.http.get("/v1/runs").json()
     app.act("by-hand", "upsample")
     app.finish("by-hand")
+
+
+def test_the_list_reads_again_only_what_has_changed(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [app.finish(app.make(seconds=0.5, levels=[2])["id"])["id"] for _ in range(3)]
+    (app.settings.runs / "damaged").mkdir()
+    (app.settings.runs / "damaged" / "request.json").write_text("{")
+    read = []
+    open_run = app.worker.store.open
+
+    def counted(run_id: str) -> RunReader | None:
+        read.append(run_id)
+        return open_run(run_id)
+
+    def listed() -> dict[str, dict[str, Any]]:
+        read.clear()
+        return {run["id"]: run for run in app.http.get("/v1/runs").json()}
+
+    monkeypatch.setattr(app.worker.store, "open", counted)
+    before = listed()
+    assert before["damaged"]["state"] == "damaged" and "request.json" in before["damaged"]["error"]
+    assert listed() == before and read == []
+    app.act(ids[0], "upsample")
+    app.finish(ids[0])
+    (app.settings.runs / ids[1] / "level_2" / "item_0.wav").unlink()
+    (app.settings.runs / ids[2] / "job.json").write_text('{"title": "another title"}')
+    shutil.rmtree(app.settings.runs / "damaged")
+    after = listed()
+    assert sorted(read) == sorted(ids) and "damaged" not in after
+    assert [after[each]["state"] for each in ids] == ["finished", "stopped", "finished"]
+    assert after[ids[2]]["title"] == "another title"
 
 
 def test_the_client_of_gradio_samples(app: App) -> None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 PROMPT = ROOT / "examples" / "prompt.wav"
 AXE = lzma.decompress((ROOT / "tests/fixtures/axe/axe.min.js.xz").read_bytes()).decode()
-STATE = "document.querySelector('.run-head [role=status]').textContent"
+STATE = "document.querySelector('.run-head .state').textContent"
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,9 @@ def test_the_keyboard_alone_is_enough(browser: Browser, app: App) -> None:
     browser.wait_for("audio.paused")
     browser.wait_for(f"{STATE}.includes('finished')")
     go_to(".candidate input")
+    before = float(browser.run("document.activeElement.value"))
     browser.press("ArrowRight")
+    browser.wait_for(f"document.activeElement.value >= {before} + 1.9")
     go_to(".candidate .actions button:not(.play)")
     browser.press("Enter")
     browser.wait_for("document.querySelectorAll('.candidate').length === 1")
@@ -290,7 +292,7 @@ def test_two_browsers_share_the_queue(browser: Browser, app: App, tmp_path: Path
         open_page(other, f"{app.http.base_url}#{second}")
         other.wait_for(f"{STATE} === 'Waiting: 1 before it.'")
         other.wait_for("document.querySelector('#runs a[aria-current]').textContent.includes('the second')")
-        browser.wait_for(f"{STATE}.startsWith('Level 2')")
+        browser.wait_for(f"{STATE}.startsWith('Sampling level 2')")
         click(browser, "#run-view button", "Stop")
         other.wait_for(f"{STATE}.includes('finished')")
         browser.wait_for(f"{STATE}.startsWith('Stopped')")

@@ -334,7 +334,7 @@ def test_damaged_files_are_refused(tmp_path):
 def test_parts_outside_the_file_are_refused(tmp_path, suffix):
     path = tmp_path / f"sound.{suffix}"
     soundfile.write(path, sine(1.0, 44100), 44100)
-    with pytest.raises(ValueError, match=r"no samples after 5\.0 s; choose a smaller offset_in_s"):
+    with pytest.raises(ValueError, match=r"no samples after 5\.0 s; choose a smaller `offset_in_s`"):
         read_audio(path, 22050, offset_in_s=5.0)
     for bad in ({"offset_in_s": -1.0}, {"offset_in_s": float("nan")}, {"duration_in_s": 0.0}, {"duration_in_s": -1.0}):
         with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):

@@ -45,10 +45,10 @@ def test_hashes_limit_agreements_and_hold_no_song(tmp_path: Path) -> None:
 def test_what_hashes_cannot_do_is_refused_in_one_sentence(tmp_path: Path) -> None:
     plain = top_catalogue(tmp_path / "c", songs())
     write_hashed_catalogue(plain, tmp_path / "h", 1.0)
-    assert "choose a larger longest_in_s" in refusal_to_write(
+    assert "choose a larger `longest_in_s`" in refusal_to_write(
         tmp_path, lambda: write_hashed_catalogue(plain, tmp_path / "s", 0.1)
     )
-    assert "choose a smaller longest_in_s" in refusal_to_write(
+    assert "choose a smaller `longest_in_s`" in refusal_to_write(
         tmp_path, lambda: write_hashed_catalogue(plain, tmp_path / "s", 10)
     )
     assert "exists already" in refusal_to_write(

@@ -68,6 +68,27 @@ def test_two_prompts_and_songs_without_one_are_made_again(model: Path, folder: P
     assert first.request == second.request and torch.equal(first.codes[0], second.codes[0])
 
 
+def test_names_that_begin_with_a_dash_are_no_options(model: Path, folder: Path) -> None:
+    (folder / "b.wav").rename("-b.wav")
+    succeed("sample", "./-b.wav", "--seconds", codes_in_s(7), "--model", model, "--levels", 2, "--output", "./-run")
+    succeed("continue", "./-run", "--seconds", codes_in_s(8))
+    first, second = again(folder, "-run")
+    assert torch.equal(first.codes[2], second.codes[2])
+    result = run("sample", "--output", "-run", "--levels", 2)
+    assert "extend it with: hf-jukebox continue ./-run --seconds S, or" in result.stderr
+
+
+def test_the_command_that_extends_a_run_is_quoted_and_names_a_song_of_a_batch(model: Path, folder: Path) -> None:
+    (folder / "songs.yaml").write_text(f"[{{name: one, seconds: {codes_in_s(3)}}}]")
+    words = ("sample", "--requests", "songs.yaml", "--levels", 2, "--output", "a b's")
+    succeed(*words, "--model", model)
+    said = run(*words).stderr
+    assert "holds a finished batch; extend one of its songs with: hf-jukebox continue " in said
+    words = shlex.split(said.partition("with: ")[2].partition(", or give")[0])
+    assert words == ["hf-jukebox", "continue", "a b's/one", "--seconds", "S"]
+    succeed(*words[1:-1], codes_in_s(4))
+
+
 @pytest.mark.compiler
 def test_a_compiled_run_goes_on_compiled_and_is_made_again(model: Path, folder: Path) -> None:
     compiled = ["--compile", "--dtype", "bfloat16", "--seed", 1]

@@ -68,10 +68,10 @@ def test_a_run_that_is_resumed_and_continued_is_played_too(card: FileCard, model
 
 
 def test_a_level_that_is_not_sampled_is_not_heard(card: FileCard, model: Path, tmp_path: Path) -> None:
-    sample = ("sample", "--model", model, "--seconds", SECONDS, "--levels", 2, "-o", tmp_path / "run", "--play")
-    result = run(*sample, "--play-level", 0)
+    run("sample", "--model", model, "--seconds", SECONDS, "--levels", 2, "-o", tmp_path / "run", "-q")
+    result = run("upsample", tmp_path / "run", "--play", "--play-level", 2)
     assert result.exit_code == 0 and not card.played
-    assert "level 0 was not sampled, so there was nothing to hear" in result.stderr
+    assert "level 2 was not sampled, so there was nothing to hear" in result.stderr
 
 
 def test_a_growing_wav_or_the_samples_alone_go_to_stdout(model: Path, tmp_path: Path) -> None:
@@ -122,6 +122,11 @@ def no_card(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--stream", "-", "--stream-format", "mp3"], "must be wav or pcm"),
         (["--stream", "-", "--play"], "leave one of them out"),
         (["--stream", "-", "--progress", "json"], "leave one of them out"),
+        (["--stream-format", "wav"], "--stream-format is for --stream -"),
+        (["--play-level", "0"], "--play-level is for --play and --stream -"),
+        (["--stream", "-", "--levels", "2", "--play-level", "0"], "--play-level 0 is not among the levels"),
+        (["--stream", "-", "--play-level", "3"], "--play-level 3 is not among the levels"),
+        (["--prompt-seconds", "1"], "--prompt-seconds is for a prompt"),
     ],
 )
 def test_what_cannot_be_heard_is_refused_before_a_model_is_loaded(

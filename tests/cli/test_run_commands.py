@@ -86,6 +86,12 @@ def test_progress_as_json_lines(model: Path, tmp_path: Path) -> None:
     assert last["finished"] and last["audio"]["1"] == [str(tmp_path / "level_1" / "item_0.wav")]
 
 
+def test_quiet_does_not_silence_json_that_was_asked_for(model: Path, tmp_path: Path) -> None:
+    words = ["--model", model, "--seconds", codes_in_s(2), "--levels", 2, "--quiet", "--progress", "json"]
+    result = succeed("sample", "-o", tmp_path, *words)
+    assert json.loads(result.stdout.splitlines()[-1])["finished"] and result.stderr == ""
+
+
 def test_quiet_prints_nothing(model: Path, tmp_path: Path) -> None:
     result = succeed("sample", "-o", tmp_path, "--model", model, "--seconds", codes_in_s(2), "--levels", 2, "--quiet")
     assert result.stdout == "" and result.stderr == ""

@@ -112,6 +112,18 @@ def test_score_prints_and_writes_what_python_scores(model: Path, music: Path, tm
     assert (tmp_path / "scores" / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_recording_that_is_too_short_is_named_and_the_others_are_scored(model: Path, music: Path) -> None:
+    short = music / "short.wav"
+    write_audio(short, noise_audio(codes_in_s(0.3)).numpy(), RATE)
+    result = run("score", short, music / "a.wav", "--model", model, "--levels", 2)
+    assert result.exit_code == 0 and result.stdout.startswith(f"{music / 'a.wav'}: bits per code: level 2 ")
+    *_, named, counted = result.stderr.splitlines()
+    assert named.startswith(f"hf-jukebox: Skipped {short}: ")
+    assert counted == "hf-jukebox: 1 of 2 recordings could not be scored."
+    alone = run("score", short, "--model", model, "--levels", 2)
+    assert alone.exit_code == 2 and alone.stdout == ""
+
+
 def test_scores_as_json_lines(model: Path, music: Path) -> None:
     result = run("score", music / "sub/b.wav", "--model", model, "--levels", 2, "--progress", "json")
     assert result.exit_code == 0, result.output

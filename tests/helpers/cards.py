@@ -39,7 +39,7 @@ def front_matter(card: str) -> dict[str, Any]:
 
 def python_of(card: str) -> list[str]:
     """Return the blocks of Python in a card."""
-    return re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    return re.findall(r"^```python\n(.*?)^```$", card, re.DOTALL | re.MULTILINE)
 
 
 def run_python(card: str) -> dict[str, Any]:

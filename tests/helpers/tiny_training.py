@@ -64,11 +64,13 @@ def tiny_vqvae(**config: Any) -> JukeboxVQVAE:
     return JukeboxVQVAE(JukeboxVQVAEConfig.from_preset("tiny_vqvae", **HOPS | config))
 
 
-def vqvae_trainer(arguments: LoopArguments, model: JukeboxVQVAE | None = None, chunk: int = CHUNK) -> RecordingTrainer:
+def vqvae_trainer(
+    arguments: LoopArguments, model: JukeboxVQVAE | None = None, chunk: int = CHUNK, held_out: int = 2
+) -> RecordingTrainer:
     model = tiny_vqvae() if model is None else model
     examples = Examples(lambda generator: {"audio": torch.rand(chunk, generator=generator) - 0.5}, 8)
     accelerator = make_accelerator(arguments)
-    data = TrainingData(examples, Examples(examples.make, 2), "noise")
+    data = TrainingData(examples, Examples(examples.make, held_out), "noise")
     return RecordingTrainer(model, VQVAETask(model, accelerator.device), data, arguments, accelerator)
 
 

@@ -5,13 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from helpers import refusals
 from helpers.tiny import tiny_pipeline
 
-from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxVQVAE
+from hf_jukebox import DEMO_MODEL, JukeboxPipeline, JukeboxPrior, JukeboxTokenizer, JukeboxVQVAE
 
 OLD = Path(__file__).parents[1] / "fixtures/golden/transformers"
 CHECKPOINT = Path(__file__).parents[1] / "fixtures/golden/openai/vqvae.pth.tar"
@@ -50,6 +51,35 @@ def test_a_part_is_not_loaded_as_a_pipeline_nor_the_reverse(whole: Path) -> None
     assert "subfolder='vqvae'" in refusal(JukeboxVQVAE.from_pretrained, whole)
     assert "holds a JukeboxVQVAE, not a JukeboxPrior" in refusal(JukeboxPrior.from_pretrained, whole / "vqvae")
     assert "holds a JukeboxPrior, not a JukeboxVQVAE" in refusal(JukeboxVQVAE.from_pretrained, whole / "prior_0")
+
+
+def test_a_tokenizer_that_is_not_there_is_named_as_a_model_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = JukeboxTokenizer.from_pretrained
+    assert "subfolder='tokenizer'" in refusal(load, DEMO_MODEL)
+    assert "There is no folder /no/such/folder" in refusal(load, "/no/such/folder")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "the Hub cannot be reached" in refusal(load, "me/absent")
+
+
+def test_a_home_folder_is_expanded_where_parts_are_saved(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, here = tmp_path / "home", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(here)
+    JukeboxPrior.from_pretrained(whole, subfolder="prior_2").save_pretrained("~/prior")
+    JukeboxTokenizer.from_pretrained(DEMO_MODEL, subfolder="tokenizer").save_pretrained("~/tokenizer")
+    assert JukeboxPrior.from_pretrained("~/prior").config.level == 2
+    assert JukeboxTokenizer.from_pretrained("~/tokenizer").vocabularies
+    assert list(here.iterdir()) == [] and sorted(path.name for path in home.iterdir()) == ["prior", "tokenizer"]
+
+
+def test_models_load_in_several_threads(whole: Path) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        priors = list(threads.map(lambda _: JukeboxPrior.from_pretrained(whole, subfolder="prior_2"), range(8)))
+    assert all(prior.head.weight is prior.token_embedding.weight for prior in priors)  # tied
+    JukeboxPrior.from_pretrained(whole, subfolder="prior_2")
 
 
 @pytest.mark.parametrize("load", LOADERS)

@@ -50,7 +50,7 @@ def test_a_prior_that_may_not_fit_warns_and_is_tried(
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     with caplog.at_level("WARNING"):
         assert memory.fitting_batch_size(tiny_prior("tiny_prior"), 64, torch.device("cpu")) == 1
-    assert "Free memory on cpu may be too small for level 2; try dtype='float16'" in caplog.text
+    assert "Free memory on cpu may be too small for level 2; try `dtype='float16'`" in caplog.text
 
 
 def test_the_limit_of_a_container_counts(monkeypatch: pytest.MonkeyPatch) -> None:

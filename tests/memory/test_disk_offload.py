@@ -23,6 +23,6 @@ def test_priors_on_disk_sample_the_same_and_are_freed_again(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(whole.codes, out.codes, strict=True))
     assert set(in_memory) == {1}
     assert all(prior.position_embedding.is_meta for prior in lean.priors)
-    with pytest.raises(ValueError, match="load it without low_memory"):
+    with pytest.raises(ValueError, match="load it without `low_memory`"):
         lean.save_pretrained(tmp_path / "again")
     assert not (tmp_path / "again").exists()

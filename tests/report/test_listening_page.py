@@ -38,8 +38,10 @@ def sung(seconds: float, text: str = LYRICS, seed: int = 0) -> LyricTiming:
     return LyricTiming(text, characters, CODES_PER_SECOND, overview)
 
 
-def candidate(folder: Path, number: int, levels: int = 3, seconds: float = SECONDS, **fields: Any) -> Candidate:
-    audio = {level: f"level_{level}/item {number}.wav" for level in range(levels)}
+def candidate(
+    folder: Path, number: int, levels: int = 3, seconds: float = SECONDS, name: str = "item", **fields: Any
+) -> Candidate:
+    audio = {level: f"level_{level}/{name} {number}.wav" for level in range(levels)}
     for level, path in audio.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         write_audio(folder / path, sound(seconds, level), RATE)
@@ -58,7 +60,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     candidates = [
         candidate(folder, 0, sung=sung(SECONDS), labels={"Artist": "Night Bus", "Genre": ""}, prompt_in_s=1.5),
         candidate(folder, 1, levels=1, title=MARKUP, labels={MARKUP: MARKUP}, lyrics=MARKUP, note=MARKUP),
-        candidate(folder, 2, sung=sung(SECONDS, "<b>Bold</b> & " + MARKUP), note="No alignment here."),
+        candidate(
+            folder, 2, name="a & b, 2+2", sung=sung(SECONDS, "<b>Bold</b> & " + MARKUP), note="No alignment here."
+        ),
     ]
     return write_listening_page(
         folder,
@@ -167,6 +171,26 @@ def test_the_keyboard_does_everything(page: Browser) -> None:
     wait_for(page, "!cards[0].audio.paused && cards[2].audio.paused")
 
 
+def test_arrows_scroll_the_page_unless_they_are_for_a_player(page: Browser) -> None:
+    page.look(width=640, height=450)  # as 1280 at a zoom of 200 %
+    page.press("ArrowDown")
+    wait_for(page, "scrollY > 20")
+    assert page.run("cards[0].index") == 2
+    page.press("ArrowRight")
+    assert page.run("cards[0].audio.currentTime") == 0
+    page.run("cards[0].button.focus({ preventScroll: true })")
+    page.press("ArrowUp")
+    page.press("ArrowRight")
+    assert page.run("[cards[0].index, cards[0].audio.currentTime]") == [1, pytest.approx(2)]
+    page.run("document.activeElement.blur(); cards[0].seek(3); cards[0].play()")
+    wait_for(page, "!cards[0].audio.paused")
+    page.press("ArrowRight")
+    assert page.run("cards[0].audio.currentTime") >= 5
+    page.run("cards[0].audio.pause()")
+    page.press("L")  # Caps Lock
+    assert page.run("cards[0].loop.to") is None
+
+
 def test_controls_can_be_focused_and_have_names(page: Browser) -> None:
     names = page.run(
         "[...document.querySelectorAll('.card:nth-of-type(1) :is(button, .seek)')].map((e) => e.ariaLabel)"
@@ -201,6 +225,7 @@ def test_a_stretch_is_looped(page: Browser) -> None:
     page.run("cards[0].seek(2.2); cards[0].play()")
     wait_for(page, "cards[0].audio.currentTime > 2.3")
     wait_for(page, "cards[0].audio.currentTime < 2.3")
+    page.run("cards[0].button.focus()")
     page.press("ArrowUp")
     wait_for(page, "cards[0].index === 1 && cards[0].audio.currentTime > 2.3")
     wait_for(page, "cards[0].audio.currentTime < 2.3 && !cards[0].audio.paused")
@@ -358,6 +383,26 @@ def test_a_click_on_a_word_seeks_to_it(page: Browser) -> None:
     assert page.run("cards[0].audio.currentTime") == pytest.approx(first / CODES_PER_SECOND, abs=1e-3)
 
 
+def test_words_are_reached_by_keyboard(page: Browser) -> None:
+    assert page.run("document.querySelectorAll('.card:nth-of-type(1) .word[tabindex]').length") == 1
+    page.run("cards[0].element.querySelector('.files a:last-child').focus()")
+    page.press("Tab")
+    focused = "document.activeElement.textContent"
+    assert page.run(f"[{focused}, document.activeElement.role]") == ["We", "button"]
+    page.press("ArrowDown")
+    assert page.run(focused) == "and"
+    for _ in range(3):
+        page.press("ArrowRight")
+    page.press("ArrowLeft")
+    assert page.run(focused) == "every"
+    page.press("Enter")
+    word = LYRICS.index("every")
+    first = next(code for code, c in enumerate(sung(SECONDS).characters.tolist()) if word <= c < word + 5)
+    assert page.run("cards[0].audio.currentTime") == pytest.approx(first / CODES_PER_SECOND, abs=1e-3)
+    assert page.run("document.querySelectorAll('.card:nth-of-type(1) .word[tabindex]').length") == 1
+    assert page.problems == []
+
+
 def test_no_word_is_highlighted_before_playing(page: Browser) -> None:
     assert page.run("document.querySelectorAll('.sung').length") == 0
 
@@ -389,10 +434,16 @@ def test_markup_in_texts_is_shown_as_text(page: Browser) -> None:
 
 # How it looks ----------------------------------------------------------------------------------------------------
 
-CONTRASTS = """(() => {
-    const texts = "summary, pre, .plain, .switches label, .switches legend, .files, .files a, h1, h2, dt,"
-        + " dd, .state, .label-name, .time span, .levels span, .lyrics, figcaption, .note, kbd,"
-        + ".page-foot p, .word.sung";
+TEXTS = (
+    "summary, pre, .plain, .switches label, .switches legend, .files, .files a, h1, h2, dt, dd, .state, .label-name,"
+    " .time span, .levels span, .lyrics, figcaption, .note, kbd, .page-foot p, .word.sung"
+)
+DRAW = """for (const name of ["faint", "accent", "warm", "soft"]) {
+    const drawn = Object.assign(document.createElement("i"), { className: `drawn ${name}` });
+    drawn.style.color = `var(--${name})`;
+    cards[0].element.append(drawn);
+}"""
+CONTRASTS = """((texts) => {
     const parse = (color) => color.match(/[\\d.]+/g).map(Number);
     const linear = (c) => c <= 0.04045 * 255 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
     const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
@@ -405,7 +456,7 @@ CONTRASTS = """(() => {
         const lights = [parse(getComputedStyle(element).color), grounds.reduce(over, [0, 0, 0])].map(light);
         return [(Math.max(...lights) + 0.05) / (Math.min(...lights) + 0.05), element.className || element.tagName];
     });
-})()"""
+})"""
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -416,10 +467,30 @@ def test_contrast_is_sufficient_in_light_and_dark(page: Browser, dark: bool) -> 
         {"name": "prefers-reduced-motion", "value": "reduce"},
     ])  # fmt: skip
     page.run("cards[0].seek(0.5)")
-    contrasts = page.run(CONTRASTS)
+    contrasts = page.run(f"{CONTRASTS}({TEXTS!r})")
     assert len(contrasts) > 20
     assert min(contrasts) > [4.5], "WCAG 2 AA"
+    page.run(DRAW)
+    assert min(page.run(f"{CONTRASTS}('.drawn')")) >= [3], "for what is no text"
     assert (page.run("getComputedStyle(document.body).backgroundColor") == "rgb(16, 12, 23)") == dark
+
+
+def test_high_contrast_shows_the_level_and_the_position(page: Browser) -> None:
+    page.call("Emulation.setEmulatedMedia", features=[{"name": "forced-colors", "value": "active"}])
+    page.run("cards[0].seek(2)")
+    style = "getComputedStyle(cards[0].element.querySelector({!r})).{}"
+    chosen, other, playhead, played, rest = (
+        page.run(style.format(selector, name))
+        for selector, name in (
+            (".levels input:checked + span", "backgroundColor"),
+            (".levels input:not(:checked) + span", "backgroundColor"),
+            (".playhead", "backgroundColor"),
+            (".played .bars", "fill"),
+            (".waveform > .bars", "fill"),
+        )
+    )
+    ground = page.run("getComputedStyle(document.body).backgroundColor")
+    assert chosen not in (other, ground) and playhead != ground and len({played, rest, ground}) == 3
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
@@ -469,6 +540,22 @@ def test_in_a_grid_another_style_continues_at_the_same_position(browser: Browser
     assert browser.run("cards[4].audio.currentTime") >= 3.1
     assert browser.run("cards[0].audio.paused")
     assert browser.run("document.querySelectorAll('h2')[4].innerText") == "The Lanterns · Rock"  # no heads on a phone
+
+
+def test_a_grid_names_what_its_headings_do_not(browser: Browser, tmp_path: Path) -> None:
+    candidates = [
+        candidate(tmp_path, 0, levels=1, title="The piece", labels={"From": "2.00 s"}),
+        candidate(tmp_path, 1, levels=1, title="song 7.wav"),
+        candidate(tmp_path, 2, levels=1, title="a.wav · The piece"),
+        candidate(tmp_path, 3, levels=1, title="The catalogue", labels={"Piece": "a.wav"}),
+    ]
+    grid = Grid(["a.wav", "a.wav"], ["The piece", "The catalogue"])
+    path = write_listening_page(tmp_path, ListeningPage("Agreements", candidates, grid=grid))
+    browser.look()
+    browser.open(path.as_uri())
+    heads = browser.run("""[...document.querySelectorAll(".card-head")].map((head) =>
+        head.checkVisibility() && head.innerText.split(/\\s*\\n\\s*/))""")
+    assert heads == [["The piece", "From 2.00 s"], ["song 7.wav"], False, False]
 
 
 # Weight ----------------------------------------------------------------------------------------------------------

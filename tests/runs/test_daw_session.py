@@ -1,5 +1,7 @@
 """Sessions for DAWs, read by a parser of REAPER projects that is not ours, and checked against DAWproject's schema."""
 
+import errno
+import time
 import zipfile
 from pathlib import Path
 
@@ -153,6 +155,36 @@ def test_a_dawproject_fits_its_schema_and_holds_its_audio(run: Path, tmp_path: P
         muted = [(track.get("name"), track.find("Channel/Mute").get("value")) for track in root.iter("Track")]
     assert [name for name, value in muted if value == "false"] == ["Level 0", *["Candidate 0"] * 3, "Master"]
     assert {"Prompt ends", "Continued", 'Line "one"'} <= {marker.get("name") for marker in root.iter("Marker")}
+
+
+def test_an_edited_session_is_kept(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = export_run(run, "reaper", tmp_path)
+    assert export_run(run, "reaper", tmp_path) == [path]
+    path.write_text("edited")
+    (other,) = export_run(run, "reaper", tmp_path)
+    assert (path.read_text(), other.name) == ("edited", "My song-2.rpp")
+    assert "My song-2 audio/level_0-0.wav" in other.read_text("utf-8")
+    edited = tmp_path / "My song-2 audio" / "level_0-0.wav"
+    edited.write_bytes(b"edited too")
+    assert export_run(run, "reaper", tmp_path)[0].name == "My song-3.rpp" and edited.read_bytes() == b"edited too"
+    (archive,) = export_run(run, "dawproject", tmp_path)
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    assert export_run(run, "dawproject", tmp_path) == [archive]
+    archive.write_bytes(b"edited")
+    assert export_run(run, "dawproject", tmp_path)[0].name == "My song-2.dawproject"
+    assert archive.read_bytes() == b"edited"
+
+
+def test_a_session_that_cannot_be_written_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    result = command("export", run, "--to", "reaper", "-o", tmp_path)
+    assert result.exit_code == 2 and "level_0-0.wav cannot be written: No space left on device" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_any_text_can_be_a_name() -> None:

@@ -250,11 +250,11 @@ def edit(folder: Path, **model: Any) -> None:
     ("recorded", "how", "instead"),
     [
         ({"is_compiled": True}, "with a compiled step", "compile it"),
-        ({"dtype": "torch.bfloat16"}, "in bfloat16", "load the model with dtype='bfloat16'"),
+        ({"dtype": "torch.bfloat16"}, "in bfloat16", "load the model with `dtype='bfloat16'`"),
         (
             {"dtype": "float16", "is_compiled": True},
             "in float16 and with a compiled step",
-            "load the model with dtype='float16' and compile it",
+            "load the model with `dtype='float16'` and compile it",
         ),
     ],
 )
@@ -359,7 +359,7 @@ def test_impossible_steps_are_refused(pipe: JukeboxPipeline, tmp_path: Path, unf
         pipe.continue_run(tmp_path / "run", codes_in_s(6))
     with pytest.raises(ValueError, match="nothing to upsample"):
         pipe.upsample_run(tmp_path / "run")
-    with pytest.raises(ValueError, match="temperature must be above 0"):
+    with pytest.raises(ValueError, match="`temperature` must be above 0"):
         pipe.continue_run(tmp_path / "run", codes_in_s(9), temperature=0.0)
     with pytest.raises(ValueError, match="nothing to pick"):
         pick_candidate(tmp_path / "run", 0)

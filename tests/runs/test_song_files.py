@@ -88,6 +88,31 @@ def test_lossless_files_have_the_samples_of_the_run(run: Path, tmp_path: Path) -
         assert np.array_equal(soundfile.read(path, dtype="int16")[0], soundfile.read(wav, dtype="int16")[0])
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_files_that_are_there_are_kept(file_format: str, run: Path, tmp_path: Path) -> None:
+    (path,) = export_run(run, file_format, tmp_path, songs=[0])
+    assert export_run(run, file_format, tmp_path, songs=[0]) == [path]  # it is the same file
+    path.write_text("of the user")
+    for _ in range(2):
+        (other,) = export_run(run, file_format, tmp_path, songs=[0])
+        assert (path.read_text(), other.name) == ("of the user", f"My song-0-2.{file_format}")
+    (coarse,) = export_run(run, file_format, tmp_path, songs=[0], level=1)
+    assert coarse.name == f"My song-0-level_1.{file_format}"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_full_disk_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise soundfile.LibsndfileError(2)
+
+    monkeypatch.setattr(soundfile.SoundFile, "write", full)
+    result = command("export", run, "--to", "wav", "-o", tmp_path)
+    path = tmp_path / "My song-0.wav"
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"hf-jukebox: {path} cannot be written: the disk may be full (System error")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("file_format", ["wav", "flac"])
 def test_a_song_file_is_opened_as_the_run_that_it_came_from(
     pipe: JukeboxPipeline, file_format: str, run: Path, tmp_path: Path

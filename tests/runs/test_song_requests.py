@@ -11,6 +11,7 @@ import yaml
 from helpers.tiny import RATE, TOP_HOP, codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, JukeboxRun, SongRequest, pick_candidate, read_songs
+from hf_jukebox.sampling.windows import plan_windows
 
 pytestmark = pytest.mark.usefixtures("no_fsync")
 
@@ -210,3 +211,15 @@ def test_songs_need_different_names_also_from_python(pipe: JukeboxPipeline, tmp_
         with pytest.raises(ValueError, match=message):
             pipe.sample_songs([SongRequest(name, seconds=codes_in_s(4)) for name in names], tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_song_beside_a_longer_one_is_its_own(tmp_path: Path) -> None:
+    pipe = tiny_pipeline("tiny_lyrics_prior")
+    song = SongRequest("song", "night bus", lyrics="la la " * 9, seed=1, seconds=codes_in_s(100))
+    for name, others in (("alone", []), ("beside", [SongRequest("other", seed=2, seconds=codes_in_s(200))])):
+        pipe.sample_songs([song, *others], tmp_path / name, levels=(2,), output_type="latent")
+    alone, beside = (JukeboxRun.open(tmp_path / name / "song") for name in ("alone", "beside"))
+    assert alone.request.songs == beside.request.songs
+    last = plan_windows(100, pipe.prior_2.config.n_ctx, alone.request.hops[2], 0)[-1]
+    added = last.start + last.context
+    assert added > 90 and torch.equal(alone.codes[2][:, :added], beside.codes[2][:, :added])

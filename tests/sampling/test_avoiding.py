@@ -164,9 +164,9 @@ def test_bad_input_is_refused_before_anything_is_sampled(pipe, catalogue, tmp_pa
             tmp_path, lambda: sample(pipe, output_dir=tmp_path / "run", **options), (OSError, ValueError)
         )
 
-    assert "name the catalogue with avoid" in refused(longest_in_s=2.0)
-    assert "longest_in_s must be at least 0.134 at level 2" in refused(avoid=catalogue, longest_in_s=codes_in_s(20))
-    assert "longest_in_s must be a number" in refused(avoid=catalogue, longest_in_s="long")
+    assert "name the catalogue with `avoid`" in refused(longest_in_s=2.0)
+    assert "`longest_in_s` must be at least 0.134 at level 2" in refused(avoid=catalogue, longest_in_s=codes_in_s(20))
+    assert "`longest_in_s` must be a number" in refused(avoid=catalogue, longest_in_s="long")
     assert "above 0, not nan" in refused(avoid=catalogue, longest_in_s=float("nan"))
     assert "holds no catalogue" in refused(avoid=catalogue.parent)
     others = top_catalogue(tmp_path / "others", [np.arange(50)]).folder
@@ -176,7 +176,7 @@ def test_bad_input_is_refused_before_anything_is_sampled(pipe, catalogue, tmp_pa
     both = catalogue_of(
         tmp_path / "fine", [[np.arange(800) % 64, np.arange(200) % 64, np.arange(50)]], pipe, (1,)
     ).folder
-    assert "longest_in_s must be at least 0.0668 at level 1" in refused(
+    assert "`longest_in_s` must be at least 0.0668 at level 1" in refused(
         avoid=both, longest_in_s=tiny_limit / 4, upsampling="parallel"
     )
 
@@ -186,7 +186,7 @@ def test_a_catalogue_that_excludes_every_code_is_named_in_one_sentence(pipe, tmp
     stretch = sample(pipe).codes[TOP][0, :30].numpy()
     songs = [np.append(stretch, code) for code in range(64)]
     folder = top_catalogue(tmp_path / "c", songs, pipe).folder
-    assert "choose a larger longest_in_s" in refusal(lambda: sample(pipe, avoid=folder, longest_in_s=codes_in_s(30)))
+    assert "choose a larger `longest_in_s`" in refusal(lambda: sample(pipe, avoid=folder, longest_in_s=codes_in_s(30)))
 
 
 def test_a_step_is_recorded_only_if_its_catalogue_is_found(pipe, catalogue, tmp_path):
@@ -212,7 +212,7 @@ def test_a_moved_catalogue_is_named_again_and_another_is_refused(pipe, catalogue
     sample(pipe, avoid=copy, longest_in_s=LIMIT, output_dir=tmp_path / "run", callback=lambda progress: False)
     copy.rename(tmp_path / "elsewhere")
     resume = lambda **options: pipe.resume_run(tmp_path / "run", output_type="latent", **options)  # noqa: E731
-    assert "which is not there; name its place with avoid" in refusal(resume)
+    assert "which is not there; name its place with `avoid`" in refusal(resume)
     other = top_catalogue(tmp_path / "other", [np.arange(50)], pipe).folder
     assert "is not the catalogue that the run avoids" in refusal(lambda: resume(avoid=other))
     out = resume(avoid=tmp_path / "elsewhere")

@@ -14,7 +14,7 @@ from helpers.tiny import tiny_pipeline, tiny_prior
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.layers import transformer
 from hf_jukebox.layers.fused_cpu import fuse
-from hf_jukebox.sampling.batch import BatchSampler, BatchTask
+from hf_jukebox.sampling.batch import BatchSampler, BatchTask, Snapshot
 from hf_jukebox.sampling.compiled import check_can_compile
 from hf_jukebox.sampling.options import SamplingSettings
 from hf_jukebox.sampling.single_prior import sample_codes
@@ -75,6 +75,36 @@ def test_on_a_cpu_compiled_codes_depend_on_neither_groups_nor_threads(precision)
     eager = sample_codes(prior, 96, upper_codes=upper[:1], settings=SamplingSettings(1.0, top_k=1))
     greedy = sample_codes(prior, 96, upper_codes=upper[:1], settings=SamplingSettings(1.0, top_k=1), steps=steps)
     assert (greedy == eager).float().mean() > (0.8 if precision == "bfloat16" else 0.999)
+
+
+@pytest.mark.compiler
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_on_a_cpu_compiled_codes_do_not_depend_on_the_prompts_of_other_rows(precision):
+    """A prompt is prefilled in one pass, not stepped through, though a batch begins at the end of the shortest."""
+    prior, steps = tiny_prior("tiny_upsampler", hidden_size=64), StepRunner(compiled=True)
+    convert_layers(prior.transformer, precision)
+    generator = torch.Generator().manual_seed(0)
+    upper, prompts = (torch.randint(64, (6, n), generator=generator) for n in (24, 96))
+    noise, given = torch.rand(6, 96, generator=generator), [70, 5, 40, 96, 33, 64]
+
+    def sampler(rows: list[int], snapshot: Snapshot | None = None) -> BatchSampler:
+        lengths = [given[row] for row in rows]
+        known = torch.arange(96) < torch.tensor(lengths)[:, None]
+        task = BatchTask(prompts[rows] * known, lengths, 32, noise[rows], SamplingSettings(), upper[rows])
+        return BatchSampler(prior, task, snapshot, steps)
+
+    def finished(batch: BatchSampler) -> torch.Tensor:
+        deque(batch, maxlen=0)
+        return batch.task.codes
+
+    together = finished(sampler([0, 1, 2, 3, 4, 5]))
+    for row in range(6):
+        assert torch.equal(finished(sampler([row])), together[[row]])
+    batch = sampler([0, 1, 2, 3, 4, 5])
+    snapshots = {filled: batch.snapshot() for filled in batch if filled in (20, 33, 40, 70)}
+    for snapshot in snapshots.values():  # a batch that is resumed, whole or in parts
+        for rows in ([0, 1, 2, 3, 4, 5], [0, 5], [2]):
+            assert torch.equal(finished(sampler(rows, snapshot[rows])), together[rows])
 
 
 def test_compiling_for_cuda_without_triton_is_refused_at_once(monkeypatch):

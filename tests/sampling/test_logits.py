@@ -45,7 +45,7 @@ def test_the_largest_noise_still_samples_a_possible_code() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0.0}, "sample greedily use temperature=1 and top_k=1"),
+        ({"temperature": 0.0}, "sample greedily use `temperature=1` and `top_k=1`"),
         ({"temperature": -1.0}, "above 0"),
         ({"temperature": float("nan")}, "above 0"),
         ({"top_k": -1}, "top_k"),

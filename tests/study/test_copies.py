@@ -207,7 +207,7 @@ def test_codes_of_different_models_do_not_make_one_catalogue(workplace, tmp_path
 def test_the_nearest_passage_by_embedding_is_found(tmp_path):
     vqvae = JukeboxVQVAE.from_pretrained(Path(DEMO_MODEL) / "vqvae")
     random = np.random.default_rng(0)
-    songs = [random.integers(0, 1024, 120).astype(np.uint16) for _ in range(4)]
+    songs = [random.integers(0, 1024, length).astype(np.uint16) for length in (120, 120, 127, 120)]
     catalogue = top_catalogue(tmp_path / "c", songs, vqvae)
 
     def embed(audio: torch.Tensor) -> torch.Tensor:
@@ -217,5 +217,10 @@ def test_the_nearest_passage_by_embedding_is_found(tmp_path):
     (found,) = nearest_passages(vqvae, catalogue, [songs[3][20:80]], embed, seconds=seconds, excerpts=10)
     assert found.song == 3 and found.song_start_in_s - found.start_in_s == pytest.approx(seconds / 2)
     assert found.similarity > 0.97 and found.share_as_close == 1 / 11
+    ends = [songs[1][-47:], np.concatenate([songs[0][:7], songs[2][-40:]])]  # in the last passages alone
+    found = nearest_passages(vqvae, catalogue, ends, embed, seconds=seconds)
+    for passage, song, start in zip(found, (1, 2), (80, 87), strict=True):
+        assert passage.song == song and passage.similarity > 0.97
+        assert (passage.start_in_s, passage.song_start_in_s) == pytest.approx((7 * 256 / 22050, start * 256 / 22050))
     refused = refusal(lambda: nearest_passages(vqvae, catalogue, [songs[3][:30]], embed, seconds=seconds))
     assert "choose smaller seconds" in refused

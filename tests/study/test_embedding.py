@@ -211,7 +211,7 @@ def test_the_recipe_of_jukemir_step_by_step(tmp_path: Path) -> None:
 
 def test_the_recipe_refuses_what_it_does_not_define(pipe: JukeboxPipeline) -> None:
     song = songs(40)[0]
-    assert "leave windows and hop_fraction out" in refusal(lambda: pipe.embed(song, compat="jukemir", windows=2))
+    assert "leave `windows` and `hop_fraction` out" in refusal(lambda: pipe.embed(song, compat="jukemir", windows=2))
     assert "give audio instead of codes" in refusal(
         lambda: pipe.embed(codes=[None, None, torch.zeros(1, 4, dtype=torch.long)], compat="jukemir")
     )
@@ -226,16 +226,16 @@ def test_the_recipe_refuses_what_it_does_not_define(pipe: JukeboxPipeline) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layers": 4}, "There is no layer 4: this prior has 3, so layers may be 0"),
+        ({"layers": 4}, "There is no layer 4: this prior has 3, so `layers` may be 0"),
         ({"layers": (1, -1)}, "There is no layer -1"),
-        ({"layers": 1.5}, "layers must be a whole number"),
+        ({"layers": 1.5}, "`layers` must be a whole number"),
         ({"layers": ()}, "must not be empty"),
-        ({"pool": "max"}, "pool must be 'mean', a number of seconds or None"),
+        ({"pool": "max"}, "`pool` must be 'mean', a number of seconds or None"),
         ({"pool": 0.001}, "one code takes 0.0058 s"),
         ({"pool": float("nan")}, "one code takes"),
-        ({"windows": 0}, "windows must be at least 1"),
+        ({"windows": 0}, "`windows` must be at least 1"),
         ({"hop_fraction": 0}, "hop_fraction"),
-        ({"compat": "marble"}, "compat must be 'jukemir' or None"),
+        ({"compat": "marble"}, "`compat` must be 'jukemir' or None"),
         ({"codes": [None, None, None]}, "no codes of level 2, which are needed"),
         ({"codes": [None, None, torch.full((1, 4), 64)]}, "must lie between 0 and 63"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from helpers.tiny import codes_in_s, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline, score_codes
 from hf_jukebox.audio import write_audio
-from hf_jukebox.study.evaluation import EvaluationSettings, bits_per_code, evaluate, label_accuracy
+from hf_jukebox.study.evaluation import EvaluationSettings, continuations, evaluate
 from hf_jukebox.study.excerpts import Excerpt, read_excerpts
+from hf_jukebox.study.likelihood import bits_per_code, label_accuracy
 from hf_jukebox.training.data import encode_songs, songs_of_folder
 
 WINDOW = 64 * 128
@@ -72,15 +74,41 @@ def test_bits_per_code_are_the_mean_of_the_scores_in_all_and_by_place(pipe, exce
     assert 0 < top["unigram_entropy"] <= 6 and top["windows"] == 4
 
 
+def relabelled(excerpts: list[Excerpt], **labels: str) -> list[Excerpt]:
+    return [replace(excerpt, song=replace(excerpt.song, **labels)) for excerpt in excerpts]
+
+
 def test_labels_are_right_where_the_prior_prefers_the_true_name(pipe, excerpts, monkeypatch):
     def bits(pipe: Any, prior: Any, excerpt: Any, labels: dict[str, str] | None = None, most: int = 4) -> np.ndarray:
-        return np.full((1, 64), 1.0 if "the lanterns" in labels.values() or "rock" in labels.values() else 2.0)
+        names = [name.lower() for name in labels.values()]
+        return np.full((1, 64), 1.0 if "the lanterns" in names or "rock" in names else 2.0)
 
-    monkeypatch.setattr("hf_jukebox.study.evaluation._window_bits", bits)
-    found = label_accuracy(pipe, excerpts, EvaluationSettings())
+    monkeypatch.setattr("hf_jukebox.study.likelihood._window_bits", bits)
+    found = label_accuracy(pipe, excerpts)
     assert found["artist"] == {"accuracy": 0.5, "chance": 0.5, "pieces": 4}
     assert found["genre"] == {"accuracy": 1.0, "chance": 0.5, "pieces": 3}  # the prior does not know polka
-    assert label_accuracy(tiny_pipeline(), excerpts, EvaluationSettings()) == {}
+    assert label_accuracy(pipe, relabelled(excerpts, artist="The LANTERNS"))["artist"]["accuracy"] == 1
+    assert label_accuracy(tiny_pipeline(), excerpts) == {}
+
+
+def test_equally_likely_names_share_the_credit(excerpts):
+    deaf = tiny_pipeline("tiny_labelled_prior")
+    prior = deaf.priors[2]
+    prior.config.artists = {"the lanterns": 1, "night bus": 2, "nightbus": 2}
+    with torch.no_grad():
+        for parameter in prior.label_embedding.parameters():
+            parameter.zero_()
+    found = label_accuracy(deaf, excerpts)["artist"]
+    assert found == {"accuracy": 0.5, "chance": 0.5, "pieces": 4}  # two rows, whatever their number of names
+
+
+def test_labels_are_used_in_any_spelling_and_unknown_ones_are_reported(pipe, excerpts, caplog):
+    as_written = [bits_per_code(pipe, relabelled(excerpts, artist=name))[-1] for name in ("the lanterns", "?")]
+    other = bits_per_code(pipe, relabelled(excerpts, artist=" The LANTERNS"))[-1]
+    assert other == as_written[0] != as_written[1]
+    evaluate(pipe, excerpts, EvaluationSettings(continuations=0))
+    (warning,) = [record.getMessage() for record in caplog.records if "unknown" in record.getMessage()]
+    assert "1 songs have a genre that is missing from the table of the prior" in warning and "polka" in warning
 
 
 def test_everything_is_measured_and_repeatable(pipe, excerpts):
@@ -100,6 +128,7 @@ def test_everything_is_measured_and_repeatable(pipe, excerpts):
     assert continued["pieces"] == 2 and continued["real"]["same_key"] in (0, 0.5, 1)
     assert continued["distance"]["frechet"] > 0 and continued["floor"]["vectors"] == 2
     assert 1 <= continued["sampled"]["vendi_score"] <= 2
+    assert "floor" not in continuations(pipe, [*excerpts, excerpts[0]], EvaluationSettings(continuations=3), embed)
     assert result["seams"]["level"] == 0 and result["seams"]["seams"] > 0
     parts: list[str] = []
     quick = evaluate(pipe, excerpts, EvaluationSettings(continuations=0), on_part=parts.append)

@@ -88,6 +88,14 @@ def test_help_explains_every_option(capsys, kind):
         ({"ema_decay": 1.0}, "--ema_decay"),
         ({"learning_rate": 0.0}, "above 0"),
         ({"checkpoints_total_limit": 0}, "the newest checkpoint is always kept"),
+        ({"lr_warmup_steps": -5}, "--lr_warmup_steps must be at least 0, not -5"),
+        ({"sample_steps": -3}, "--sample_steps must be at least 0, not -3"),
+        ({"num_samples": 0}, "--num_samples must be at least 1, not 0; --sample_steps 0 turns"),
+        ({"num_samples": -1, "sample_steps": 0}, "--num_samples must be at least 0"),
+        ({"adam_beta1": 1.0}, "--adam_beta1 must be at least 0 and below 1"),
+        ({"adam_beta2": -0.1}, "--adam_beta2 must be at least 0 and below 1"),
+        ({"adam_epsilon": -1.0}, "--adam_epsilon must be 0 or above"),
+        ({"adam_weight_decay": float("nan")}, "--adam_weight_decay must be 0 or above"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(options, message):

@@ -1,3 +1,5 @@
+import logging
+import math
 import resource
 import signal
 import time
@@ -83,6 +85,58 @@ def test_the_decay_to_0_may_start_at_any_checkpoint(tmp_path):
     trainer = prior_trainer(loop_arguments(tmp_path, lr_warmup_steps=0, **options))
     trainer.train()
     assert trainer.optimizer.param_groups[0]["lr"] == 0
+
+
+def test_latest_is_of_the_branch_that_was_resumed(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "hf_jukebox")
+    options = {"checkpointing_steps": 1, "sample_steps": 1, "checkpoints_total_limit": 2}
+    vqvae_trainer(loop_arguments(tmp_path, **options | {"max_train_steps": 3, "checkpoints_total_limit": None})).train()
+    resumed = loop_arguments(tmp_path, max_train_steps=2, resume_from_checkpoint="checkpoint-1", **options)
+    vqvae_trainer(resumed).resume()  # and killed before its first checkpoint
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-1"]
+    assert [path.name for path in list_checkpoints(tmp_path / "abandoned-1")] == ["checkpoint-2", "checkpoint-3"]
+    assert sorted(path.name for path in (tmp_path / "abandoned-1" / "samples").iterdir()) == ["step-2", "step-3"]
+    assert "Moved what follows step 1 (checkpoint-2, checkpoint-3, samples/step-2, samples/step-3)" in caplog.text
+    vqvae_trainer(resumed).train()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-1", "checkpoint-2"]
+    latest = vqvae_trainer(loop_arguments(tmp_path, max_train_steps=3, resume_from_checkpoint="latest"))
+    latest.resume()
+    assert latest.step == 2 and not (tmp_path / "abandoned-2").exists()
+
+
+@pytest.mark.parametrize("poisoned", ["weights", "gradients"])
+def test_weights_that_are_not_finite_are_neither_saved_nor_finished(tmp_path, poisoned):
+    trainer = prior_trainer(loop_arguments(tmp_path, max_train_steps=4, checkpointing_steps=2, logging_steps=100))
+    parameter = next(iter(trainer.bare_model.parameters()))
+
+    def poison(batches, take_step=trainer.train_step):
+        if trainer.step == 3:
+            if poisoned == "weights":
+                parameter.data.fill_(math.nan)
+            else:
+                parameter.register_hook(lambda gradient: gradient * math.inf)
+        return take_step(batches)
+
+    trainer.train_step = poison
+    with pytest.raises(FloatingPointError, match=r"The (loss|gradient norm) of step 4 is (nan|inf); resume from an"):
+        trainer.train()
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-2"]
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_run_without_checkpoints_is_not_finished_with_weights_that_are_not_finite(tmp_path):
+    trainer = prior_trainer(loop_arguments(tmp_path, max_train_steps=2, logging_steps=100))
+    next(iter(trainer.bare_model.parameters())).data.fill_(math.nan)
+    with pytest.raises(FloatingPointError, match="The loss of step 2 is nan"):
+        trainer.train()
+
+
+def test_metrics_are_valid_json_whatever_the_numbers(tmp_path):
+    trainer = prior_trainer(loop_arguments(tmp_path))
+    trainer.tracker.log({"train/loss": 1.0, "train/gradient_norm": math.inf}, 1)
+    trainer.tracker.log({"validation/loss": math.nan}, 1)
+    lines = (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert lines == ['{"step": 1, "train/loss": 1.0}', '{"step": 1}']
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):

@@ -15,12 +15,14 @@ def model():
 
 def test_the_average_follows_the_formula(model):
     ema, expected = EMA(model, 0.9), model.weight.detach().clone()
-    for step in range(5):
+    for step, decay in enumerate([1 / 10, 2 / 11, 3 / 12]):  # of the warm-up
         with torch.no_grad():
             model.weight.fill_(step)
-        ema.update()
-        expected = 0.9 * expected + 0.1 * step
+        ema.update(step)
+        expected = decay * expected + (1 - decay) * step
     torch.testing.assert_close(ema.state_dict()["weight"], expected)
+    ema.update(1000)
+    torch.testing.assert_close(ema.state_dict()["weight"], 0.9 * expected + 0.1 * 2)
 
 
 def test_weights_are_restored_exactly_after_the_average_was_applied(model):

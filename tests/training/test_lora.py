@@ -1,9 +1,10 @@
 import pytest
 import torch
-from helpers.tiny_training import loop_arguments, prior_trainer, tiny_prior
+from helpers.tiny_training import Examples, loop_arguments, prior_trainer, tiny_prior
 
 from hf_jukebox import JukeboxPrior
 from hf_jukebox.adapters import load_adapter
+from hf_jukebox.training.data import TrainingData
 from hf_jukebox.training.lora import add_adapter, merged_weights
 
 
@@ -47,6 +48,22 @@ def test_merged_and_loaded_adapters_equal_the_trained_prior(tmp_path, base):
     load_adapter(adapted, tmp_path / "run")
     torch.testing.assert_close(adapted(**inputs(adapted)).logits, trained, atol=1e-5, rtol=1e-5)
     assert (trained - untrained).abs().max() > 1e-3
+
+
+def test_the_average_of_a_short_run_is_as_good_as_the_trained_weights(tmp_path, base):
+    add_adapter(base, 4)
+    options = {"max_train_steps": 40, "lr_warmup_steps": 0, "learning_rate": 0.01, "ema_decay": None}
+    trainer = prior_trainer(loop_arguments(tmp_path / "run", **options), base)
+    song = trainer.data.train[0]
+    repeated = Examples(lambda generator: song, 2)
+    trainer.data = TrainingData(repeated, repeated, "one song")
+    start = trainer.validate()["loss"]
+    trainer.train()
+    averaged = trainer.validate()["loss"]
+    trainer.state.ema = None
+    trained = trainer.validate()["loss"]
+    assert abs(start - trained) > 0.1
+    assert averaged == pytest.approx(trained, abs=0.1 * abs(start - trained))
 
 
 def test_an_adapter_is_resumed_exactly(tmp_path):

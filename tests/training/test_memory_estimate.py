@@ -13,7 +13,7 @@ LYRICS = JukeboxPriorConfig.from_preset("tiny_lyrics_prior")
 
 
 def estimate(config: JukeboxPriorConfig = CONFIG, **options: object) -> MemoryEstimate:
-    ours = ("chunk_length", "num_processes", "sharded", "prepare")
+    ours = ("chunk_length", "num_processes", "sharded", "device_type", "prepare")
     details = {name: options.pop(name) for name in ours if name in options}
     return estimate_memory(config, LoopArguments(**options), **details)
 
@@ -33,6 +33,12 @@ def test_activations_grow_with_the_batch_and_shrink_with_recomputing_and_half_pr
     assert estimate(gradient_checkpointing=True).activations < 0.6 * plain.activations
     assert estimate(mixed_precision="bf16").activations < 0.9 * plain.activations
     assert estimate(gradient_accumulation_steps=2).total >= plain.total
+
+
+def test_the_estimate_is_that_of_the_device():
+    on_gpu = estimate(mixed_precision="bf16")
+    assert on_gpu == estimate(mixed_precision="fp16")
+    assert estimate(mixed_precision="bf16", device_type="cpu").activations > on_gpu.activations  # attention in float32
 
 
 def test_processes_hold_copies_or_shards_of_the_model():

@@ -55,12 +55,13 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_finished_folder_is_not_overwritten_without_the_option(tmp_path: Path, songs: Path) -> None:
-    run = train(tmp_path, steps=4)
+    run = train(tmp_path, steps=4, sample_steps=3)
     before = files_of(run)
     with pytest.raises(FileExistsError, match=r"run holds a finished model, checkpoint-4 of an earlier run: .*latest"):
         train(tmp_path, steps=2)
     assert files_of(run) == before
     train(tmp_path, steps=2, seed=1, overwrite_output_dir=True)
+    assert not list((run / "samples").iterdir()) and "samples/" not in (run / "README.md").read_text("utf-8")
     assert [path.name for path in list_checkpoints(run)] == ["checkpoint-2"]  # and none of the run before
     assert files_of(run)["model.safetensors"] != before["model.safetensors"]
     train(tmp_path, steps=3, seed=1, resume_from_checkpoint="latest")

@@ -7,6 +7,7 @@ import re
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import Request
@@ -34,7 +35,7 @@ def audio_response(
     """
     path = _final_path(run, level, item)
     name = f"{run_id}-candidate-{item}-level-{level}.wav"
-    disposition = {"Content-Disposition": f'attachment; filename="{name}"'} if is_download else {}
+    disposition = attachment(name) if is_download else {}
     if path is not None:
         return FileResponse(path, media_type="audio/wav", headers={"Cache-Control": "no-cache"} | disposition)
     live = worker.unfinished_audio(run_id, run, level, item)
@@ -53,6 +54,12 @@ def audio_response(
         headers["Content-Range"] = f"bytes {start}-{end}/{total}"
     body = _grow(header, live, start, end + 1)
     return StreamingResponse(body, 206 if match else 200, headers | disposition, "audio/wav")
+
+
+def attachment(name: str) -> dict[str, str]:
+    """Return the header by which a browser saves a response as a file of this name (RFC 6266)."""
+    named = f'filename="{name}"' if name.isascii() else f"filename*=UTF-8''{quote(name, safe='')}"
+    return {"Content-Disposition": f"attachment; {named}"}
 
 
 def peaks_view(

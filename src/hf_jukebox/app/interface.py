@@ -30,6 +30,7 @@ class Interface:
         """Make a run and add it to the queue; return its id.
 
         Raises:
+            OSError: the run cannot be written.
             ValueError: a limit of the server is exceeded, or there is no such prompt.
         """
         self._check_limits(body.seconds, body.candidates)
@@ -38,13 +39,13 @@ class Interface:
             self.store.prompt(body.prompt)
         job = Job(title=body.title, created=time.time())
         run_id = self.store.new(job)
-        if body.prompt is not None:
-            name = self.store.give_prompt(run_id, body.prompt)
-            self.store.write_job(run_id, job.model_copy(update={"prompt": name}))
         try:
+            if body.prompt is not None:
+                name = self.store.give_prompt(run_id, body.prompt)
+                self.store.write_job(run_id, job.model_copy(update={"prompt": name}))
             self.worker.queue(run_id, Pending.of(body, 0))
-        except BusyError:
-            self.store.delete(run_id)
+        except (OSError, ValueError):
+            self.store.discard(run_id)
             raise
         return run_id
 

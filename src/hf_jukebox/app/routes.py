@@ -11,35 +11,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from ..audio import audio_info
-from .audio_responses import audio_response, peaks_view
+from .access import Access
+from .audio_responses import attachment, audio_response, peaks_view
+from .errors import TooLargeError, add_error_handlers
 from .interface import Interface
+from .page_files import add_page_route
 from .peaks import PER_SECOND, file_peaks
+from .run_list import RunList
 from .schemas import Back, Continuation, NewRun, Pick, Upsampling
 from .store import NotFoundError
-from .view import list_view
-from .worker import BusyError
 
 logger = logging.getLogger(__name__)
 
 _EVENT_PAUSE_IN_S = 0.25
 _KEEP_ALIVE_IN_S = 15.0
-_PAGE_FILES = (".wav", ".html")
+_AUDIO_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
 
 
-class TooLargeError(ValueError):
-    """Error for a recording that is larger than the limit."""
-
-
-def add_routes(app: FastAPI, interface: Interface) -> None:
+def add_routes(app: FastAPI, interface: Interface, access: Access) -> None:
     """Add the interface to a server; every error is a sentence in JSON."""
     store, worker = interface.store, interface.worker
-    _add_error_handlers(app)
+    add_error_handlers(app)
 
     @app.get("/v1/model")
     def model() -> dict[str, Any]:
@@ -51,9 +48,11 @@ def add_routes(app: FastAPI, interface: Interface) -> None:
         interface.check_levels(wanted)
         return {"seconds": interface.estimate(seconds, given, candidates, wanted)}
 
+    run_list = RunList(store, worker)
+
     @app.get("/v1/runs")
     def runs() -> list[dict[str, Any]]:
-        return list_view(store, worker)
+        return run_list.views()
 
     @app.post("/v1/runs", status_code=201)
     def create(body: NewRun) -> dict[str, Any]:
@@ -101,6 +100,7 @@ def add_routes(app: FastAPI, interface: Interface) -> None:
         return interface.view(store.branch(run_id, body.step))
 
     _add_audio_routes(app, interface)
+    add_page_route(app, interface.store, access)
     _add_prompt_routes(app, interface)
 
     @app.api_route("/v1/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
@@ -125,15 +125,6 @@ def _add_audio_routes(app: FastAPI, interface: Interface) -> None:
     @app.get("/v1/runs/{run_id}/peaks/{level}/{item}")
     def peaks(run_id: str, level: int, item: int, first: int = 0) -> dict[str, Any]:
         return dict(peaks_view(run_id, opened(run_id), level, item, worker, max(first, 0)))
-
-    @app.get("/v1/runs/{run_id}/page/{path:path}")
-    def page(run_id: str, path: str) -> Response:
-        """Return the listening page of a run, or a sound file that it plays."""
-        folder = store.path(run_id).resolve()
-        file = (folder / (path or "index.html")).resolve()
-        if not file.is_relative_to(folder) or file.suffix not in _PAGE_FILES or not file.is_file():
-            raise NotFoundError("There is no such page yet; it is written when the first level is finished.")
-        return FileResponse(file)
 
 
 def _add_prompt_routes(app: FastAPI, interface: Interface) -> None:
@@ -170,7 +161,11 @@ def _add_prompt_routes(app: FastAPI, interface: Interface) -> None:
 
     @app.get("/v1/prompts/{prompt_id}")
     def prompt(prompt_id: str) -> Response:
-        return FileResponse(store.prompt(prompt_id))
+        path = store.prompt(prompt_id)
+        kind = _AUDIO_TYPES.get(path.suffix.lower())
+        if kind is None:  # a name of the sender's choice is no reason to show it as a page
+            return FileResponse(path, media_type="application/octet-stream", headers=attachment(path.name))
+        return FileResponse(path, media_type=kind)
 
     @app.get("/v1/prompts/{prompt_id}/peaks")
     def prompt_peaks(prompt_id: str) -> dict[str, Any]:
@@ -213,25 +208,3 @@ async def _events(view: Callable[[], dict[str, Any]], until_done: bool) -> Async
         if until_done and state["state"] not in ("running", "queued"):
             return
         await asyncio.sleep(_EVENT_PAUSE_IN_S)
-
-
-def _add_error_handlers(app: FastAPI) -> None:
-    statuses = {NotFoundError: 404, BusyError: 409, TooLargeError: 413, ValueError: 400, OSError: 400}
-
-    async def as_sentence(request: Request, error: Exception) -> Response:
-        status = next(status for kind, status in statuses.items() if isinstance(error, kind))
-        logger.warning("%s %s: %s", request.method, request.url.path[:200], error)
-        headers = {"Connection": "close"} if status == 413 else {}
-        return JSONResponse({"error": str(error)}, status, headers)
-
-    async def as_field(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part != "body")
-        sentence = f"{field or 'The request'}: {first['msg'].rstrip('.')}."
-        logger.warning("%s %s: %s", request.method, request.url.path[:200], sentence)
-        return JSONResponse({"error": sentence}, 400)
-
-    for kind in statuses:
-        app.add_exception_handler(kind, as_sentence)
-    app.add_exception_handler(RequestValidationError, as_field)

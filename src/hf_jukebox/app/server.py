@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
-from fastapi import Form, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi import Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from ..console.lines import write_line
 from ..pipeline_jukebox import JukeboxPipeline
-from .guard import COOKIE, Guard, is_token
+from .access import Access, TooManyGuessesError
+from .guard import COOKIE, TOO_MANY, Guard
 from .interface import Interface
 from .routes import add_routes
 from .schemas import NewRun
@@ -44,9 +46,10 @@ def build_server(settings: AppSettings, load: Callable[[], JukeboxPipeline]) -> 
     worker = Worker(store, load)
     interface = Interface(store, worker)
     server = Server(title="hf_jukebox", docs_url=None, redoc_url=None, openapi_url=None)
-    server.add_middleware(Guard, settings=settings)
-    _add_pages(server, settings)
-    add_routes(server, interface)
+    access = Access(settings)
+    server.add_middleware(Guard, settings=settings, access=access)
+    _add_pages(server, access)
+    add_routes(server, interface, access)
     _add_functions(server, interface)
     return server, worker
 
@@ -93,7 +96,7 @@ def serve(settings: AppSettings, load: Callable[[], JukeboxPipeline], on_ready: 
         worker.close()
 
 
-def _add_pages(server: Any, settings: AppSettings) -> None:
+def _add_pages(server: Any, access: Access) -> None:
     def static(name: str) -> Response:
         path = _THEME if name == "theme.css" else _STATIC / name
         if not path.is_file():
@@ -107,7 +110,7 @@ def _add_pages(server: Any, settings: AppSettings) -> None:
     @server.get("/")
     def page(request: Request) -> Response:
         if "token" in request.query_params:  # the guard has checked it
-            return _with_cookie(RedirectResponse("/", 303), request.query_params["token"])
+            return _with_cookie(RedirectResponse("/", 303), access)
         return static("index.html")
 
     @server.get("/login")
@@ -116,19 +119,23 @@ def _add_pages(server: Any, settings: AppSettings) -> None:
         return HTMLResponse(text.replace("<!-- wrong -->", "That is not the password." if wrong else ""))
 
     @server.post("/login")
-    def login(token: str = Form()) -> Response:
-        if not is_token(token, settings):
-            time.sleep(0.5)  # guessing is slow
-            return RedirectResponse("/login?wrong=1", 303)
-        return _with_cookie(RedirectResponse("/", 303), token)
+    async def login(request: Request) -> Response:
+        given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0]
+        try:
+            if not await access.is_token(given):
+                return RedirectResponse("/login?wrong=1", 303)
+        except TooManyGuessesError:
+            status, sentence = TOO_MANY
+            return JSONResponse({"error": sentence}, status)
+        return _with_cookie(RedirectResponse("/", 303), access)
 
     @server.get("/favicon.ico")
     def icon() -> Response:
         return FileResponse(_STATIC / "icon.svg", media_type="image/svg+xml")
 
 
-def _with_cookie(response: Response, token: str) -> Response:
-    response.set_cookie(COOKIE, token, max_age=_COOKIE_AGE_IN_S, httponly=True, samesite="strict")
+def _with_cookie(response: Response, access: Access) -> Response:
+    response.set_cookie(COOKIE, access.cookie, max_age=_COOKIE_AGE_IN_S, httponly=True, samesite="strict")
     return response
 
 

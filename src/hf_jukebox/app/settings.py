@@ -21,6 +21,9 @@ class AppSettings:
         max_seconds: Longest piece.
         max_candidates: Most songs at a time.
         max_queued: Most runs that wait.
+
+    Raises:
+        ValueError: the token cannot be sent in a header.
     """
 
     runs: Path
@@ -32,6 +35,14 @@ class AppSettings:
     max_seconds: float = 600.0
     max_candidates: int = 8
     max_queued: int = 50
+
+    def __post_init__(self) -> None:
+        token = self.token
+        if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+            raise ValueError(
+                "`token` must be of ASCII letters, digits and signs, without a space at its ends, since programs send "
+                "it in a header."
+            )
 
     @property
     def is_local(self) -> bool:

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,10 +23,11 @@ from .schemas import EXAMPLE, Job
 from .settings import AppSettings
 
 EXAMPLE_PROMPT = Path(__file__).parents[1] / "demo" / "prompt.wav"
-_JOB, _UPLOADS = "job.json", ".uploads"
+JOB, _UPLOADS = "job.json", ".uploads"
 _MOST_JOB_BYTES = 2**20
 _PROMPT_ID = re.compile(r"[0-9a-f]{32}")
 _OLDEST_UPLOAD_IN_S = 7 * 24 * 3600
+_MOST_UPLOADS = 10  # times the size of the largest that is allowed
 
 
 class NotFoundError(ValueError):
@@ -43,14 +45,19 @@ class RunStore:
         self.settings = settings
         self.folder = settings.runs
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._unwritten: dict[str, Job] = {}
         self._remove_old_uploads()
 
     # Runs ----------------------------------------------------------------------------------------------------------
 
     def ids(self) -> list[str]:
         """Return the ids of all runs, the newest first."""
-        entries = [entry for entry in os.scandir(self.folder) if self._is_run(entry.name)]
-        return [entry.name for entry in sorted(entries, key=lambda entry: entry.stat().st_ctime, reverse=True)]
+        found = []
+        for entry in os.scandir(self.folder):
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if self._is_run(entry.name):
+                    found.append((entry.stat().st_ctime, entry.name))
+        return [name for _, name in sorted(found, reverse=True)]
 
     def path(self, run_id: str) -> Path:
         """Return the folder of a run.
@@ -82,7 +89,11 @@ class RunStore:
                 make(self.folder / run_id)
             except FileExistsError:
                 continue
-            self.write_job(run_id, job)
+            try:
+                self.write_job(run_id, job)
+            except OSError:
+                self.discard(run_id)
+                raise
             return run_id
         raise OSError(f"{self.folder} takes no more runs; try again.")
 
@@ -97,7 +108,12 @@ class RunStore:
             pass
         gone = self.folder / f".deleted-{run_id}-{secrets.token_hex(4)}"
         os.replace(folder, gone)  # at once, so that no half of it is seen
+        self._unwritten.pop(run_id, None)
         shutil.rmtree(gone)
+
+    def discard(self, run_id: str) -> None:
+        """Remove what there is of a run that could not be made."""
+        shutil.rmtree(self.folder / run_id, ignore_errors=True)
 
     def open(self, run_id: str) -> RunReader | None:
         """Read a run; None if it has not begun.
@@ -110,7 +126,9 @@ class RunStore:
 
     def job(self, run_id: str) -> Job:
         """Read what the app keeps about a run; a run from the command line has only its name."""
-        path = self.path(run_id) / _JOB
+        path = self.path(run_id) / JOB
+        if (unwritten := self.unwritten(run_id)) is not None:
+            return unwritten
         try:
             if path.is_file() and not path.is_symlink() and path.stat().st_size <= _MOST_JOB_BYTES:
                 return Job.model_validate_json(path.read_bytes())
@@ -120,8 +138,17 @@ class RunStore:
 
     def write_job(self, run_id: str, job: Job) -> None:
         """Write what the app keeps about a run, atomically."""
-        with replacing(self.folder / run_id / _JOB) as unfinished:
+        with replacing(self.folder / run_id / JOB) as unfinished:
             unfinished.write_text(job.model_dump_json(indent=2, exclude_defaults=True) + "\n", encoding="utf-8")
+        self._unwritten.pop(run_id, None)
+
+    def keep_unwritten(self, run_id: str, job: Job) -> None:
+        """Keep in memory what cannot be written about a run, until it can be or the server ends."""
+        self._unwritten[run_id] = job
+
+    def unwritten(self, run_id: str) -> Job | None:
+        """Return what is kept in memory about a run, if anything."""
+        return self._unwritten.get(run_id)
 
     def branch(self, run_id: str, step: int) -> str:
         """Copy an earlier step of a run, as it was before a pick, to a run of its own; return its id.
@@ -146,10 +173,11 @@ class RunStore:
     def _is_run(self, name: str) -> bool:
         try:
             check_song_folder(name)
+            name.encode()  # a name that is not UTF-8 has no address
         except ValueError:
             return False
         folder = self.folder / name
-        return not folder.is_symlink() and any((folder / file).is_file() for file in (_JOB, REQUEST))
+        return not folder.is_symlink() and any((folder / file).is_file() for file in (JOB, REQUEST))
 
     # Prompts -------------------------------------------------------------------------------------------------------
 
@@ -181,6 +209,7 @@ class RunStore:
                 f"{name} lasts {seconds:.0f} s; give at most {limit:.0f} s, or change --max-prompt-seconds."
             )
         os.replace(path, path.with_name(name))
+        self._drop_oldest_uploads(path.parent)
         return name, seconds, peaks
 
     def drop_upload(self, path: Path) -> None:
@@ -204,6 +233,8 @@ class RunStore:
     def give_prompt(self, run_id: str, prompt_id: str) -> str:
         """Copy a prompt into the folder of a run, and return its name."""
         source = self.prompt(prompt_id)
+        if source != EXAMPLE_PROMPT:
+            os.utime(source.parent)  # it was used now
         folder = self.folder / run_id / "prompt"
         folder.mkdir()
         shutil.copyfile(source, folder / source.name)
@@ -214,6 +245,21 @@ class RunStore:
         name = self.job(run_id).prompt
         path = self.path(run_id) / "prompt" / _file_name(name)
         return path if name and path.is_file() and not path.is_symlink() else None
+
+    def _drop_oldest_uploads(self, newest: Path) -> None:
+        """Remove the uploads that were used longest ago, until all together are within the limit."""
+        uploads = []
+        for folder in (self.folder / _UPLOADS).iterdir():
+            with suppress(OSError):  # dropped meanwhile
+                size = sum(file.stat().st_size for file in folder.iterdir())
+                uploads.append((folder.stat().st_mtime, size, folder))
+        room = _MOST_UPLOADS * self.settings.max_upload_bytes - sum(size for _, size, _ in uploads)
+        for _, size, folder in sorted(uploads):
+            if room >= 0:
+                return
+            if folder != newest and not (folder / "upload").exists():  # which is still received
+                shutil.rmtree(folder, ignore_errors=True)
+                room += size
 
     def _remove_old_uploads(self) -> None:
         folder = self.folder / _UPLOADS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from typing import Any
+from urllib.parse import quote
 
 from ..pipeline_jukebox import JukeboxPipeline
 from ..runs.command_lines import run_commands
@@ -41,8 +42,8 @@ def run_view(run_id: str, store: RunStore, worker: Worker) -> dict[str, Any]:
     """
     job, run = store.job(run_id), store.open(run_id)
     complete = {} if run is None else run.audio_paths()
-    state = _state(run_id, job, run, worker, complete)
-    view = _brief(run_id, job, state) | {
+    state = state_of(run_id, job, run, worker, complete)
+    view = brief(run_id, job, state) | {
         "place": worker.place(run_id),
         "error": job.error,
         "remarks": job.remarks,
@@ -79,24 +80,12 @@ def run_view(run_id: str, store: RunStore, worker: Worker) -> dict[str, Any]:
     }
 
 
-def list_view(store: RunStore, worker: Worker) -> list[dict[str, Any]]:
-    """Return the runs, the newest first, those that cannot be read with the reason."""
-    views = []
-    for run_id in store.ids():
-        try:
-            job, run = store.job(run_id), store.open(run_id)
-            state = _state(run_id, job, run, worker, {} if run is None else run.audio_paths())
-            views.append(_brief(run_id, job, state) | {"place": worker.place(run_id)})
-        except (OSError, ValueError) as error:
-            views.append({"id": run_id, "title": run_id, "state": "damaged", "error": str(error), "place": None})
-    return views
-
-
-def _brief(run_id: str, job: Job, state: str) -> dict[str, Any]:
+def brief(run_id: str, job: Job, state: str) -> dict[str, Any]:
+    """Return what the list shows of a run."""
     return {"id": run_id, "title": job.title or job.prompt or "Untitled", "state": state}
 
 
-def _state(run_id: str, job: Job, run: RunReader | None, worker: Worker, complete: Container[int]) -> str:
+def state_of(run_id: str, job: Job, run: RunReader | None, worker: Worker, complete: Container[int]) -> str:
     """Return the state of a run whose levels `complete` have all their audio."""
     if worker.current == run_id:
         return "running"
@@ -118,7 +107,7 @@ def _audio(run_id: str, run: RunReader, worker: Worker, complete: Container[int]
         is_final = level in complete
         codes = [] if is_final or worker.current == run_id else worker.kept.num_codes(run, level)
         for song in range(len(run.request.songs)):
-            url = f"/v1/runs/{run_id}/audio/{level}/{song}?step={len(run.steps)}"
+            url = f"/v1/runs/{quote(run_id, safe='')}/audio/{level}/{song}?step={len(run.steps)}"
             if is_final:
                 samples = run.song_length(song) * hops[-1]
             elif codes:

@@ -7,6 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from .kept_audio import KeptAudio
 from .live_audio import GrowingAudio, LiveAudio
 from .schemas import Continuation, Job, NewRun, Pending, Settings
 from .speeds import Speeds, SpeedWatch
-from .store import RunStore, pending_ids
+from .store import NotFoundError, RunStore, pending_ids
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Worker:
 
     # Requests ------------------------------------------------------------------------------------------------------
 
-    def queue(self, run_id: str, pending: Pending, *, first: bool = False) -> None:
+    def queue(self, run_id: str, pending: Pending) -> None:
         """Add work for a run to the queue.
 
         Raises:
@@ -84,14 +85,11 @@ class Worker:
         """
         with self._changed:
             self._wait_for_pick(run_id)
-            self._check_free(run_id)
+            if run_id == self.current or run_id in self._queue:
+                raise BusyError("This run is being sampled, or waits for it; stop it first.")
             if len(self._queue) >= self.store.settings.max_queued:
                 raise BusyError(f"{len(self._queue)} runs are waiting, which is the limit; try again later.")
-            job = self.store.job(run_id)
-            pending = pending.model_copy(update={"queued": 0.0 if first else time.time()})
-            self.store.write_job(run_id, job.model_copy(update={"pending": pending, "stopped": False, "error": ""}))
-            self._queue.insert(0 if first else len(self._queue), run_id)
-            self._changed.notify_all()
+            self._insert(run_id, pending.model_copy(update={"queued": time.time()}), len(self._queue))
 
     def place(self, run_id: str) -> int | None:
         """Return how many runs are before one in the queue, that in progress included; None if it does not wait."""
@@ -114,45 +112,59 @@ class Worker:
         """
         with self._changed:
             self._wait_for_pick(run_id)
-            if run_id in self._queue:
-                self._queue.remove(run_id)
-                self.store.write_job(run_id, self.store.job(run_id).model_copy(update={"stopped": True}))
-                return
-            if run_id != self.current:
-                return
-            self._stopping.add(run_id)
-            if not self._changed.wait_for(lambda: self.current != run_id, _LONGEST_WAIT_IN_S):
-                raise BusyError("The run is still saving; try again in a minute.")
+            self._stop(run_id)
 
     def pick(self, run_id: str, candidate: int) -> None:
-        """Keep one candidate of a run, which goes on with it if it was in progress.
+        """Keep one candidate of a run, which goes on with it, in its place of the queue, if it was in progress.
 
         Raises:
             OSError, ValueError: there is no such candidate.
         """
-        was_busy = self.current == run_id or self.place(run_id) is not None
-        if was_busy:
-            self.stop(run_id)
         with self._changed:
             self._wait_for_pick(run_id)
-            self._picking.add(run_id)
+            self._picking.add(run_id)  # no other run takes its turn meanwhile
         try:
-            pick_candidate(self.store.path(run_id), candidate)
+            with self._changed:
+                place = self._queue.index(run_id) if run_id in self._queue else 0 if run_id == self.current else None
+                self._stop(run_id)
+                pending = None if place is None else self.store.job(run_id).pending
+            try:
+                is_ahead = pending is not None and not self._has_begun(run_id, pending)
+                pick_candidate(self.store.path(run_id), candidate)
+                if pending is not None and is_ahead:  # the pick is one more step before it
+                    pending = pending.model_copy(update={"steps": pending.steps + 1})
+            finally:
+                if place is not None and pending is not None:
+                    with self._changed:
+                        self._insert(run_id, pending, place)
         finally:
             with self._changed:
                 self._picking.discard(run_id)
                 self._changed.notify_all()
-            if was_busy and (pending := self.store.job(run_id).pending) is not None:
-                self.queue(run_id, pending, first=True)
+
+    def _insert(self, run_id: str, pending: Pending, place: int) -> None:
+        job = self.store.job(run_id)
+        self.store.write_job(run_id, job.model_copy(update={"pending": pending, "stopped": False, "error": ""}))
+        self._queue.insert(place, run_id)
+        self._changed.notify_all()
+
+    def _stop(self, run_id: str) -> None:
+        if run_id in self._queue:
+            self._queue.remove(run_id)
+            self.store.write_job(run_id, self.store.job(run_id).model_copy(update={"stopped": True}))
+        elif run_id == self.current:
+            self._stopping.add(run_id)
+            if not self._changed.wait_for(lambda: self.current != run_id, _LONGEST_WAIT_IN_S):
+                raise BusyError("The run is still saving; try again in a minute.")
+
+    def _has_begun(self, run_id: str, pending: Pending) -> bool:
+        run = self.store.open(run_id)
+        return run is not None and len(run.steps) > pending.steps
 
     def _wait_for_pick(self, run_id: str) -> None:
         """Wait until a pick in another thread has written its page, for the run is seen as picked before that."""
         if not self._changed.wait_for(lambda: run_id not in self._picking, _LONGEST_WAIT_IN_S):
             raise BusyError("A candidate of this run is being picked; try again in a minute.")
-
-    def _check_free(self, run_id: str) -> None:
-        if run_id == self.current or run_id in self._queue:
-            raise BusyError("This run is being sampled, or waits for it; stop it first.")
 
     # The thread ----------------------------------------------------------------------------------------------------
 
@@ -169,12 +181,14 @@ class Worker:
             return
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._is_closing)
+                self._changed.wait_for(lambda: self._is_closing or (self._queue and not self._picking))
                 if self._is_closing:
                     return
                 self.current, self.progress = self._queue.pop(0), {}
             try:
                 self._run(self.current, pipeline)
+            except Exception:  # the queue goes on, whatever it is
+                logger.exception("The run %s has failed.", self.current)
             finally:
                 with self._changed:
                     self._stopping.discard(self.current)
@@ -202,17 +216,28 @@ class Worker:
                 "Memory has run out; ask for fewer candidates." if is_full else f"The program has failed: {failure!r}"
             )
         finally:
-            self.live.end()
+            with suppress(OSError):  # a full disk, which has failed the run before
+                self.live.end()
         if error:
             logger.warning("%s: %s", run_id, error)
         self._record(run_id, error, remarks[:20])
 
     def _record(self, run_id: str, error: str, remarks: list[str]) -> None:
-        job = self.store.job(run_id)
+        """Write how a run has ended; if that cannot be written, it has failed, and is resumed at the next start."""
         is_stopped = run_id in self._stopping
         is_open = bool(error) or is_stopped or self._is_closing
         changes = {"stopped": is_stopped and not error, "error": error, "remarks": remarks}
-        self.store.write_job(run_id, job.model_copy(update=changes if is_open else changes | {"pending": None}))
+        try:
+            job = self.store.job(run_id)
+        except NotFoundError as failure:
+            logger.warning("%s has been removed while it was sampled: %s", run_id, failure)
+            return
+        try:
+            self.store.write_job(run_id, job.model_copy(update=changes if is_open else changes | {"pending": None}))
+        except OSError as failure:
+            logger.warning("%s: %s", run_id, failure)
+            error = error or f"The end of this run cannot be written ({failure}); make room, and resume it."
+            self.store.keep_unwritten(run_id, job.model_copy(update=changes | {"stopped": False, "error": error}))
 
     def _sample(self, pipeline: JukeboxPipeline, folder: Path, job: Job, pending: Pending) -> None:
         watch = SpeedWatch(self.speeds)
@@ -222,11 +247,9 @@ class Worker:
             self.progress = _shown(progress, watch.seconds_per_code)
             return not (self._is_closing or self.current in self._stopping)
 
-        run = self.store.open(folder.name)
         options: dict[str, Any] = {"output_type": "latent", "callback": callback, "on_audio": self.live.write}
         body = pending.request()
-        has_begun = run is not None and len(run.steps) > pending.steps
-        if body is None or has_begun:
+        if body is None or self._has_begun(folder.name, pending):
             pipeline.resume_run(folder, **options)
         elif isinstance(body, NewRun):
             prompt = self.store.run_prompt(folder.name)

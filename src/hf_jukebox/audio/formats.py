@@ -43,6 +43,9 @@ def write_format(
 
     Args:
         comments: Fields of libsndfile: title, artist, genre, comment, software. A wav file gets none: see `blocks`.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     chosen = _FORMATS[file_format]
     rate = sampling_rate
@@ -50,10 +53,14 @@ def write_format(
         rate = next((each for each in chosen.rates if each > sampling_rate), chosen.rates[-1])
         samples = soxr.resample(samples, sampling_rate, rate, quality="HQ")
     samples = np.clip(samples, -1, 1)
-    with soundfile.SoundFile(path, "w", rate, 1, format=chosen.name, subtype=chosen.subtype) as file:
-        for name, text in {} if file_format == "wav" else comments.items():
-            # Tags of mp3 are written as Latin-1, whatever the text.
-            setattr(file, name, unidecode(text) if file_format == "mp3" else text)
-        for start in range(0, len(samples), _BLOCK):
-            block = samples[start : start + _BLOCK]
-            file.write(to_pcm(block) if chosen.subtype == "PCM_16" else block)
+    try:
+        with soundfile.SoundFile(path, "w", rate, 1, format=chosen.name, subtype=chosen.subtype) as file:
+            for name, text in {} if file_format == "wav" else comments.items():
+                # Tags of mp3 are written as Latin-1, whatever the text.
+                setattr(file, name, unidecode(text) if file_format == "mp3" else text)
+            for start in range(0, len(samples), _BLOCK):
+                block = samples[start : start + _BLOCK]
+                file.write(to_pcm(block) if chosen.subtype == "PCM_16" else block)
+    except soundfile.SoundFileError as error:  # it drops the number of the system's error
+        reason = str(getattr(error, "error_string", error)).rstrip(".")
+        raise OSError(f"the disk may be full ({reason}); make room, or give another folder") from error

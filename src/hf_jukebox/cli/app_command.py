@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -77,7 +79,7 @@ def app(
 
         def say_address(port: int) -> None:
             shown = "localhost" if settings.is_local else host
-            login = "" if settings.token is None else f"/?token={settings.token}"
+            login = "" if settings.token is None else f"/?token={quote(settings.token, safe='')}"
             write_line(f"{PROGRAM}: http://{shown}:{port}{login} (end with Ctrl-C; the runs are in {runs})")
 
         with work_to_keep():
@@ -85,9 +87,21 @@ def app(
 
 
 def _check_address(host: str, port: int) -> None:
+    """Check that the server can listen on an address; whether the port is free shows later.
+
+    Raises:
+        OSError: the port may not be used.
+        ValueError: there is no such port, or the host is no address of this machine.
+    """
     if not 0 <= port < 2**16:
         raise ValueError(f"--port must be between 0 and 65535, not {port}.")
     try:
-        socket.getaddrinfo(host, port)
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return
+        if isinstance(error, PermissionError):
+            raise OSError(f"--port {port} may not be used by this user; give one from 1024 on.") from error
         raise ValueError(f"--host {host} is no address of this machine; leave it out, or give 0.0.0.0.") from error

@@ -176,7 +176,7 @@ def sample(
         lengths = {"seconds": seconds, "prompt_seconds": prompt_seconds, "offset_seconds": offset_seconds}
         check_numbers(**lengths, num_samples=num_samples, max_batch_size=max_batch_size, seed=seed)  # type: ignore[arg-type]
         check_choices(model.device, model.dtype, upsampling)
-        check_listening(listen, shown.progress)
+        check_listening(listen, shown.progress, read_levels(levels))
         read_adapters(model.lora)
         options = read_level_options(level_options)
         options |= {"levels": read_levels(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
@@ -189,6 +189,8 @@ def sample(
         if requests is not None:
             refuse_with_requests(prompts=prompts, **asdict(labels), seed=seed, **lengths)
             songs = _read_songs(requests)
+        if prompt_seconds is not None and not prompts:
+            raise ValueError("--prompt-seconds is for a prompt; name a recording, or leave it out.")
         check_prompts(prompts or [] if songs is None else [song.prompt for song in songs if song.prompt is not None])
         check_model(model.model, model.revision)
         check_writable(output)

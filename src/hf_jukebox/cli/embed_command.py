@@ -80,7 +80,11 @@ def embed(
         if compat is not None and model.dtype == AUTO:
             model = replace(model, dtype="float32")
         pipeline = load_pipeline(model, quiet=shown.quiet)
-        style = shown.progress if is_first_process() and not shown.quiet else ProgressStyle.NONE
+        style = (
+            shown.progress
+            if is_first_process() and (not shown.quiet or shown.progress is ProgressStyle.JSON)
+            else ProgressStyle.NONE
+        )
         with work_to_keep(), show_recordings(style, error_console(), total) as callback:
             result = pipeline.embed_files(songs, output, callback=callback, **options)
         if style is ProgressStyle.JSON:

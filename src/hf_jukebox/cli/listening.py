@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -14,6 +14,7 @@ from ..console.lines import is_first_process, write_error
 from .checks import PROGRAM
 from .options import ListenOptions
 from .progress import ProgressStyle
+from .values import MOST_LEVELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,22 +24,31 @@ if TYPE_CHECKING:
 _NO_SOUNDDEVICE = "--play needs the package sounddevice; install it with: pip install sounddevice"
 
 
-def check_listening(options: ListenOptions, progress: ProgressStyle) -> None:
+def check_listening(options: ListenOptions, progress: ProgressStyle, levels: Sequence[int] | None = None) -> None:
     """Check that the audio can be heard as the options say, before a model is loaded.
 
+    Args:
+        levels: The levels that are sampled, if they are known.
+
     Raises:
-        ValueError: the options contradict each other.
+        ValueError: the options contradict each other, or one has no effect.
         OSError: there is no sound card, or no program that reads stdout.
     """
     if options.stream not in (None, "-"):
         raise ValueError(f"--stream takes - for stdout, not {options.stream!r}; the run's folder holds the wav files.")
-    if options.stream_format not in ("wav", "pcm"):
+    if options.stream_format not in (None, "wav", "pcm"):
         raise ValueError(f"--stream-format must be wav or pcm, not {options.stream_format!r}.")
+    if options.stream_format is not None and options.stream is None:
+        raise ValueError("--stream-format is for --stream -; add that, or leave it out.")
+    if options.play_level is not None and not (options.play or options.stream):
+        raise ValueError("--play-level is for --play and --stream -; add one of them, or leave it out.")
+    if options.play_level is not None and options.play_level not in (range(MOST_LEVELS) if levels is None else levels):
+        raise ValueError(f"--play-level {options.play_level} is not among the levels that are sampled; give another.")
     if options.stream is not None and progress is ProgressStyle.JSON:
         raise ValueError("--stream - and --progress json both write to stdout; leave one of them out.")
     if options.play and options.stream is not None:
         raise ValueError("--play and --stream are two ways to hear the run; leave one of them out.")
-    if options.stream is not None and sys.stdout.isatty():
+    if options.stream is not None and (sys.stdout is None or sys.stdout.isatty()):
         raise OSError(f"--stream - writes audio to stdout; pipe it into a player: {PROGRAM} sample --stream - | mpv -")
     if options.play and is_first_process():
         _find_sound_card()
@@ -54,7 +64,7 @@ def listening(options: ListenOptions) -> Iterator[Callable[[AudioBlock], None] |
     if not (options.play or options.stream) or not is_first_process():
         yield None
         return
-    open_sink = _open_sound_card if options.play else lambda rate: _to_stdout(options.stream_format, rate)
+    open_sink = _open_sound_card if options.play else lambda rate: _to_stdout(options.stream_format or "wav", rate)
     heard = _Listener(open_sink, options.play_level)
     try:
         yield heard

@@ -52,7 +52,8 @@ def suggest_compiling(pipeline: JukeboxPipeline, seconds: float | None) -> None:
     """Say in a terminal that `--compile` would save time, if it would, and a compiler is there."""
     device = pipeline.execution_device
     is_long = seconds is not None and seconds >= _WORTH_COMPILING
-    if not is_long or device.type != "cpu" or not is_first_process() or not sys.stderr.isatty():
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if not is_long or device.type != "cpu" or not is_first_process() or not is_terminal:
         return
     from ..sampling.compiled import check_can_compile
 

@@ -19,14 +19,25 @@ from .progress import ProgressStyle
 PER_LEVEL = "one number, or one per level with commas, finest first"
 
 
+def _path(text: str) -> Path:
+    """Return the path of an option or argument.
+
+    Raises:
+        typer.BadParameter: it is empty, as a shell's variable may be; pathlib takes that for the current folder.
+    """
+    if not str(text):
+        raise typer.BadParameter("it is empty; give a path, such as . for the current folder.")
+    return user_path(text)
+
+
 def path_option(*names: str, metavar: str = "PATH", **settings: Any) -> Any:
     """Return an option that takes a path, with a leading `~` expanded, which shells do only at the start of a word."""
-    return typer.Option(*names, parser=user_path, metavar=metavar, **settings)
+    return typer.Option(*names, parser=_path, metavar=metavar, **settings)
 
 
 def path_argument(metavar: str = "PATH", **settings: Any) -> Any:
     """Return an argument that takes paths as `path_option` does."""
-    return typer.Argument(parser=user_path, metavar=metavar, **settings)
+    return typer.Argument(parser=_path, metavar=metavar, **settings)
 
 
 RunFolder = Annotated[Path, path_argument("DIR", help="Folder of the run.", show_default=False)]
@@ -112,7 +123,9 @@ class ListenOptions:
     stream: Annotated[
         str | None, typer.Option(metavar="-", help="Write the first song to stdout while it is sampled.")
     ] = None
-    stream_format: Annotated[str, typer.Option(help="Format on stdout: wav, or pcm, 16-bit samples alone.")] = "wav"
+    stream_format: Annotated[
+        str | None, typer.Option(help="Format on stdout: wav, or pcm, 16-bit samples alone.", show_default="wav")
+    ] = None
     play_level: Annotated[
         int | None, typer.Option(help="Level to play or stream; the one that is sampled first by default.")
     ] = None

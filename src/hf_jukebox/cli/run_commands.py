@@ -102,7 +102,7 @@ def continue_(
     run_dir = source if is_run else unused_folder(source.stem) if output is None else output
     with command_errors(run_dir, shown.quiet):
         check_numbers(seconds=seconds, num_samples=num_samples)
-        check_listening(listen, shown.progress)
+        check_listening(listen, shown.progress, read_levels(levels))
         overrides = _read_overrides(labels, max_batch_size, seed, level_options) | {"levels": read_levels(levels)}
         if not is_run:
             with _opened_song(source, run_dir, model, shown) as pipeline:

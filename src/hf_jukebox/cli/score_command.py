@@ -89,15 +89,24 @@ def _score_all(
     plot: bool,
     shown: OutputOptions,
 ) -> None:
-    """Score recordings one by one, and write and print the figures of each."""
+    """Score recordings one by one, and write and print the figures of each; name those that cannot be at the end.
+
+    Raises:
+        OSError, ValueError: none can be scored.
+    """
     from ..study.scoring_files import save_score, summary
 
+    errors: dict[Path, Exception] = {}
     for recording, stem in zip(recordings, unique_stems(recordings), strict=True):
-        (found,) = pipeline.score(recording, **options)
-        posteriors = [
-            pipeline.compare_labels(recording, kind, names, **{**options, "levels": None})[0]
-            for kind, names in compared.items()
-        ]
+        try:
+            posteriors = [
+                pipeline.compare_labels(recording, kind, names, **{**options, "levels": None})[0]
+                for kind, names in compared.items()
+            ]
+            (found,) = pipeline.score(recording, **options)
+        except (OSError, ValueError) as error:  # it may be too short
+            errors[recording] = error
+            continue
         if output is not None:
             save_score(output, stem, found, posteriors, step, plot)
         if shown.progress is ProgressStyle.JSON:
@@ -106,6 +115,12 @@ def _score_all(
             figures = [f"level {level} {each.bits_per_code:.3f}" for level, each in found.levels.items()]
             best = "".join(f"; {each.kind} {each.best} ({each.whole.max():.0%})" for each in posteriors)
             write_line(f"{recording}: bits per code: {', '.join(figures)}{best}")
+    if len(errors) == len(recordings):  # the options may be wrong
+        raise next(iter(errors.values()))
+    for recording, error in errors.items():
+        warnings.warn(f"Skipped {recording}: {error}", stacklevel=1)
+    if errors:
+        warnings.warn(f"{len(errors)} of {len(recordings)} recordings could not be scored.", stacklevel=1)
 
 
 def _readable(recordings: Sequence[Path]) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from rich.text import Text
 from ..console.errors import errors_as_one_line
 from ..console.lines import is_first_process, write_error, write_line
 from ..console.signals import work_to_keep
+from ..files.text import shell_command
 from ..runs.names import REQUEST
 from ..sampling.options import SamplingOptions
 from .checks import PROGRAM
@@ -53,7 +53,19 @@ _OPTIONS = {
     "enable_model_cpu_offload()": "--low-memory",
 }
 # Arguments with options of the same name.
-_SAME_NAME = {"compat", "dtype", "hparams", "ids", "layers", "low_memory", "pool", "revision", "windows", "preset"}
+_SAME_NAME = {
+    "compat",
+    "dtype",
+    "hparams",
+    "ids",
+    "layers",
+    "low_memory",
+    "pool",
+    "revision",
+    "windows",
+    "preset",
+    "token",
+}
 _SAME_NAME |= {"allow_other_vqvae", "artist", "genre", *SamplingOptions.__annotations__} - _OPTIONS.keys()
 _ARGUMENT = re.compile(r"`([\w()]+)(?:=([^`]+))?`")
 
@@ -87,7 +99,7 @@ def command_errors(
 
 def command(*words: str | Path) -> str:
     """Return a command of this program as it can be copied into a shell."""
-    return shlex.join([PROGRAM, *map(str, words)])
+    return shell_command(PROGRAM, *words)
 
 
 def in_options(message: str) -> str:
@@ -131,7 +143,7 @@ def sampling_to(run_dir: Path, options: OutputOptions, listen: ListenOptions) ->
 
     Only the first process does so.
     """
-    is_shown = is_first_process() and not options.quiet
+    is_shown = is_first_process() and (not options.quiet or options.progress is ProgressStyle.JSON)
     started, style = time.monotonic(), options.progress if is_shown else ProgressStyle.NONE
     with work_to_keep():
         try:

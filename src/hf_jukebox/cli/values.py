@@ -12,7 +12,7 @@ from ..sampling.options import SamplingSettings, check_hop_fraction
 from .devices import check_device_name, check_dtype
 from .options import PER_LEVEL, LabelOptions, level_options
 
-_MOST_LEVELS = 3  # that a pipeline may have
+MOST_LEVELS = 3  # that a pipeline may have
 _SEEDS = range(-(2**63), 2**64)  # that torch's generators take
 
 
@@ -27,7 +27,7 @@ def read_level_options(given: Mapping[str, str | None]) -> dict[str, Any]:
         for name, (kind, _) in level_options().items()
         if (text := given.get(name)) is not None
     }
-    for level in range(_MOST_LEVELS):
+    for level in range(MOST_LEVELS):
         settings: dict[str, Any] = {name: _at_level(numbers, level) for name, numbers in values.items()}
         check_hop_fraction(settings.pop("hop_fraction", None))
         SamplingSettings(**{name: value for name, value in settings.items() if value is not None})
@@ -46,8 +46,8 @@ def read_levels(levels: str | None) -> list[int] | None:
         numbers = [int(part) for part in levels.split(",")]
     except ValueError:
         numbers = [-1]
-    if not set(numbers) <= set(range(_MOST_LEVELS)):
-        last = _MOST_LEVELS - 1
+    if not set(numbers) <= set(range(MOST_LEVELS)):
+        last = MOST_LEVELS - 1
         raise ValueError(
             f"--levels takes numbers from 0, the finest, to {last}, such as {last} or {last},1; not {levels!r}."
         )
@@ -165,6 +165,6 @@ def _numbers(option: str, text: str, kind: type[Any]) -> list[int | float]:
         numbers = [kind(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not 1 <= len(numbers) <= _MOST_LEVELS:
+    if not 1 <= len(numbers) <= MOST_LEVELS:
         raise ValueError(f"{option} takes {PER_LEVEL}, not {text!r}.")
     return numbers

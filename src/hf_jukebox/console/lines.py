@@ -14,11 +14,13 @@ def is_first_process() -> bool:
 
 
 def write_line(text: str, stream: TextIO | None = None) -> None:
-    """Write a line without wrapping it, and flush it; to stdout by default.
+    """Write a line without wrapping it, and flush it; to stdout by default. A stream that was closed gets nothing.
 
     Bytes of a file name that cannot be decoded in the stream's encoding are written unchanged.
     """
     stream = sys.stdout if stream is None else stream
+    if stream is None:  # the process was started with a closed descriptor
+        return
     encoding = stream.encoding or "utf-8"
     try:
         text.encode(encoding)
@@ -30,6 +32,8 @@ def write_line(text: str, stream: TextIO | None = None) -> None:
 
 def write_error(text: str) -> None:
     """Write a line to stderr; do nothing if it is closed, as after its terminal was."""
+    if sys.stderr is None:
+        return
     with suppress(OSError):
         write_line(text, sys.stderr)
 
@@ -37,7 +41,7 @@ def write_error(text: str) -> None:
 def discard_output() -> None:
     """Redirect pending output to the null device, once its reader has closed the pipe."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a stream without a descriptor
+        with suppress(OSError, ValueError, AttributeError):  # a stream without a descriptor, or none
             null_device = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null_device, stream.fileno())
             os.close(null_device)

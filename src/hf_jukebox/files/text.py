@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -100,3 +101,13 @@ def whole_value(value: Any, most: int) -> int:
     if type(value) is not int or not 0 <= value <= most:
         raise ValueError(f"{value!r:.80} is not a whole number up to {most}")
     return value
+
+
+def shell_command(*words: str | Path) -> str:
+    """Return a command as it can be pasted into a shell."""
+    return shlex.join(shell_path(word) if isinstance(word, Path) else word for word in words)
+
+
+def shell_path(path: str | Path) -> str:
+    """Return a path that no command takes for an option: with `./` before a dash."""
+    return f"./{path}" if str(path).startswith("-") else str(path)

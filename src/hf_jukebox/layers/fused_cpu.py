@@ -134,6 +134,7 @@ def fuse(transformer: Transformer, batch_size: int) -> CpuSteps | None:
     for block, kind, read_layers in zip(transformer.blocks, transformer.kinds, layers, strict=True):
         fields = []
         for layer in filter(None, read_layers):
+            assert all(part.dtype == torch.float32 for part in layer.tensors[1:])  # C++ reads them as such
             read += layer.tensors
             fields += layer.fields
         for norm in (block.norm1, block.norm2):
@@ -145,14 +146,19 @@ def fuse(transformer: Transformer, batch_size: int) -> CpuSteps | None:
     widths = [shape.width, 3 * shape.state, transformer.shape.mlp_width]
     return CpuSteps(
         attentions=[transformer.blocks[transformer.kinds.index(kind)].attn for kind in kinds],
-        table=torch.tensor(table),
+        table=torch.tensor(table, dtype=torch.int64, device="cpu"),
         read=read,
-        workspace=torch.empty(batch_size * (sum(widths) + max(widths) + shape.width + shape.state)),
+        workspace=_float32(batch_size * (sum(widths) + max(widths) + shape.width + shape.state)),
         kernel=f"step_{'int8' if torch.int8 in weights else dtype}_{dtype}",
         sizes=[shape.width, transformer.shape.mlp_width, shape.heads, shape.head_dim],
         eps=transformer.blocks[0].norm1.eps,
         scale=transformer.blocks[0].scale,
     )
+
+
+def _float32(*shape: int) -> torch.Tensor:
+    """Return an empty tensor as the kernels read it, whatever the defaults of the process."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
 def _read(layer: nn.Module, dtype: torch.dtype) -> _Layer | None:
@@ -165,11 +171,11 @@ def _read(layer: nn.Module, dtype: torch.dtype) -> _Layer | None:
     if weight.device.type != "cpu" or weight.dtype != dtype or not can_be_read(weight):
         return None
     if is_plain(weight):
-        stored, scale = weight, torch.ones(base.out_features)
+        stored, scale = weight, _float32(base.out_features).fill_(1)
     else:
         stored, scale = weight.qdata, weight.scale.float().reshape(-1)
-    down = torch.cat([torch.empty(0, base.in_features), *(down for down, _ in adapters)])
-    up = torch.cat([torch.empty(0, base.out_features), *(up for _, up in adapters)])
+    down = torch.cat([_float32(0, base.in_features), *(down for down, _ in adapters)])
+    up = torch.cat([_float32(0, base.out_features), *(up for _, up in adapters)])
     up /= scale  # by which the kernels multiply the whole sum
     return _Layer(stored.contiguous(), scale.contiguous(), base.bias.float(), down, up)
 

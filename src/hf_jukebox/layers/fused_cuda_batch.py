@@ -79,7 +79,8 @@ def read_batch_blocks(transformer: Transformer, caches: Sequence[torch.Tensor]) 
     """Return the blocks of a transformer over these caches, as the kernel reads them."""
     blocks, shape = transformer.blocks, transformer.shape.attention
     kinds = list(dict.fromkeys(transformer.kinds))
-    start = StepPosition.at(torch.zeros(1, dtype=torch.long), torch.arange(shape.positions)[None], shape)
+    at = torch.arange(shape.positions, device="cpu")
+    start = StepPosition.at(at[:1], at[None], shape)
     rows, kept = [], list[torch.Tensor]()
     for block, kind, cache in zip(blocks, transformer.kinds, caches, strict=True):
         tensors = [*_tensors(block), cache]

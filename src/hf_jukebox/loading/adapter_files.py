@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -111,6 +112,20 @@ def _download(repository: str, folder: str, hub: Mapping[str, Any]) -> tuple[Pat
         hf_hub_download(repository, DETAILS_FILE, **place)
     commit = _COMMIT.search(str(path))
     return path.parent, folder, commit[1] if commit else None
+
+
+def checked_scale(scale: Any) -> float:
+    """Return the strength of an adapter as a number.
+
+    Raises:
+        ValueError: it is not a finite number.
+    """
+    try:
+        if not isinstance(scale, bool | str | bytes) and math.isfinite(number := float(scale)):
+            return number
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise ValueError(f"The strength of an adapter must be a finite number, not {scale!r}.")
 
 
 def read_adapter(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import torch
+
+from ..files.text import listed
 
 PRECISIONS = {
     "float32": torch.float32,
@@ -15,20 +17,28 @@ PRECISIONS = {
 }
 
 
-def dtype_argument(options: MutableMapping[str, Any]) -> torch.dtype | dict[str, torch.dtype | None] | None:
+def dtype_argument(
+    options: MutableMapping[str, Any], parts: Sequence[str]
+) -> torch.dtype | dict[str, torch.dtype | None] | None:
     """Pop `dtype`, or its older name `torch_dtype`, from the arguments of `from_pretrained`.
+
+    Args:
+        parts: Names that a dict may have, besides `"default"`, the precision of those that it leaves out.
 
     Returns:
         A dtype, a dict from part to dtype, or None for the precision of the saved files.
 
     Raises:
-        ValueError: the value is not a dtype for weights, or both names are given.
+        ValueError: the value is not a dtype for weights, a part is unknown, or both names are given.
     """
     dtype, other = options.pop("dtype", None), options.pop("torch_dtype", None)
     if dtype is not None and other is not None:
         raise ValueError("`dtype` and `torch_dtype` mean the same; give `dtype` alone.")
     dtype = other if dtype is None else dtype
     if isinstance(dtype, dict):
+        for part in dtype:
+            if part not in (*parts, "default"):
+                raise ValueError(f"There is no part {part!r}; `dtype` takes {listed([*parts, 'default'])}.")
         return {part: _precision(value) for part, value in dtype.items()}
     return _precision(dtype)
 

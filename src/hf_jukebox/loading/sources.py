@@ -27,6 +27,7 @@ _PIPELINE = "JukeboxPipeline"
 TRANSFORMERS_4 = "jukebox"  # model_type of that layout
 _CLASSES = {"jukebox_prior": "JukeboxPrior", "jukebox_vqvae": "JukeboxVQVAE"}  # by model_type
 _HUB_OPTIONS = ("revision", "cache_dir", "token", "local_files_only", "force_download")
+_TOKENIZER_TABLE = "artists.json"
 _CHECKPOINTS = (".tar", ".pth", ".pt", ".ckpt", ".bin")
 _CONVERT_OPENAI = "hf-jukebox convert openai --vqvae FILE --prior FILE --output DIR"
 
@@ -152,6 +153,27 @@ def check_model_source(source: PathLike, model_type: str, options: Mapping[str, 
     return location.name
 
 
+def check_tokenizer_source(source: PathLike, options: Mapping[str, Any]) -> str:
+    """Refuse a folder or Hub repository without a tokenizer; return it with a leading `~` expanded.
+
+    Args:
+        source: A folder, or the name of a repository.
+        options: Arguments of `from_pretrained`, including `subfolder`; see `check_pipeline_source`.
+
+    Raises:
+        OSError: there is no such folder or repository, or it holds something else; the message says what to do.
+    """
+    location = _Source.resolve(source, options)
+    subfolder = options.get("subfolder") or ""
+    if not location.has(_TOKENIZER_TABLE, subfolder):
+        location.refuse_other_layouts(None)
+        if not subfolder and location.read("model_index.json") is not None:
+            raise OSError(f"{source} holds a whole pipeline; name the part to load, such as subfolder='tokenizer'.")
+        if location.folder is None:
+            raise OSError(f"{source} holds no {_TOKENIZER_TABLE}; give the folder or repository of a tokenizer.")
+    return location.name
+
+
 def is_transformers4(folder: Path) -> bool:
     """Return whether a folder holds models in the layout of transformers 4, by its config.json."""
     path = folder / "config.json"
@@ -207,6 +229,11 @@ class _Source:
             return read_json_object(path)
         except ValueError as error:
             raise OSError(f"{str(error).rstrip('.')}; copy or download it again.") from error
+
+    def has(self, name: str, subfolder: str = "") -> bool:
+        """Return whether there is a file of this name."""
+        path = self._path(name, subfolder)
+        return path is not None and path.is_file()
 
     def refuse_other_layouts(self, model_type: Any) -> None:
         """Refuse models that have to be converted, and repositories that cannot be read.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,13 +17,16 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils.quantization_config import QuantizationMethod
 
-from ..files.text import listed
+from ..files.text import listed, user_path
 from ..sharing.cards import Card
 from ..sharing.model_cards import model_card
 from ..sharing.pushing import PushableMixin, take_push_options
 from .sources import check_model_source
 from .weight_files import check_folder, check_size
 
+# While it loads weights, transformers replaces `PreTrainedModel.tie_weights` for all models: two threads that load
+# would leave each other, and every model after them, without tied weights.
+_LOADING = threading.RLock()
 _REPORT_WORDS = ("LOAD REPORT", "checkpoint seem corrupted")
 
 
@@ -59,7 +63,7 @@ class StrictPreTrainedModel(PushableMixin, PreTrainedModel):  # type: ignore[mis
         _check_local_folder(cls, pretrained_model_name_or_path, kwargs)
         kwargs.setdefault("use_safetensors", True)
         try:
-            with nullcontext() if ignore_mismatched_sizes else _defer_load_report():
+            with _LOADING, nullcontext() if ignore_mismatched_sizes else _defer_load_report():
                 loaded: Any = super().from_pretrained(
                     pretrained_model_name_or_path,
                     *model_args,
@@ -123,13 +127,20 @@ class StrictPreTrainedModel(PushableMixin, PreTrainedModel):  # type: ignore[mis
         kept = getattr(self, "_keep_in_fp32_modules_strict", None) or ()
         return re.search(rf"(^|\.)({'|'.join(map(re.escape, kept))})($|\.)", name) is not None
 
-    @wraps(PreTrainedModel.save_pretrained)  # diffusers inspects the signature for arguments to pass
-    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        """Save the model; see `PreTrainedModel.save_pretrained`.
+
+        Raises:
+            ValueError: see `check_can_be_loaded_again`.
+        """
         self.check_can_be_loaded_again()
-        upload = take_push_options(kwargs)
-        super().save_pretrained(*args, **kwargs)
+        upload, folder = take_push_options(kwargs), user_path(save_directory)
+        super().save_pretrained(folder, *args, **kwargs)
         if upload is not None:
-            self.push_saved(Path(args[0] if args else kwargs["save_directory"]), upload)
+            self.push_saved(folder, upload)
+
+    # diffusers looks there for the arguments that it may pass
+    save_pretrained.__signature__ = inspect.signature(PreTrainedModel.save_pretrained)  # type: ignore[attr-defined]
 
     def hub_card(self, repo_id: str) -> Card:
         """Return the card for a repository."""

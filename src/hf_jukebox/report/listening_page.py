@@ -21,7 +21,7 @@ from .thumbnails import AudioPicture, data_uri, draw_surprise, render_audio
 
 FILE_NAME = "index.html"
 _NO_CHARACTER = 0xFFFF  # code without a character, in the data of the page
-_PARTS = ("page_theme.css", "page.css", "page.js", "page_sound.js")
+_PARTS = ("page_theme.css", "page.css", "page_lyrics.js", "page.js", "page_sound.js")
 _BARS, _BARS_IN_GRID = 240, 80
 _LONGEST_NAME = 60
 

@@ -1,9 +1,6 @@
-"use strict";
-
 // One card per candidate: its levels share a position, so that switching between them compares the same moment.
 // Only one card plays at a time.
 
-const NO_CHARACTER = 0xffff;
 const SKIP = 2; // seconds
 
 const timings = JSON.parse(document.getElementById("timing").textContent);
@@ -11,76 +8,6 @@ const samePlace = document.getElementById("same-place");
 const SHORTEST_LOOP = 0.1; // seconds
 let current = null; // the card that plays, or played last
 let before = null; // the card that played before it
-
-/** Lyrics whose words light up by the character that is sung at each code. */
-class Lyrics {
-  constructor(element, timing, seek) {
-    const bytes = atob(timing.characters);
-    this.characters = Uint16Array.from({ length: bytes.length / 2 }, (_, i) =>
-      bytes.charCodeAt(2 * i) | (bytes.charCodeAt(2 * i + 1) << 8));
-    this.codesPerSecond = timing.codesPerSecond;
-    this.element = element;
-    this.box = element.parentElement;
-    this.word = null;
-    this.split(element.textContent);
-    element.addEventListener("click", (event) => {
-      const word = event.target.closest(".word");
-      const code = word ? this.characters.findIndex((c) => this.wordOf[c] === word) : -1;
-      if (code >= 0) seek(code / this.codesPerSecond);
-    });
-  }
-
-  /** Put each word into a span; the text between the words stays as it is. */
-  split(text) {
-    this.wordOf = new Array(text.length).fill(null);
-    this.startOf = new Map();
-    const parts = document.createDocumentFragment();
-    let at = 0;
-    for (const part of text.split(/(\s+)/)) {
-      if (part.trim()) {
-        const word = document.createElement("span");
-        word.className = "word";
-        word.textContent = part;
-        this.wordOf.fill(word, at, at + part.length);
-        this.startOf.set(word, at);
-        parts.append(word);
-      } else {
-        parts.append(part);
-      }
-      at += part.length;
-    }
-    this.element.replaceChildren(parts);
-  }
-
-  show(time) {
-    // The small amount compensates rounding, so that a time computed from a code lies in that code.
-    const code = Math.min(Math.floor(time * this.codesPerSecond + 1e-6), this.characters.length - 1);
-    const character = this.characters[code];
-    this.element.dataset.code = code;
-    if (this.element.dataset.character === String(character)) return;
-    this.element.dataset.character = character;
-    const word = character === NO_CHARACTER ? null : this.wordOf[character];
-    if (this.word && this.word !== word) {
-      this.word.classList.remove("sung");
-      this.word.textContent = this.word.textContent;
-    }
-    if (word) this.mark(word, character - this.startOf.get(word));
-    this.word = word;
-  }
-
-  mark(word, place) {
-    const text = word.textContent;
-    const mark = document.createElement("mark");
-    mark.textContent = text[place];
-    word.replaceChildren(text.slice(0, place), mark, text.slice(place + 1));
-    if (word === this.word) return;
-    word.classList.add("sung");
-    const [top, height] = [word.offsetTop, this.box.clientHeight];
-    if (top < this.box.scrollTop + height * 0.15 || top > this.box.scrollTop + height * 0.7) {
-      this.box.scrollTop = top - height * 0.35;
-    }
-  }
-}
 
 class Card {
   constructor(element, timing) {
@@ -220,8 +147,18 @@ class Card {
   fail(audio) {
     const note = document.createElement("p");
     note.className = "note";
-    note.textContent = `${decodeURI(audio.getAttribute("src"))} cannot be played: it must be in the folder of this page.`;
+    note.textContent = `${pathOf(audio)} cannot be played: it must be in the folder of this page.`;
     this.element.append(note);
+  }
+}
+
+/** The path of a file as it is named on the disk. */
+function pathOf(audio) {
+  const address = audio.getAttribute("src");
+  try {
+    return decodeURIComponent(address);
+  } catch {
+    return address; // a name that is not UTF-8
   }
 }
 
@@ -244,16 +181,22 @@ document.addEventListener("keydown", (event) => {
   const card = cards.find((each) => each.element === own) ?? current ?? cards[0];
   const onButton = event.target.closest("button, summary, a, input:not(.seek)");
   const onLevel = event.target.matches(".levels input");
-  if (event.key === " " && !onButton) card.toggle();
-  else if (event.key === "ArrowLeft" && !onLevel) card.seek(card.audio.currentTime - SKIP);
-  else if (event.key === "ArrowRight" && !onLevel) card.seek(card.audio.currentTime + SKIP);
-  else if (event.key === "ArrowUp" && !onLevel) card.switchTo(card.index - 1);
-  else if (event.key === "ArrowDown" && !onLevel) card.switchTo(card.index + 1);
-  else if (event.key === "l") card.nextLoop();
-  else if (event.key === "e" && card.promptEnd) card.seek(card.promptEnd);
-  else if (event.key === "n" || event.key === "p") {
-    show(cards[(cards.indexOf(card) + (event.key === "n" ? 1 : cards.length - 1)) % cards.length]);
-  } else if (event.key === "b" && before) show(before);
+  // Arrows are those of the page, which scrolls, unless a player has the focus or, to the sides, one plays.
+  const inPlayer = !onLevel && event.target.closest(".play, .seek") !== null;
+  const isHeard = !onLevel && !card.audio.paused;
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key; // also with Caps Lock
+  if (key === " " && !onButton) {
+    card.toggle();
+    if (!own) card.button.focus({ preventScroll: true }); // where the next keys belong
+  } else if (key === "ArrowLeft" && (inPlayer || isHeard)) card.seek(card.audio.currentTime - SKIP);
+  else if (key === "ArrowRight" && (inPlayer || isHeard)) card.seek(card.audio.currentTime + SKIP);
+  else if (key === "ArrowUp" && inPlayer && card.audios.length > 1) card.switchTo(card.index - 1);
+  else if (key === "ArrowDown" && inPlayer && card.audios.length > 1) card.switchTo(card.index + 1);
+  else if (key === "l") card.nextLoop();
+  else if (key === "e" && card.promptEnd) card.seek(card.promptEnd);
+  else if (key === "n" || key === "p") {
+    show(cards[(cards.indexOf(card) + (key === "n" ? 1 : cards.length - 1)) % cards.length]);
+  } else if (key === "b" && before) show(before);
   else return;
   event.preventDefault();
 });

@@ -54,7 +54,7 @@ function applyStereo() {
 function useFolder(files) {
   let found = 0;
   for (const audio of audios) {
-    const file = [...files].find((each) => each.webkitRelativePath.endsWith(`/${decodeURI(audio.getAttribute("src"))}`));
+    const file = [...files].find((each) => each.webkitRelativePath.endsWith(`/${pathOf(audio)}`));
     if (!file) continue;
     const { currentTime, paused } = audio;
     audio.src = URL.createObjectURL(file);

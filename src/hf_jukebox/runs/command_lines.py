@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 
+from ..files.text import shell_path
 from ..sampling.options import SamplingSettings
 from ..sampling.request import SamplingRequest
 from .contents import RunReader
@@ -23,7 +24,7 @@ def run_commands(run: RunReader) -> list[str]:
     """
     lines = []
     for number, step in enumerate(run.steps):
-        words = _words(step, run.steps[number - 1] if number else None, run.folder.resolve().name)
+        words = _words(step, run.steps[number - 1] if number else None, shell_path(run.folder.resolve().name))
         if words is None:
             return []
         lines.append(shlex.join(["hf-jukebox", *words]))
@@ -61,7 +62,7 @@ def _start(step: RunStep) -> list[str] | None:
         named = [prompt for prompt in prompts if prompt]
         if len(named) < len(prompts) or len(set(given)) > 1:
             return None
-        words += named[:1] if len(set(named)) == 1 else named
+        words += map(shell_path, named[:1] if len(set(named)) == 1 else named)
         words += ["--prompt-seconds", _seconds(given[0], step)]
     if len(songs) > 1 and len(set(prompts)) == 1:
         words += ["--num-samples", str(len(songs))]

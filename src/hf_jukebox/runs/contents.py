@@ -161,7 +161,8 @@ class RunReader:
     def read_level(self, level: int) -> KnownCodes:
         """Read the codes of a level for the songs of the current step."""
         path, known = codes_path(self.folder, level), self.step.known[level]
-        read = KnownCodes(torch.zeros(len(known), 0, dtype=torch.long), [0] * len(known), [[] for _ in known])
+        empty = torch.zeros(len(known), 0, dtype=torch.long, device="cpu")
+        read = KnownCodes(empty, [0] * len(known), [[] for _ in known])
         if path.is_file():
             self._check_memory(len(known) * max(known), _BYTES_PER_CODE, path)
             self._check_memory(path.stat().st_size, _BYTES_PER_CODE // 4, path)

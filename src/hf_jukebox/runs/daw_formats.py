@@ -145,8 +145,10 @@ def write_dawproject(path: Path, session: Session, project: bytes) -> None:
     metadata = ElementTree.Element("MetaData")
     _add(metadata, "Title").text = _xml_text(session.name)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("metadata.xml", ElementTree.tostring(metadata, encoding="utf-8", xml_declaration=True))
-        archive.writestr("project.xml", project)
+        about = ElementTree.tostring(metadata, encoding="utf-8", xml_declaration=True)
+        for name, content in (("metadata.xml", about), ("project.xml", project)):
+            entry = zipfile.ZipInfo(name)  # with a fixed date, so that the same session is the same file
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
         for take in (take for track in session.tracks for take in track.takes):
             archive.write(take.source, take.file, zipfile.ZIP_STORED)
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ..audio import read_audio
@@ -12,35 +15,67 @@ from ..files.atomic import replacing
 from ..report import LyricTiming
 from .contents import RunReader
 from .daw_formats import Marker, Session, Take, Track, dawproject_xml, reaper_text, write_dawproject
+from .new_files import is_same, numbered, write_beside
 from .run_page import prompt_codes, timing_path
 
-SESSIONS = ("reaper", "dawproject")
+_SUFFIXES = {"reaper": "rpp", "dawproject": "dawproject"}
+SESSIONS = tuple(_SUFFIXES)
 _TEMPO = 120.0  # of a session, where the piece has none
 
 
 def write_session(run: RunReader, file_format: str, folder: Path) -> list[Path]:
     """Write the session of a run to a folder; return the path of the file to open.
 
-    A session for REAPER is a text file beside a folder of audio; one for DAWproject is a single file.
+    A session for REAPER is a text file beside a folder of audio; one for DAWproject is a single file. A session that
+    differs from one that is there already, because that was edited for instance, gets a name of its own.
 
     Raises:
         OSError: it cannot be written.
         ValueError: the run has no audio yet.
     """
     session = session_of(run)
+    path = folder / f"{session.name}.{_SUFFIXES[file_format]}"
     if file_format == "dawproject":
-        path = folder / f"{session.name}.dawproject"
+        return [write_beside(path, lambda unfinished: write_dawproject(unfinished, session, dawproject_xml(session)))]
+    for target in numbered(path):
+        session = _renamed(session, target.stem)
+        text = reaper_text(session).encode("utf-8")
+        takes = {folder / take.file: take.source for track in session.tracks for take in track.takes}
+        if all(is_same(file, source) for file, source in takes.items() if os.path.lexists(file)) and (
+            not os.path.lexists(target) or (target.is_file() and target.read_bytes() == text)
+        ):
+            break
+    _write_reaper(target, text, takes)
+    return [target]
+
+
+def _write_reaper(path: Path, text: bytes, takes: Mapping[Path, Path]) -> None:
+    """Write a project and the audio that is not there yet; if a file cannot be written, remove those before it."""
+    written: list[Path] = []
+    try:
+        for file, source in takes.items():
+            if not file.exists():
+                written.append(file)
+                with replacing(file) as unfinished:
+                    shutil.copyfile(source, unfinished)
         with replacing(path) as unfinished:
-            write_dawproject(unfinished, session, dawproject_xml(session))
-        return [path]
-    for take in (take for track in session.tracks for take in track.takes):
-        target = folder / take.file
-        with replacing(target) as unfinished:
-            shutil.copyfile(take.source, unfinished)
-    path = folder / f"{session.name}.rpp"
-    with replacing(path) as unfinished:
-        unfinished.write_text(reaper_text(session), encoding="utf-8", newline="\n")
-    return [path]
+            unfinished.write_bytes(text)
+    except BaseException:
+        for file in written:
+            file.unlink(missing_ok=True)
+        for folder in {file.parent for file in takes}:
+            with suppress(OSError):  # it is missing, or holds other files
+                folder.rmdir()
+        raise
+
+
+def _renamed(session: Session, name: str) -> Session:
+    """Return a session with another name, which the folder of its audio has too."""
+    tracks = [
+        replace(track, takes=[replace(take, file=f"{name} audio/{Path(take.file).name}") for take in track.takes])
+        for track in session.tracks
+    ]
+    return replace(session, name=name, tracks=tracks)
 
 
 def session_of(run: RunReader) -> Session:

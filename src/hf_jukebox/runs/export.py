@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ from ..audio.blocks import WITH_BLOCKS, add_data
 from ..audio.formats import FORMATS, write_format
 from ..audio.loudness import PEAK_LIMIT, check_loudness, gain_to
 from ..audio.mark import mark_data
-from ..files.atomic import replacing
 from ..files.text import user_path
 from .contents import RunReader
 from .daw_session import SESSIONS, write_session
+from .new_files import write_beside
 from .provenance import comment_fields
 from .song_files import song_data
 
@@ -38,13 +39,15 @@ def export_run(
 ) -> list[Path]:
     """Write the songs of a run as audio files that say where they come from, or as a session; return their paths.
 
+    No file is replaced: if there is another one of a name, the new one is called `name-2`, and so on.
+
     Args:
         run_dir: Folder of the run.
         file_format: `"wav"`, `"flac"`, `"mp3"`, `"ogg"` or `"opus"`. The first two also hold the codes, so that
             `open_song` opens them as the run. `"reaper"` and `"dawproject"` write a session for a DAW, with all
             levels and candidates.
         output_dir: Folder of the files; the folder `export` in the run by default.
-        level: Level of the audio; the finest that has audio by default.
+        level: Level of the audio; the finest that has audio by default. Another one is part of the files' names.
         songs: Songs by their number; all by default.
         loudness: Integrated loudness to bring the files to, in LUFS (ITU-R BS.1770), up to a true peak of -1 dB; the
             audio of the run keeps its own.
@@ -59,26 +62,47 @@ def export_run(
     folder = run.folder / "export" if output_dir is None else user_path(output_dir)
     if file_format in SESSIONS:
         return write_session(run, file_format, folder)
-    paths = _audio_of(run, level)
-    level = next(iter(paths))
+    found = run.finished_audio()
+    finest = min(found)
+    level = finest if level is None else level
+    if level not in found:
+        raise ValueError(f"{run.folder} has no audio at level {level}; it has levels {', '.join(map(str, found))}.")
     written = []
     for song in _chosen(run, songs):
-        samples = read_audio(paths[level][song], run.sampling_rate)
+        source = found[level][song]
+        samples = read_audio(source, run.sampling_rate)
         if clipped := _count_clipped(samples):
-            logger.warning("%s clips: %d samples reach full scale.", paths[level][song], clipped)
+            logger.warning("%s clips: %d samples reach full scale.", source, clipped)
         if loudness is not None:
-            samples = _brought_to(loudness, samples, run.sampling_rate, paths[level][song])
-        path = folder / f"{_stem(run, song)}.{file_format}"
+            samples = _brought_to(loudness, samples, run.sampling_rate, source)
+        name = _stem(run, song) if level == finest else f"{_stem(run, song)}-level_{level}"
         comments = comment_fields(run, song, level, is_whole=metadata)
-        with replacing(path) as unfinished:
-            write_format(unfinished, file_format, samples, run.sampling_rate, comments)
-            if path.suffix in WITH_BLOCKS:
-                if metadata:
-                    add_data(unfinished, song_data(run, song, comments))
-                elif path.suffix == ".wav":
-                    add_data(unfinished, mark_data())
-        written.append(path)
+        data = _data(run, song, file_format, comments, metadata)
+        write = partial(_write, file_format, samples, run.sampling_rate, comments, data)
+        written.append(write_beside(folder / f"{name}.{file_format}", write))
     return written
+
+
+def _write(
+    file_format: str,
+    samples: np.ndarray,
+    sampling_rate: int,
+    comments: Mapping[str, str],
+    data: bytes | None,
+    path: Path,
+) -> None:
+    write_format(path, file_format, samples, sampling_rate, comments)
+    if data is not None:
+        add_data(path, data)
+
+
+def _data(run: RunReader, song: int, file_format: str, comments: Mapping[str, str], is_whole: bool) -> bytes | None:
+    """Return the data of a song's file: the song, or in a wav file the mark alone; None for other formats."""
+    if f".{file_format}" not in WITH_BLOCKS:
+        return None
+    if is_whole:
+        return song_data(run, song, comments)
+    return mark_data() if file_format == "wav" else None
 
 
 def check_export(file_format: str, loudness: float | None) -> None:
@@ -90,19 +114,6 @@ def check_export(file_format: str, loudness: float | None) -> None:
     if file_format not in (*FORMATS, *SESSIONS):
         raise ValueError(f"There is no format {file_format!r}; use one of {', '.join((*FORMATS, *SESSIONS))}.")
     check_loudness(loudness)
-
-
-def _audio_of(run: RunReader, level: int | None) -> dict[int, list[Path]]:
-    """Return the paths of the level to export, by that level.
-
-    Raises:
-        ValueError: it has no audio.
-    """
-    found = run.finished_audio()
-    chosen = min(found) if level is None else level
-    if chosen not in found:
-        raise ValueError(f"{run.folder} has no audio at level {chosen}; it has levels {', '.join(map(str, found))}.")
-    return {chosen: found[chosen]}
 
 
 def _chosen(run: RunReader, songs: Sequence[int] | None) -> Sequence[int]:

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..audio import check_wav_length
 from ..files.atomic import locked, sync_folder
+from ..files.text import shell_command
 from ..hierarchy import Hierarchy
 from ..sampling.batch import Snapshot
 from ..sampling.known import KnownCodes
@@ -292,11 +293,7 @@ def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ())
     """
     for place in (Path(folder), *(Path(folder) / name for name in song_names)):
         if (place / REQUEST).exists():
-            if JukeboxRun.open(place).is_finished:
-                found = f"a finished run; extend it with: hf-jukebox continue {place} --seconds S"
-            else:
-                found = f"an unfinished run; continue it with: hf-jukebox resume {place}"
-            raise FileExistsError(f"{place} holds {found}, or give another folder for the new one.")
+            raise FileExistsError(f"{place} holds {_found(place)}, or give another folder for the new one.")
         own = _OWN_FILES[1:] if (place / _UNFINISHED).exists() else _OWN_FILES
         file = next((path for pattern in own for path in sorted(place.glob(pattern))), None)
         if file is not None:
@@ -304,3 +301,14 @@ def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ())
                 f"{place} holds no run but {file.relative_to(place)}, which a new run would take for its own; move "
                 "that away, or give another folder."
             )
+
+
+def _found(place: Path) -> str:
+    """Return what run a folder holds, and the command that goes on with it."""
+    run = JukeboxRun.open(place)
+    if not run.is_finished:
+        return f"an unfinished run; continue it with: {shell_command('hf-jukebox', 'resume', place)}"
+    if run.step.folders:
+        song = shell_command("hf-jukebox", "continue", place / run.step.folders[0].name, "--seconds", "S")
+        return f"a finished batch; extend one of its songs with: {song}"
+    return f"a finished run; extend it with: {shell_command('hf-jukebox', 'continue', place, '--seconds', 'S')}"

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ..files.text import read_json_object, user_path
 from ..sharing.cards import Card, audio_player, repositories, table
+from ..sharing.quoting import as_argument, as_code, as_python, as_words
 from ..sharing.upload import iter_files, upload_folder
 from .contents import RunReader
 from .model_source import model_name
@@ -114,9 +115,9 @@ def run_card(run: RunReader, repo_id: str, repo_type: RunRepoType, licence: str 
     for number, song in enumerate(run.request.songs):
         path = audio[finest][number].relative_to(run.folder).as_posix()
         labels = {"continues": song.prompt, "artist": song.artist, "genre": song.genre}
-        given = ", ".join(f"{name} {value}" for name, value in labels.items() if value)
-        lyrics = f"\n\n> {' / '.join(song.lyrics.splitlines())}" if song.lyrics else ""
-        heading = f"`{path}`{': ' if given else ''}{given}"
+        given = ", ".join(f"{name} {as_words(value)}" for name, value in labels.items() if value)
+        lyrics = f"\n\n> {as_words(' / '.join(song.lyrics.splitlines()))}" if song.lyrics else ""
+        heading = f"{as_code(path)}{': ' if given else ''}{given}"
         players.append(f"{heading}\n\n{audio_player(path, repo_id, repo_type)}{lyrics}")
     model = run.step.model
     adapters = ", ".join(f"{model_name(each.source)} at {each.scale:g}" for each in model.adapters)
@@ -133,8 +134,8 @@ def run_card(run: RunReader, repo_id: str, repo_type: RunRepoType, licence: str 
         "How it was made": table({key: value for key, value in facts.items() if value}),
         "Continue it": f"""
 ```bash
-hf download {repo_id} --repo-type {repo_type} --local-dir {name}
-hf-jukebox continue {name} --seconds {2 * max(1, round(run.seconds))}
+hf download {as_argument(repo_id)} --repo-type {repo_type} --local-dir {as_argument(name)}
+hf-jukebox continue {as_argument(name)} --seconds {2 * max(1, round(run.seconds))}
 ```
 
 `--model` names the model, if it is not found. All settings and codes of the run are in the repository.
@@ -144,7 +145,7 @@ hf-jukebox continue {name} --seconds {2 * max(1, round(run.seconds))}
 from huggingface_hub import snapshot_download
 from hf_jukebox import JukeboxRun
 
-run = JukeboxRun.open(snapshot_download("{repo_id}", repo_type="{repo_type}"))
+run = JukeboxRun.open(snapshot_download({as_python(repo_id)}, repo_type="{repo_type}"))
 print(run.seconds, run.audio_paths())
 """
     return Card(

@@ -36,9 +36,10 @@ class SongRequest:
         artist, genre, lyrics: Labels, unknown by default.
         prompt: Recording to continue; a song without one is made up.
         prompt_seconds: Length of the start of the prompt to use.
-        seed: Seed that makes the song repeatable, independently of the rest of the batch.
+        seed: Seed that makes the song repeatable. Its random numbers do not depend on the rest of the batch. Beside a
+            longer song the last window of a level is another one, so that the last codes may differ.
         seconds: Length of the result, prompt included; one window of the top prior by default.
-        total_seconds: Length of the song of which this is a part.
+        total_seconds: Length of the song of which this is a part; by default the song ends with this part.
         offset_seconds: Start of the piece in its song.
         title: Title to show; `name` by default.
 

@@ -53,14 +53,15 @@ def write_level(path: Path, known: KnownCodes, step: int) -> None:
 def codes_to_tensors(known: KnownCodes) -> dict[str, torch.Tensor]:
     """Return the codes of a level and their seams as the tensors of a file."""
     seams = [(song, seam) for song, song_seams in enumerate(known.seams) for seam in song_seams]
-    tensors = {_CODES: known.codes.int(), "filled": torch.tensor(known.lengths)}
+    tensors = {_CODES: known.codes.int(), "filled": torch.tensor(known.lengths, device="cpu")}
     if seams:
-        tensors["seams"] = torch.tensor([(song, seam.position, len(seam.warm_up)) for song, seam in seams])
+        places = [(song, seam.position, len(seam.warm_up)) for song, seam in seams]
+        tensors["seams"] = torch.tensor(places, device="cpu")
         tensors["warm_ups"] = torch.cat([seam.warm_up for _, seam in seams]).int()
     prices = [(song, *price) for song, song_prices in enumerate(known.avoided) for price in song_prices.items()]
     if prices:
-        tensors["avoided"] = torch.tensor([(song, position) for song, position, _ in prices])
-        tensors["prices"] = torch.tensor([bits for _, _, bits in prices])
+        tensors["avoided"] = torch.tensor([(song, position) for song, position, _ in prices], device="cpu")
+        tensors["prices"] = torch.tensor([bits for _, _, bits in prices], dtype=torch.float32, device="cpu")
     return tensors
 
 
@@ -213,7 +214,8 @@ def _are_prices(avoided: torch.Tensor | None, prices: torch.Tensor | None, codes
     if not (_are_counts(avoided, 2) and avoided.shape == (len(prices), 2) and codes.dim() == 2):
         return False
     are_numbers = prices.dtype == torch.float32 and prices.dim() == 1 and bool((prices >= 0).all())
-    return are_numbers and len(prices) > 0 and bool((avoided < torch.tensor([len(codes), MOST_CODES])).all())
+    limits = torch.tensor([len(codes), MOST_CODES], device="cpu")
+    return are_numbers and len(prices) > 0 and bool((avoided < limits).all())
 
 
 def _are_counts(tensor: torch.Tensor, dimensions: int) -> bool:

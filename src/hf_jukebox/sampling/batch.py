@@ -107,7 +107,8 @@ class BatchSampler:
     ) -> None:
         self.prior = prior
         self.task = task
-        snapshot = Snapshot(task.codes[:, : min(task.num_given)]) if snapshot is None else snapshot
+        if snapshot is None or snapshot.filled < min(task.num_given):  # of a batch that had shorter prompts too
+            snapshot = Snapshot(task.codes[:, : min(task.num_given)])
         self.filled = snapshot.filled
         task.codes[:, : self.filled] = snapshot.codes
         self._step = (steps or StepRunner()).get(
@@ -147,19 +148,25 @@ class BatchSampler:
         return Snapshot(copy(codes), copies, _record_event(codes.device) if begins else None)
 
     def __iter__(self) -> Iterator[int]:
-        for window in plan_windows(self.task.length, self.prior.config.n_ctx, self.task.hop, self.filled):
+        config, task = self.prior.config, self.task
+        for window in plan_windows(task.length, config.n_ctx, task.hop, self.filled, config.upsampling_ratio):
             yield from self._sample_window(window)
 
     def _sample_window(self, window: Window) -> Iterator[int]:
+        guard, num_given = self.task.guard, np.asarray(self.task.num_given)
+        prefilled = -1 if self._in_window else self.filled
         with torch.inference_mode():
             if not self._in_window:
-                self._prefill(window)
+                self._prefill(window, self.filled)
             self._begin_steps(window)
         self._in_window = True
-        guard, num_given = self.task.guard, np.asarray(self.task.num_given)
         while self.filled < window.end:
             first = self.filled
             with torch.inference_mode():
+                if first != prefilled:
+                    # A row whose prompt ends here was stepped through it; alone it would be prefilled up to here.
+                    for row in np.flatnonzero(num_given == first):
+                        self._prefill(window, first, slice(row, row + 1))
                 if guard is not None:
                     guard.exclude(num_given <= first)
                 num_sampled = self._step.run()
@@ -171,14 +178,14 @@ class BatchSampler:
                 yield filled
         self.codes()
 
-    def _prefill(self, window: Window) -> None:
+    def _prefill(self, window: Window, end: int, rows: slice = slice(None)) -> None:
+        """Prefill the codes of a window before `end`."""
         task = self.task
         upper = None
         if task.upper_codes is not None:
-            upper = task.upper_codes[:, window.upper(self.prior.config.upsampling_ratio)]
-        labels = None if task.labels_at is None else task.labels_at(window.start)
-        context = task.codes[:, window.start : window.start + window.context]
-        self.prior.prefill(self.state, context, upper, labels)
+            upper = task.upper_codes[rows, window.upper(self.prior.config.upsampling_ratio)]
+        labels = None if task.labels_at is None else task.labels_at(window.start)[rows]
+        self.prior.prefill(self.state.of_rows(rows), task.codes[rows, window.start : end], upper, labels)
 
     def _begin_steps(self, window: Window) -> None:
         task, span = self.task, slice(window.start, window.end)
@@ -206,7 +213,7 @@ def _copy(tensor: torch.Tensor) -> torch.Tensor:
 def _begin_copy(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor on the CPU that the device fills in its turn; a complete copy if no memory can be pinned."""
     try:
-        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

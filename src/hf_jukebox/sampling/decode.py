@@ -65,7 +65,7 @@ class SongDecoder:
         self._fade = round(_FADE_IN_S * self._rate / self._hop)
         self._context = vqvae.decoder_context(level)
         self._waiting = deque(vqvae.decoding_blocks(length, level))
-        self._own: tuple[int, torch.Tensor] = (-1, torch.empty(0))  # position and audio of the last seam
+        self._own: tuple[int, torch.Tensor] = (-1, torch.empty(0, device="cpu"))  # position and audio of the last seam
 
     @property
     def num_needed(self) -> int | None:

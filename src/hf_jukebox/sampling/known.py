@@ -128,7 +128,7 @@ def check_codes(codes: Sequence[torch.Tensor | None], hierarchy: Hierarchy, top_
     num_songs = max((level_codes.shape[0] for level_codes in codes if level_codes is not None), default=1)
     known = []
     for level, level_codes in enumerate(codes):
-        level_codes = torch.zeros(num_songs, 0, dtype=torch.long) if level_codes is None else level_codes
+        level_codes = torch.zeros(num_songs, 0, dtype=torch.long, device="cpu") if level_codes is None else level_codes
         limit = hierarchy.codes(level, top_codes)
         if level_codes.dtype not in _INTEGERS or level_codes.shape[0] != num_songs:
             raise ValueError(

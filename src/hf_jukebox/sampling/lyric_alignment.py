@@ -40,7 +40,7 @@ class LyricAlignment:
     def peaks(self) -> torch.Tensor:
         """Return the index of the character that each code attends to most, int64 `[T]`; -1 if it attends to none."""
         if not self.text:
-            return torch.full(self.weights.shape[:1], NO_CHARACTER)
+            return torch.full(self.weights.shape[:1], NO_CHARACTER, device="cpu")
         weight, character = self.weights.max(dim=1)
         return character.masked_fill(weight == 0, NO_CHARACTER)
 
@@ -100,7 +100,7 @@ def paste_maps(maps: Iterable[tuple[int, torch.Tensor, torch.Tensor]], total: in
         maps: Per window, the last one first: its first code, the index of the character in each lyric slot
             `[n_lyrics]` (-1 is padding), and the weights `[T, n_lyrics]`.
     """
-    pasted = torch.zeros(total, num_characters)
+    pasted = torch.zeros(total, num_characters, dtype=torch.float32, device="cpu")
     for start, characters, weights in maps:
         slots = (characters != NO_CHARACTER).nonzero()[:, 0]
         pasted[start : start + weights.shape[0], characters[slots]] = weights[:, slots]

@@ -62,7 +62,8 @@ def fade_seam(
     first, last = max(start, begin), min(start + len(block) // hop, end)
     if first >= last:
         return block
-    ramp = torch.cat([torch.linspace(0, 1, fade * hop), torch.ones((end - at) * hop)])
+    rise = torch.linspace(0, 1, fade * hop, dtype=block.dtype, device=block.device)
+    ramp = torch.cat([rise, rise.new_ones((end - at) * hop)])
     here = slice((first - start) * hop, (last - start) * hop)
     offset = position - warm_up
     faded = block.clone()

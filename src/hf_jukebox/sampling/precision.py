@@ -45,10 +45,15 @@ def fast_dtype(device: torch.device, *, is_compiled: bool, is_one_song: bool) ->
 @torch.inference_mode()
 def _probe(rows: int) -> torch.dtype:
     """Time a step of some blocks in both precisions; float32 if their kernels cannot be compiled."""
+    with torch.device("cpu"):
+        return _faster_dtype(rows)
+
+
+def _faster_dtype(rows: int) -> torch.dtype:
     shape = AttentionShape(width=_PROBED_WIDTH, state=_PROBED_WIDTH // 4, heads=1, rows=4, positions=64)
     blocks = Transformer(TransformerShape(shape, _PROBED_DEPTH, order=2, mlp_width=_PROBED_WIDTH))
     at = StepPosition.at(torch.zeros(1, dtype=torch.long), torch.arange(shape.positions)[None], shape)
-    x = torch.randn(rows, 1, _PROBED_WIDTH)
+    x = torch.randn(rows, 1, _PROBED_WIDTH, dtype=torch.float32)
     taken = {}
     for dtype in (torch.float32, torch.bfloat16):
         fused, caches = fuse(blocks.to(dtype), rows), blocks.init_caches(rows, x.device)

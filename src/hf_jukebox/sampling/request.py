@@ -127,7 +127,7 @@ def song_keys(generator: Seeds, num_songs: int) -> list[SongKey]:
 
 def new_seed() -> int:
     """Return a seed for a request that names none, so that it can be repeated."""
-    return int(torch.randint(2**32, (1,)))
+    return int(torch.randint(2**32, (1,), device="cpu"))
 
 
 def seed_of(generator: Seeds) -> int | None:
@@ -221,7 +221,7 @@ def song_timing(
         total_length = hierarchy.samples("total_length_in_s", total_length_in_s)
     else:
         shortest = [-(-config.min_duration * config.sampling_rate // 1) for config in configs]
-        total_length = int(max([offset + count * hierarchy.top_hop, *shortest]))
+        total_length = int(max([offset + kept, *shortest]))
     for config in configs:
         _check_timing(config, total_length, offset, count)
     if offset + kept > total_length:

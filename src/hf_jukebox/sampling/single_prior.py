@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ..modeling_prior import JukeboxPrior, bits_of
+from ..configuration_jukebox import JukeboxPriorConfig
+from ..layers.float32 import without_autocast
+from ..modeling_prior import JukeboxPrior, bits_of, check_codes
 from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
 from .options import SamplingSettings
 from .step_runner import StepRunner
-from .windows import plan_windows
+from .values import at_least_one, whole_number
+from .windows import plan_windows, round_hop
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
 """Rows `[B, label_length]` for every window, or a function from a window's first code to its rows."""
@@ -26,7 +29,7 @@ def sample_codes(
     prefix: torch.Tensor | None = None,
     upper_codes: torch.Tensor | None = None,
     labels: Labels = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     seed: int = 0,
     settings: SamplingSettings | None = None,
     hop: int | None = None,
@@ -36,25 +39,32 @@ def sample_codes(
 
     Args:
         length: Codes per row, `prefix` included.
-        prefix: Codes `[B, k]` that the rows begin with.
+        prefix: Codes `[B, k]` that the rows begin with, k up to `length`.
         upper_codes: Codes of the level above, `[B, ceil(length / upsampling_ratio)]` or more; required by an upsampler.
         labels: Rows `[B, label_length]`, or a function that returns them for the window that starts at a code;
             required by a prior that has labels (see [`~sampling.window_labels.WindowLabels`]).
-        batch_size: Number of rows; with `prefix` or `upper_codes`, theirs is used.
-        seed: Row `n` uses the random numbers of song `n` under this seed.
+        batch_size: Number of rows; by default that of `prefix` or `upper_codes`, else one.
+        seed: Row `n` uses the random numbers of song `n` under this seed, a whole number of at least 0.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
-        hop: Codes from the start of one window to that of the next; half a window by default.
+        hop: Codes from the start of one window to that of the next, from 1 to `n_ctx`, rounded to whole codes of the
+            level above; half a window by default.
         steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
 
     Returns:
         int64 `[B, length]` on the prior's device.
 
     Raises:
-        ValueError: an input is missing or of the wrong shape.
+        ValueError: an input is missing, of the wrong shape or out of range, or the numbers of rows differ.
     """
     config, device = prior.config, prior.device
-    given = next((codes for codes in (prefix, upper_codes) if codes is not None), None)
-    rows = batch_size if given is None else given.shape[0]
+    for name, value in (("length", length), ("seed", seed)):
+        if whole_number(name, value) < 0:
+            raise ValueError(f"`{name}` must be at least 0, not {value}.")
+    rows = _num_rows(prior, prefix, upper_codes, batch_size)
+    if prefix is not None and prefix.shape[1] > length:
+        raise ValueError(
+            f"`prefix` has {prefix.shape[1]} codes, but `length` is {length}, which includes them; increase it."
+        )
     num_given = 0 if prefix is None else prefix.shape[1]
     codes = torch.zeros(rows, length, dtype=torch.long, device=device)
     if prefix is not None:
@@ -62,14 +72,15 @@ def sample_codes(
     task = BatchTask(
         codes=codes,
         num_given=[num_given] * rows,
-        hop=config.n_ctx // 2 if hop is None else hop,
+        hop=_checked_hop(config, hop, default=config.n_ctx // 2),
         noise=uniform_noise([(seed, row) for row in range(rows)], config.level, length).to(device),
         settings=SamplingSettings() if settings is None else settings,
         upper_codes=None if upper_codes is None else upper_codes.to(device),
         labels_at=_labels_at(labels, device),
     )
-    for _ in BatchSampler(prior, task, steps=steps):
-        pass
+    with without_autocast(device.type):
+        for _ in BatchSampler(prior, task, steps=steps):
+            pass
     return task.codes
 
 
@@ -104,16 +115,16 @@ def score_codes(
     Args:
         codes: `[B, T]`, of any length.
         upper_codes, labels: As in `sample_codes`.
-        hop: Codes from the start of one window to that of the next; a whole window by default. Where windows overlap,
-            a code is scored in the first window that holds it.
+        hop: As in `sample_codes`; a whole window by default. Where windows overlap, a code is scored in the first
+            window that holds it.
 
     Returns:
         float32 `[B, T]` on the prior's device.
 
     Raises:
-        ValueError: an input is missing or of the wrong shape.
+        ValueError: an input is missing, of the wrong shape or out of range.
     """
-    with torch.inference_mode():
+    with torch.no_grad(), without_autocast(prior.device.type):
         predicted = _predictions(prior, codes, upper_codes, labels, hop)
         return torch.cat([bits_of(logits, targets) for logits, targets in predicted], dim=1)
 
@@ -128,7 +139,7 @@ def rate_codes(
 ) -> CodeScores:
     """Return bits, rank and expected bits of each code; see `score_codes` for the arguments and errors."""
     scores = []
-    with torch.inference_mode():
+    with torch.no_grad(), without_autocast(prior.device.type):
         for logits, targets in _predictions(prior, codes, upper_codes, labels, hop):
             likelier = logits > logits.gather(-1, targets[..., None])
             log_p = logits.log_softmax(-1)
@@ -142,14 +153,47 @@ def _predictions(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield the logits `[B, t, codebook_size]` and the codes `[B, t]` that each window adds."""
     config, device = prior.config, prior.device
-    codes, labels_at = codes.to(device), _labels_at(labels, device)
-    for window in plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0):
+    hop = _checked_hop(config, hop, default=config.n_ctx)
+    check_codes("codes", codes, config.codebook_size)
+    if upper_codes is not None:
+        check_codes("upper_codes", upper_codes, config.codebook_size)
+    codes, labels_at = codes.to(device, torch.long), _labels_at(labels, device)
+    if not codes.shape[1]:  # no window
+        yield torch.zeros(*codes.shape, config.codebook_size, device=device), codes
+    for window in plan_windows(codes.shape[1], config.n_ctx, hop, 0, config.upsampling_ratio):
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
             upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
         yield logits[:, window.context :], inputs[:, window.context :]
+
+
+def _num_rows(
+    prior: JukeboxPrior, prefix: torch.Tensor | None, upper_codes: torch.Tensor | None, batch_size: int | None
+) -> int:
+    """Return the number of rows to sample, which must agree; codes that are given are checked first."""
+    given = {} if batch_size is None else {"batch_size": at_least_one("batch_size", batch_size)}
+    for name, codes in (("prefix", prefix), ("upper_codes", upper_codes)):
+        if codes is not None:
+            check_codes(name, codes, prior.config.codebook_size)
+            given[name] = codes.shape[0]
+    if len(set(given.values())) > 1:
+        numbers = " and ".join(f"{number} by `{name}`" for name, number in given.items())
+        raise ValueError(f"The numbers of rows differ: {numbers}; give as many everywhere.")
+    return at_least_one("batch_size", next(iter(given.values()), 1))
+
+
+def _checked_hop(config: JukeboxPriorConfig, hop: int | None, default: int) -> int:
+    """Return the hop in whole codes of the level above, since a window sees those that cover it exactly.
+
+    Raises:
+        ValueError: it is longer than a window, so that codes between two windows would be left out, or below 1.
+    """
+    hop = default if hop is None else hop
+    if not 1 <= whole_number("hop", hop) <= config.n_ctx:
+        raise ValueError(f"`hop` must lie between 1 and the window of this prior, {config.n_ctx} codes, but is {hop}.")
+    return round_hop(config.n_ctx, hop / config.n_ctx, config.upsampling_ratio)
 
 
 def _labels_at(labels: Labels, device: torch.device) -> Callable[[int], torch.Tensor] | None:

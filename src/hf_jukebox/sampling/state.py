@@ -100,7 +100,7 @@ class SamplingState:
         levels = []
         for level, given in enumerate(known):
             length = hierarchy.codes(level, request.top_codes) if level in request.levels else given.codes.shape[1]
-            codes = torch.zeros(len(request.songs), length, dtype=torch.long)
+            codes = torch.zeros(len(request.songs), length, dtype=torch.long, device="cpu")
             codes[:, : given.codes.shape[1]] = given.codes
             seams = [list(song_seams) for song_seams in given.seams] or [[] for _ in request.songs]
             avoided = [dict(song_avoided) for song_avoided in given.avoided] or [{} for _ in request.songs]

@@ -40,7 +40,7 @@ class StepBuffers:
         exclusion = None
         if is_guarded:
             mask = torch.zeros(batch_size, prior.config.codebook_size, dtype=torch.bool, device=device)
-            exclusion = Exclusion(mask, torch.zeros(batch_size, device=device))
+            exclusion = Exclusion(mask, torch.zeros(batch_size, dtype=torch.float32, device=device))
         return cls(
             position=torch.zeros(1, dtype=torch.long, device=device),
             previous=torch.zeros(batch_size, dtype=torch.long, device=device),

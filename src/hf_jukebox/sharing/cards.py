@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.constants import ENDPOINT
 
 from .licences import licence_metadata, licence_text
+from .quoting import as_python, as_words
 
 CARD = "README.md"
 _TAGS = ("jukebox", "music", "audio")
@@ -71,7 +72,7 @@ class Card:
         """Return the file: front matter, heading, snippet, sections."""
         snippet = f"```python\n{self.snippet.strip()}\n```" if self.snippet else ""
         sections = {**self.sections, "Licence and outputs": licence_text(self.licence)}
-        parts = [f"# {self.title}", snippet, self.summary]
+        parts = [f"# {as_words(self.title)}", snippet, self.summary]
         parts += [f"## {heading}\n\n{text.strip()}" for heading, text in sections.items() if text.strip()]
         body = "\n\n".join(part for part in parts if part) + "\n"
         return _with_front_matter(self.front_matter, body + _mark(body))
@@ -118,10 +119,10 @@ def loading_code(class_name: str, source: str) -> str:
     """Return the Python expression that loads a model from a folder or repository, also a part of the demo model."""
     parts = Path(source).parts
     if parts[-4:-1] == _DEMO_ENDING:
-        return f'{class_name}.from_pretrained(DEMO_MODEL, subfolder="{parts[-1]}")'
+        return f"{class_name}.from_pretrained(DEMO_MODEL, subfolder={as_python(parts[-1])})"
     if parts[-3:] == _DEMO_ENDING:
         return f"{class_name}.from_pretrained(DEMO_MODEL)"
-    return f'{class_name}.from_pretrained("{public_name(source)}")'
+    return f"{class_name}.from_pretrained({as_python(public_name(source))})"
 
 
 def public_name(source: str) -> str:
@@ -136,8 +137,8 @@ def repositories(*sources: str | None) -> list[str]:
 
 
 def table(rows: Mapping[str, object]) -> str:
-    """Return rows of names and values as Markdown."""
-    lines = [f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in rows.items()]
+    """Return rows of names and values as Markdown, in which values are shown as they are."""
+    lines = [f"| {name} | {as_words(str(value))} |" for name, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .quoting import as_words
+
 NON_COMMERCIAL = "jukebox-noncommercial"
 """Licence of OpenAI's weights and of everything made from them, in `weights_license` of a config."""
 
@@ -38,5 +40,9 @@ def licence_text(licence: str | None) -> str:
     """Return the section of a card about the licence and the outputs."""
     if licence == NON_COMMERCIAL:
         return f"{_NOTICE}\n\n{_OUTPUTS}"
-    stated = "Its author has stated no licence yet" if licence is None else f"The weights are licensed under {licence}"
+    stated = (
+        "Its author has stated no licence yet"
+        if licence is None
+        else f"The weights are licensed under {as_words(licence)}"
+    )
     return f"{stated}. {_OUTPUTS}"

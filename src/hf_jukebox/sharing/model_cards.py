@@ -9,6 +9,7 @@ from typing import Any
 from ..configuration_jukebox import JukeboxPriorConfig, JukeboxVQVAEConfig
 from .cards import Card, loading_code, public_name, repositories, table
 from .licences import joined_licence
+from .quoting import as_argument, as_code, as_python
 
 Config = JukeboxVQVAEConfig | JukeboxPriorConfig
 
@@ -63,7 +64,11 @@ def pipeline_card(
         summary=f"{_PIPELINE}\n\n{origin.text}".strip(),
         snippet="\n".join(lines),
         licence=licence or joined_licence(config.weights_license for config in (vqvae, *present)),
-        sections={"Parts": "\n".join(levels), **(sections or {}), "Use it": _USE.format(name=public_name(name))},
+        sections={
+            "Parts": "\n".join(levels),
+            **(sections or {}),
+            "Use it": _USE.format(name=as_argument(public_name(name))),
+        },
         base_model=[each for each in origin.base_model if each != name],
         relation=origin.relation,
     )
@@ -130,12 +135,11 @@ def model_snippet(name: str, config: Config) -> str:
 
 def how_to_use(name: str, config: Config) -> str:
     """Return Markdown about a part in a pipeline."""
-    name = public_name(name)
+    name = as_argument(public_name(name))
     if isinstance(config, JukeboxVQVAEConfig):
-        return (
-            f"Train priors on its codes with `hf-jukebox train prior --vqvae {name} --train_data_dir SONGS`, and "
-            f"assemble a pipeline with `hf-jukebox assemble --vqvae {name} --prior PRIOR ... --output DIR`."
-        )
+        train = as_code(f"hf-jukebox train prior --vqvae {name} --train_data_dir SONGS")
+        assemble = as_code(f"hf-jukebox assemble --vqvae {name} --prior PRIOR ... --output DIR")
+        return f"Train priors on its codes with {train}, and assemble a pipeline with {assemble}."
     return (
         f"In a pipeline with the VQ-VAE that it was trained on: `pipe.register_modules(prior_{config.level}=model)`, "
         f"or `hf-jukebox assemble --vqvae VQVAE --prior ... --output DIR`."
@@ -182,7 +186,7 @@ def adapter_snippet(adapter: str, base: str | None) -> str:
 from hf_jukebox import {_names("JukeboxPrior", base)}, load_adapter
 
 prior = {loading_code("JukeboxPrior", base)}
-load_adapter(prior, "{adapter}")
+load_adapter(prior, {as_python(adapter)})
 """
 
 
@@ -214,10 +218,11 @@ def adapter_card(
         sections={
             "Facts": table({key: value for key, value in facts.items() if value not in (None, "")}),
             "Use it": f"""
-In a pipeline: `pipe.load_lora_weights("{source}")`, with a strength: `pipe.set_adapters("default_0", 0.7)`, or
+In a pipeline: {as_code(f"pipe.load_lora_weights({as_python(source)})")}, with a strength: \
+`pipe.set_adapters("default_0", 0.7)`, or
 
 ```bash
-hf-jukebox sample prompt.wav --model PIPELINE --lora {source}:0.7 --output piece
+hf-jukebox sample prompt.wav --model PIPELINE --lora {as_argument(f"{source}:0.7")} --output piece
 ```
 """,
         },

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..modeling_prior import JukeboxPrior
 from ..pipeline_jukebox import JukeboxPipeline
 from ..sampling.parallel import plan_segments
-from ..sampling.single_prior import score_codes
-from ..sampling.window_labels import WindowLabels
+from ..training.data import report_unknown
 from .audio_metrics import (
     estimate_key,
     loudness,
@@ -24,14 +22,13 @@ from .audio_metrics import (
     spectral_flux,
 )
 from .excerpts import Excerpt
-from .set_metrics import frechet_distance, kernel_distance, unigram_entropy, vendi_score
+from .likelihood import bits_per_code, label_accuracy, present_priors
+from .set_metrics import frechet_distance, kernel_distance, vendi_score
 from .tempo import estimate_tempo
 
 Embed = Callable[[torch.Tensor], Any]
 """From audio `[B, T]` at the pipeline's rate to vectors `[B, D]`."""
 
-PLACES = 16  # parts of a window over which bits per code are shown
-_WINDOWS = 4  # scored per excerpt and level
 _TEMPO_TOLERANCE, _OCTAVES = 0.04, (0.5, 1.0, 2.0)
 
 
@@ -81,10 +78,12 @@ def evaluate(
     if excerpts[0].audio is not None:
         begin("reconstruction")
         result["reconstruction"] = reconstruction(pipe, excerpts)
+    for prior in present_priors(pipe)[-1:]:  # names are those of the top prior at all levels
+        report_unknown([excerpt.song for excerpt in excerpts], prior.config)
     begin("bits per code")
     result["bits_per_code"] = bits_per_code(pipe, excerpts)
     begin("labels")
-    result["labels"] = label_accuracy(pipe, excerpts, settings)
+    result["labels"] = label_accuracy(pipe, excerpts, settings.names, settings.seed)
     if settings.continuations:
         begin("continuations")
         result["continuations"] = continuations(pipe, excerpts, settings, embed)
@@ -111,55 +110,6 @@ def reconstruction(pipe: JukeboxPipeline, excerpts: Sequence[Excerpt]) -> list[d
             ):
                 found.setdefault(name, []).append(float(value[0]))
         results.append({"level": level, **{name: round(float(np.mean(v)), 4) for name, v in found.items()}})
-    return results
-
-
-def bits_per_code(pipe: JukeboxPipeline, excerpts: Sequence[Excerpt]) -> list[dict[str, Any]]:
-    """Return the bits per code of each prior, in all and by place in the window, beside the unigram entropy."""
-    results = []
-    for prior in _present(pipe):
-        level, n_ctx = prior.config.level, prior.config.n_ctx
-        rows = np.concatenate([_window_bits(pipe, prior, excerpt) for excerpt in excerpts])  # [windows, n_ctx]
-        codes = np.concatenate([excerpt.codes[level].numpy() for excerpt in excerpts])
-        places = [float(part.mean()) for part in np.array_split(rows, min(PLACES, n_ctx), axis=1)]
-        mean, entropy = float(rows.mean()), unigram_entropy(codes)
-        per_second = prior.config.codes_per_second
-        results.append(
-            {
-                "level": level,
-                "bits_per_code": round(mean, 4),
-                "bits_per_second": round(mean * per_second, 1),
-                "unigram_entropy": round(entropy, 4),
-                "by_place": [round(place, 4) for place in places],
-                "windows": len(rows),
-            }
-        )
-    return results
-
-
-def label_accuracy(pipe: JukeboxPipeline, excerpts: Sequence[Excerpt], settings: EvaluationSettings) -> dict[str, Any]:
-    """Return how often the true artist or genre gives the first window of an excerpt its highest likelihood.
-
-    The true name is compared with others of the top prior's table at random; the other label is unknown.
-    """
-    prior = _present(pipe)[-1]
-    config, random, results = prior.config, np.random.default_rng(settings.seed), {}
-    if not config.has_labels or pipe.tokenizer is None:
-        return {}
-    tables = {"artist": config.artists, "genre": config.genres}
-    for axis, table in tables.items():
-        known = [name for name, number in (table or {}).items() if number]
-        labelled = [(each, getattr(each.song, axis)) for each in excerpts if getattr(each.song, axis) in known]
-        right, counts = 0, []
-        for excerpt, name in labelled:
-            others = [other for other in known if other != name]
-            rivals = random.permutation(others)[: settings.names - 1].tolist()
-            bits = [_window_bits(pipe, prior, excerpt, {axis: each}, 1).mean() for each in [name, *rivals]]
-            right += int(np.argmin(bits) == 0)
-            counts.append(1 + len(rivals))
-        if labelled and min(counts) > 1:
-            chance = round(float(np.mean([1 / count for count in counts])), 4)
-            results[axis] = {"accuracy": round(right / len(labelled), 4), "chance": chance, "pieces": len(labelled)}
     return results
 
 
@@ -197,7 +147,7 @@ def continuations(
     rest = [_audio(pipe, excerpt)[half:] for excerpt in excerpts[len(chosen) : 2 * len(chosen)]]
     if len(chosen) > 1:
         result["distance"] = _distances(vectors[0], vectors[1])
-        if len(rest) > 1:  # the distance of two halves of real music of the same sizes
+        if len(rest) == len(chosen):  # otherwise the sizes, and so the biases, of both distances would differ
             result["floor"] = _distances(_embedded(pipe, rest, embed), vectors[1])
     return result
 
@@ -207,7 +157,7 @@ def seams(pipe: JukeboxPipeline, excerpt: Excerpt, settings: EvaluationSettings)
 
     Both are medians over 20 ms around each place; 1 means that seams change the sound no more than other places.
     """
-    upsamplers = [prior for prior in _present(pipe) if prior.config.is_upsampler]
+    upsamplers = [prior for prior in present_priors(pipe) if prior.config.is_upsampler]
     if not upsamplers:
         return {}
     prior = upsamplers[0]
@@ -265,46 +215,6 @@ def _embedded(pipe: JukeboxPipeline, audios: Sequence[np.ndarray], embed: Embed 
         embeddings = pipe.embed(list(stacked.numpy()), sampling_rate=pipe.sampling_rate).embeddings
         return np.asarray(embeddings, np.float64).reshape(len(stacked), -1)
     return np.asarray(embed(stacked), np.float64)
-
-
-def _window_bits(
-    pipe: JukeboxPipeline,
-    prior: JukeboxPrior,
-    excerpt: Excerpt,
-    labels: dict[str, str] | None = None,
-    most: int = _WINDOWS,
-) -> np.ndarray:
-    """Return the bits of each code in windows of an excerpt, `[windows, n_ctx]`, with its own labels by default."""
-    config, codes = prior.config, excerpt.codes[prior.config.level]
-    pipe.load_part(prior)
-    length = min(config.n_ctx, len(codes))
-    ratio = config.upsampling_ratio
-    last = (len(codes) - length) // ratio
-    rows = []
-    for start in np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int)) * ratio:
-        window, row = codes[start : start + length], None
-        if config.has_labels:
-            assert pipe.tokenizer is not None
-            tables = {"artist": config.artists or {}, "genre": config.genres or {}}
-            names = {axis: getattr(excerpt.song, axis) for axis in tables}
-            own = {axis: names[axis] if names[axis] in table else None for axis, table in tables.items()}
-            row = WindowLabels(pipe.tokenizer, config)(
-                total_length=excerpt.total_length,
-                offset=excerpt.offset + int(start) * config.hop_length,
-                **(own if labels is None else labels),
-            )
-        upper = None
-        if config.is_upsampler:
-            upper = excerpt.codes[config.level + 1][start // ratio : -(-(start + length) // ratio)][None]
-        rows.append(score_codes(prior, window[None], upper_codes=upper, labels=row)[0].float().cpu().numpy())
-    return np.stack(rows)
-
-
-def _present(pipe: JukeboxPipeline) -> list[JukeboxPrior]:
-    present = [prior for prior in pipe.priors if prior is not None]
-    if not present:
-        raise ValueError("This pipeline has no prior to evaluate; load one that has.")
-    return present
 
 
 def _num_samples(pipe: JukeboxPipeline, excerpt: Excerpt) -> int:

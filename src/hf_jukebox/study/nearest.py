@@ -52,7 +52,8 @@ def nearest_passages(
 ) -> list[Passage]:
     """Compare all passages of pieces with all of a catalogue, both decoded from their codes.
 
-    Passages overlap by half. Each song is decoded once, so memory does not grow with the catalogue.
+    Passages overlap by half, the last one by more, so that it ends with its song. Each song is decoded once, so memory
+    does not grow with the catalogue.
 
     Args:
         codes: Codes of each piece, `[T]`.
@@ -93,21 +94,31 @@ def nearest_passages(
         where[is_better] = torch.stack([torch.full_like(passage, song), passage], 1)[is_better]
         if on_song is not None:
             on_song(catalogue.songs[song].name)
-    null, hop = best[owned >= 0], length // 2 * vqvae.config.hop_lengths[level] / rate
+    null, hop = best[owned >= 0], vqvae.config.hop_lengths[level] / rate
     found, first = [], 0
-    for query in queries[: len(codes)]:
+    for piece, query in zip(codes, queries, strict=False):
         row = first + int(best[first : first + len(query)].argmax())
         share = float((null >= best[row]).sum() + 1) / (len(null) + 1)
         song, passage = where[row].tolist()
-        found.append(Passage((row - first) * hop, song, passage * hop, float(best[row]), share))
+        start = _starts(len(piece), length)[row - first]
+        song_start = _starts(len(catalogue.codes(song, level)), length)[passage]
+        found.append(Passage(start * hop, song, song_start * hop, float(best[row]), share))
         first += len(query)
     return found
 
 
 def _vectors(vqvae: JukeboxVQVAE, codes: np.ndarray, level: int, length: int, embed: Embed) -> Iterator[torch.Tensor]:
-    """Yield the vectors `[B, D]` of passages of `length` codes, each half a passage after the one before."""
+    """Yield the vectors `[B, D]` of passages of `length` codes, at `_starts`."""
     audio = torch.cat([block[0] for block in vqvae.iter_decode(torch.from_numpy(codes.astype(np.int64))[None], level)])
     hop = vqvae.config.hop_lengths[level]
-    passages = audio.float().cpu().unfold(0, length * hop, length // 2 * hop)  # [passages, length * hop]
-    for first in range(0, len(passages), _BATCH):
-        yield embed(passages[first : first + _BATCH]).float().cpu()
+    audio = audio.float().cpu()
+    starts = _starts(len(codes), length)
+    for first in range(0, len(starts), _BATCH):
+        passages = [audio[start * hop : (start + length) * hop] for start in starts[first : first + _BATCH]]
+        yield embed(torch.stack(passages)).float().cpu()
+
+
+def _starts(num_codes: int, length: int) -> list[int]:
+    """Return the first codes of passages, each half a passage after the one before, and the last at the end."""
+    last = num_codes - length
+    return [*range(0, last, length // 2), last]

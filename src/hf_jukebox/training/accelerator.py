@@ -64,6 +64,7 @@ def log_memory(config: Any, arguments: LoopArguments, accelerator: Accelerator, 
         replace(arguments, mixed_precision=accelerator.mixed_precision),
         num_processes=accelerator.num_processes,
         sharded=accelerator.is_fsdp2,
+        device_type=accelerator.device.type,
         **details,
     )
     logger.info("A step takes %s.", estimate)

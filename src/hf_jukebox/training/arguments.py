@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -66,13 +67,17 @@ class LoopArguments:
 
     use_ema: bool = _option(True, "Keep an EMA of the weights, with which the model is validated and saved.")
     ema_decay: float | None = _option(
-        None, "Decay of the EMA per step; by default 1 - (batch over all processes / 8) / 1000."
+        None,
+        "Decay of the EMA per step, at most (1 + step) / (10 + step); by default 1 - (batch over all processes / 8) / "
+        "1000.",
     )
     offload_ema: bool = _option(False, "Keep the EMA in CPU memory.")
 
     logging_steps: int = _option(10, "Steps between entries of the loss curves.")
     validation_steps: int = _option(1000, "Steps between validations.")
-    max_validation_batches: int = _option(50, "Validate on at most this many batches per process.")
+    max_validation_examples: int = _option(
+        200, "Validate on at most this many held-out examples, evenly spaced over the songs, whatever the batch size."
+    )
     sample_steps: int = _option(5000, "Steps between sets of audio samples; 0 for none.")
     num_samples: int = _option(2, "Audio samples per set.")
     checkpointing_steps: int = _option(1000, "Steps between checkpoints.")
@@ -111,15 +116,18 @@ class LoopArguments:
             "gradient_accumulation_steps",
             "logging_steps",
             "validation_steps",
-            "max_validation_batches",
+            "max_validation_examples",
             "checkpointing_steps",
+            *(("num_samples",) if self.sample_steps else ()),
         )
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, not {getattr(self, name)}.")
+        for least, names in ((1, at_least_one), (0, ("lr_warmup_steps", "sample_steps", "num_samples", "seed"))):
+            for name in names:
+                if not getattr(self, name) >= least:
+                    advice = "; --sample_steps 0 turns audio samples off" if name == "num_samples" else ""
+                    raise ValueError(f"--{name} must be at least {least}, not {getattr(self, name)}{advice}.")
         if self.checkpoints_total_limit is not None and self.checkpoints_total_limit < 1:
             raise ValueError("--checkpoints_total_limit must be at least 1: the newest checkpoint is always kept.")
-        if not self.learning_rate > 0 or not self.max_grad_norm > 0:
+        if not 0 < self.learning_rate < math.inf or not self.max_grad_norm > 0:
             raise ValueError("--learning_rate and --max_grad_norm must be above 0.")
         if self.lr_anneal_steps is not None and self.lr_anneal_start is None:
             raise ValueError("--lr_anneal_steps needs --lr_anneal_start, the step at which the decay begins.")
@@ -130,8 +138,13 @@ class LoopArguments:
             )
         if self.hub_strategy == "every_save" and not self.push_to_hub:
             raise ValueError("--hub_strategy every_save uploads checkpoints only with --push_to_hub.")
-        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
-            raise ValueError(f"--ema_decay must be at least 0 and below 1, not {self.ema_decay}.")
+        for name in ("adam_beta1", "adam_beta2", "ema_decay"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"--{name} must be at least 0 and below 1, not {value}.")
+        for name in ("adam_epsilon", "adam_weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"--{name} must be 0 or above, not {getattr(self, name)}.")
 
     @property
     def anneal_length(self) -> int:

@@ -14,18 +14,19 @@ from transformers import PreTrainedModel
 from ..sharing.cards import Card, audio_player, public_name, repositories, table
 from ..sharing.curves import Curve, draw_curves
 from ..sharing.model_cards import adapter_snippet, class_name_of, describe, how_to_use, model_snippet
+from ..sharing.quoting import as_argument, as_code, as_python, as_words
 from .arguments import LoopArguments
 from .lora import adapter_config
+from .tracking import SAMPLES
 
 CURVES = "curves.png"
-SAMPLES = "samples"
 # Options of the machine and the run rather than of the model.
 _NOT_SHOWN = (
     "output_dir",
     "offload_ema",
     "logging_steps",
     "validation_steps",
-    "max_validation_batches",
+    "max_validation_examples",
     "sample_steps",
     "num_samples",
     "checkpointing_steps",
@@ -129,8 +130,8 @@ def latest_samples(folder: Path) -> dict[str, str]:
     newest = max(steps)[1]
     notes = json.loads((newest / "prompts.json").read_text("utf-8")) if (newest / "prompts.json").is_file() else {}
     return {
-        path.relative_to(folder).as_posix(): f"`{path.stem}`, step {newest.name.removeprefix('step-')}"
-        + (f": {notes[path.stem]}" if notes.get(path.stem) else "")
+        path.relative_to(folder).as_posix(): f"{as_code(path.stem)}, step {newest.name.removeprefix('step-')}"
+        + (f": {as_words(str(notes[path.stem]))}" if notes.get(path.stem) else "")
         for path in sorted(newest.glob("*.wav"))
     }
 
@@ -138,20 +139,21 @@ def latest_samples(folder: Path) -> dict[str, str]:
 def _adapter_text(name: str, base: str | None, adapter: Any) -> str:
     name = public_name(name)
     return f"""
-The weights are those of `{public_name(base or "THE PRIOR")}` with a LoRA adapter merged in, of rank {adapter.r} and \
-alpha {adapter.lora_alpha:g}. To load the adapter alone:
+The weights are those of {as_code(public_name(base or "THE PRIOR"))} with a LoRA adapter merged in, of rank \
+{adapter.r} and alpha {adapter.lora_alpha:g}. To load the adapter alone:
 
 ```python
 {adapter_snippet(name, base).strip()}
 ```
 
-In a pipeline: `pipe.load_lora_weights("{name}")`, or `hf-jukebox sample prompt.wav --lora {name}`.
+In a pipeline: {as_code(f"pipe.load_lora_weights({as_python(name)})")}, or \
+{as_code(f"hf-jukebox sample prompt.wav --lora {as_argument(name)}")}.
 """
 
 
 def _how_to_continue(name: str, training: Training, arguments: LoopArguments, is_adapter: bool) -> str:
-    name = public_name(name)
-    vqvae = f" --vqvae {public_name(training.vqvae)}" if training.vqvae else ""
+    name = as_argument(public_name(name))
+    vqvae = f" --vqvae {as_argument(public_name(training.vqvae))}" if training.vqvae else ""
     start = "--prior" if training.vqvae else "--vqvae"
     text = f"""
 ```bash
@@ -160,7 +162,8 @@ hf-jukebox {training.command} {start} {name}{vqvae} --train_data_dir SONGS --out
 
 trains {"the merged prior" if is_adapter else "it"} further."""
     if arguments.hub_strategy == "every_save" and arguments.push_to_hub:
-        text += f" The options above with `--resume_from_checkpoint {name}` resume the run from its last checkpoint."
+        option = as_code(f"--resume_from_checkpoint {name}")
+        text += f" The options above with {option} resume the run from its last checkpoint."
     return text
 
 

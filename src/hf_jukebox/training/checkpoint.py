@@ -195,12 +195,6 @@ def load_checkpoint(folder: Path, tensors: Tensors) -> Tensors:
         raise OSError(f"{folder} is damaged ({_reason(error)}); resume from another checkpoint.") from error
 
 
-def remove_checkpoints(output_dir: Path) -> None:
-    """Remove all checkpoints."""
-    for path in list_checkpoints(output_dir):
-        shutil.rmtree(path)
-
-
 def remove_old_checkpoints(output_dir: Path, limit: int | None, kept: Collection[Path] = ()) -> None:
     """Keep the newest `limit` checkpoints, and those of `kept`."""
     for path in list_checkpoints(output_dir)[: -limit if limit else 0]:

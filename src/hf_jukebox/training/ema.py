@@ -15,15 +15,24 @@ def published_decay(global_batch_size: int) -> float:
     return max(0.0, 1 - global_batch_size / 8 / 1000)
 
 
+def warmed_up(decay: float, updates: int) -> float:
+    """Return the decay after `updates` earlier updates, `min(decay, (1 + updates) / (10 + updates))`.
+
+    Without this warm-up the initial weights would dominate the average of a run shorter than its half-life. With it the
+    average covers about the last tenth of the steps, until that is as long as the decay allows.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
 class EMA:
     """Exponential moving average of the trained parameters; buffers such as codebooks are not averaged.
 
-    It starts as a copy of the weights. Unlike diffusers' `EMAModel` it averages sharded parameters (DTensor) shard by
-    shard, and needs no third copy of the weights when it is applied.
+    It starts as a copy of the weights, which it soon forgets, as the decay is warmed up. Unlike diffusers' `EMAModel`
+    it averages sharded parameters (DTensor) shard by shard, and needs no third copy of the weights when it is applied.
 
     Args:
         model: Model whose parameters that require a gradient are averaged.
-        decay: Decay per step.
+        decay: Decay per step, after its warm-up.
         offload: Keep the average in CPU memory.
     """
 
@@ -36,11 +45,16 @@ class EMA:
         }
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Update the average with the current weights, after a step."""
+    def update(self, updates: int) -> None:
+        """Update the average with the current weights, after a step.
+
+        Args:
+            updates: Number of earlier updates of the run.
+        """
+        share = 1 - warmed_up(self.decay, updates)
         for name, parameter in self._parameters.items():
             ema = self._averages[name]
-            ema.lerp_(_local(parameter).to(ema), 1 - self.decay)
+            ema.lerp_(_local(parameter).to(ema), share)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -7,11 +7,9 @@ import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -20,45 +18,24 @@ from transformers import PreTrainedModel
 
 from ..allocator import keep_freed_memory
 from ..sharing.cards import Card
+from .abandoned import remove_results, set_aside_after
 from .accelerator import compile_blocks, full_tensor, unsharded
 from .arguments import LoopArguments
 from .card import Training, draw_history, latest_samples, training_card
-from .checkpoint import checkpoint_folder, find_checkpoint, remove_checkpoints, remove_old_checkpoints
+from .checkpoint import checkpoint_folder, find_checkpoint, remove_old_checkpoints
 from .data import TrainingData, training_loader, validation_loader
 from .ema import EMA, published_decay
 from .hub import CheckpointPusher, hub_name, make_repository, push_finished
 from .memory_estimate import recompute_activations
 from .run_state import RunState, preserve_rng_state
 from .saving import save_finished
+from .task import Batch, Task
 from .tracking import Tracker
+from .validation import mean_metrics
 
 logger = logging.getLogger(__name__)
 
-Batch = dict[str, Any]
 _LARGEST_LOSS_SCALE = 2.0**24
-
-
-class Task(Protocol):
-    """Objective of a training run: everything that is specific to the model."""
-
-    @property
-    def sampling_rate(self) -> int:
-        """Sampling rate of the audio samples."""
-
-    def prepare_inputs(self, batch: Batch, training: bool) -> Batch:
-        """Turn a batch of the data into the model's inputs, on its device."""
-
-    def metrics(self, output: Any) -> dict[str, torch.Tensor]:
-        """Return the scalars to log besides `loss`."""
-
-    def sample_audio(self, model: PreTrainedModel, batch: Batch) -> dict[str, np.ndarray]:
-        """Return audio `[T]` by name, to monitor training by ear; `batch` is held out."""
-
-    def describe_samples(self, batch: Batch) -> dict[str, str]:
-        """Return what each audio sample is made from, by its name; those without a description may be left out."""
-
-    def finalize(self, model: PreTrainedModel, batches: Iterable[Batch]) -> None:
-        """Record in the config what can only be measured after training, on held-out batches."""
 
 
 class Trainer:
@@ -92,6 +69,7 @@ class Trainer:
         self.num_workers = num_workers
         self.step = 0
         self.examples = 0
+        self._latest: dict[str, torch.Tensor] = {}  # metrics of the latest step, on this process
         self.output_dir = Path(arguments.output_dir)
         set_seed(arguments.seed, device_specific=True)
         if accelerator.device.type == "cpu":
@@ -164,27 +142,28 @@ class Trainer:
                 self.optimizer.zero_grad()
         self._limit_loss_scale()
         if self.ema is not None:
-            self.ema.update()
+            self.ema.update(self.step)
         self.step += 1
         self.examples += self.global_batch_size
         metrics = {name: torch.stack([each[name] for each in collected]).mean() for name in collected[0]}
-        return metrics | {"gradient_norm": full_tensor(norm).detach()}
+        self._latest = metrics | {"gradient_norm": full_tensor(norm).detach()}
+        return self._latest
 
     def validate(self) -> dict[str, float]:
-        """Return and log loss and metrics over held-out batches, with the EMA weights."""
-        totals: dict[str, torch.Tensor] = {}
+        """Return and log loss and metrics over held-out examples, with the EMA weights; empty if there are none."""
+
+        def evaluate(batch: Batch) -> dict[str, torch.Tensor]:
+            output = self.model(**self.task.prepare_inputs(batch, training=False))
+            return {"loss": output.loss, **self.task.metrics(output)}
+
+        def make_filler() -> Batch:
+            batch: Batch = next(iter(training_loader(self.data.train, 1)))
+            return batch
+
         with self._evaluation_mode():
-            for batch in islice(self._validation_batches(), self.arguments.max_validation_batches):
-                output = self.model(**self.task.prepare_inputs(batch, training=False))
-                for name, value in {"loss": output.loss, **self.task.metrics(output)}.items():
-                    totals[name] = totals.get(name, torch.zeros_like(value)) + value
-                totals["batches"] = totals.get("batches", torch.zeros_like(output.loss)) + 1
-        if not totals:
-            return {}
-        summed = {name: self.accelerator.reduce(total, "sum").item() for name, total in totals.items()}
-        batches = summed.pop("batches")
-        metrics = {name: total / batches for name, total in summed.items()}
-        self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, self.step)
+            metrics = mean_metrics(evaluate, self._validation_batches(), make_filler, self.accelerator)
+        if metrics:
+            self.tracker.log({f"validation/{name}": value for name, value in metrics.items()}, self.step)
         return metrics
 
     def sample(self) -> None:
@@ -201,8 +180,10 @@ class Trainer:
         """Write checkpoint-STEP.
 
         Raises:
-            OSError: the checkpoint cannot be written; earlier checkpoints are kept.
+            FloatingPointError: the loss is not finite; earlier checkpoints are kept, here and in the next case.
+            OSError: the checkpoint cannot be written.
         """
+        self._reduce_finite(self._latest)
         songs = None if self.data.songs is None else asdict(self.data.songs)
         folder = checkpoint_folder(self.output_dir, self.step)
         self.state.save(folder, self.step, self.examples, songs)
@@ -224,13 +205,13 @@ class Trainer:
             if wanted is not None:
                 logger.info("There is no checkpoint in %s yet: starting from step 0.", self.output_dir)
             elif self.arguments.overwrite_output_dir and self.accelerator.is_main_process:
-                remove_checkpoints(self.output_dir)  # of the run to replace, so that `latest` does not find them
-            self.tracker.forget_after(0)
+                remove_results(self.output_dir)
+            self._forget_after(0)
             return
         progress = self.state.load(folder)
         self.step, self.examples = progress.step, progress.examples
-        self.tracker.forget_after(self.step)
         logger.info("Resumed from %s.", folder)
+        self._forget_after(self.step)
         if self.data.songs is not None and progress.songs:
             self.data.songs.warn_of_changes(progress.songs, folder)
 
@@ -251,6 +232,12 @@ class Trainer:
             fused=True,
         )
 
+    def _forget_after(self, step: int) -> None:
+        """Clear the output folder of what an earlier run, or the run to resume, made after a step."""
+        self.tracker.forget_after(step)
+        if self.accelerator.is_main_process:
+            set_aside_after(self.output_dir, step)
+
     def _training_batches(self) -> Iterator[Batch]:
         skipped = self.examples // (self.arguments.train_batch_size * self.accelerator.num_processes)
         loader = training_loader(
@@ -264,12 +251,14 @@ class Trainer:
         with preserve_rng_state():  # starting a loader consumes a random number
             return iter(loader)
 
-    def _validation_batches(self) -> Iterable[Batch]:
+    def _validation_batches(self, shared: bool = True) -> Iterable[Batch]:
+        """Return the examples to validate on: this process's share, or all of them."""
         return validation_loader(
             self.data.validation,
             self.arguments.train_batch_size,
-            process_index=self.accelerator.process_index,
-            num_processes=self.accelerator.num_processes,
+            most=self.arguments.max_validation_examples,
+            process_index=self.accelerator.process_index if shared else 0,
+            num_processes=self.accelerator.num_processes if shared else 1,
             num_workers=self.num_workers,
         )
 
@@ -290,18 +279,32 @@ class Trainer:
             scaler.update(scale.clamp_max(_LARGEST_LOSS_SCALE))
 
     def _log(self, metrics: dict[str, torch.Tensor]) -> dict[str, float]:
-        names = list(metrics)
-        mean = self.accelerator.reduce(torch.stack([metrics[name].float() for name in names]), "mean")
-        values = dict(zip(names, mean.tolist(), strict=True))
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"The loss of step {self.step} is {values['loss']}; resume from an earlier checkpoint with a lower "
-                "--learning_rate, or with --mixed_precision bf16 or no."
-            )
+        values = self._reduce_finite(metrics)
         values["learning_rate"] = self.arguments.learning_rate_at(self.step)
         if self.accelerator.scaler is not None:
             values["loss_scale"] = self.accelerator.scaler.get_scale()
         self.tracker.log({f"train/{name}": value for name, value in values.items()}, self.step)
+        return values
+
+    def _reduce_finite(self, metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+        """Average the metrics of a step over the processes, and check that it left finite weights.
+
+        Raises:
+            FloatingPointError: the loss or the gradient norm is not finite, on any process.
+        """
+        if not metrics:  # no step was taken
+            return {}
+        names = list(metrics)
+        mean = self.accelerator.reduce(torch.stack([metrics[name].float() for name in names]), "mean")
+        values = dict(zip(names, mean.tolist(), strict=True))
+        # With a loss scale, steps whose gradients overflow are left out.
+        checked = ("loss", "gradient_norm") if self.accelerator.scaler is None else ("loss",)
+        for name in checked:
+            if not math.isfinite(values[name]):
+                raise FloatingPointError(
+                    f"The {name.replace('_', ' ')} of step {self.step} is {values[name]}; resume from an earlier "
+                    "checkpoint with a lower --learning_rate, or with --mixed_precision bf16 or no."
+                )
         return values
 
     def _progress_bar(self) -> Any:
@@ -314,12 +317,11 @@ class Trainer:
         )
 
     def _finish(self, repository: str | None) -> Path:
-        metrics, arguments = self.validate(), self.arguments
+        self._reduce_finite(self._latest)
+        metrics = self.validate()
         with self._evaluation_mode():
             with unsharded(self.bare_model):
-                self.task.finalize(
-                    self.bare_model, islice(self._validation_batches(), arguments.max_validation_batches)
-                )
+                self.task.finalize(self.bare_model, self._validation_batches(shared=False))
             save_finished(self.bare_model, self.accelerator, self.output_dir)
         self.tracker.finish()
         if self.accelerator.is_main_process:

@@ -80,6 +80,7 @@ def estimate_memory(
     chunk_length: int | None = None,
     num_processes: int = 1,
     sharded: bool = False,
+    device_type: str = "cuda",
     prepare: Callable[[Any], object] | None = None,
 ) -> MemoryEstimate:
     """Estimate the peak memory of training a model.
@@ -93,12 +94,16 @@ def estimate_memory(
         chunk_length: Samples of a VQ-VAE's training chunk; a prior is trained on its window.
         num_processes: Number of processes that train together.
         sharded: True if they shard one model (FSDP); otherwise each has a copy.
+        device_type: Type of the device to train on, such as `"cuda"` or `"cpu"`.
         prepare: Called with the model before training, for instance to add adapters.
 
     Raises:
         ValueError: `chunk_length` is missing.
     """
     dtype = _PRECISIONS[arguments.mixed_precision or "no"]
+    if dtype == torch.bfloat16 and device_type != "cpu":
+        # Of the same size. The fake tensors are on a CPU, where alone bfloat16 attention is computed in float32.
+        dtype = torch.float16
     with torch.device("meta"):
         model = JukeboxPrior(config) if isinstance(config, JukeboxPriorConfig) else JukeboxVQVAE(config)
         if prepare is not None:

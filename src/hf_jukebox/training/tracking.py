@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from ..files.atomic import replacing
 from .arguments import LoopArguments
 
 METRICS = "metrics.jsonl"
+SAMPLES = "samples"
 
 
 class Tracker:
@@ -27,12 +30,12 @@ class Tracker:
         accelerator.init_trackers("jukebox", config=settings)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Log scalars by name, also to metrics.jsonl."""
+        """Log scalars by name, also to metrics.jsonl, without those that JSON cannot hold as they are not finite."""
         self._accelerator.log(metrics, step=step)
         if self._accelerator.is_main_process:
             self._folder.mkdir(parents=True, exist_ok=True)
             with (self._folder / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **metrics}) + "\n")
+                file.write(_line({"step": step, **metrics}))
 
     def history(self) -> list[dict[str, float]]:
         """Return all entries so far, each with its `step`."""
@@ -45,7 +48,7 @@ class Tracker:
         if self._accelerator.is_main_process and (self._folder / METRICS).is_file():
             kept = [entry for entry in self.history() if entry["step"] <= step]
             with replacing(self._folder / METRICS) as unfinished:
-                unfinished.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+                unfinished.write_text("".join(map(_line, kept)), encoding="utf-8")
 
     def log_audio(self, audio: dict[str, np.ndarray], sampling_rate: int, step: int, prompts: dict[str, str]) -> None:
         """Write `[T]` float arrays to samples/step-STEP/NAME.wav, and log them to TensorBoard, W&B or Trackio.
@@ -58,7 +61,7 @@ class Tracker:
         """
         if not self._accelerator.is_main_process:
             return
-        folder = self._folder / "samples" / f"step-{step}"
+        folder = self._folder / SAMPLES / f"step-{step}"
         folder.mkdir(parents=True, exist_ok=True)
         for name, samples in audio.items():
             write_audio(folder / f"{name}.wav", samples, sampling_rate)
@@ -76,3 +79,8 @@ class Tracker:
         """Flush pending entries."""
         for tracker in self._accelerator.trackers:
             tracker.finish()
+
+
+def _line(entry: Mapping[str, float]) -> str:
+    """Return an entry as a line of JSON."""
+    return json.dumps({name: value for name, value in entry.items() if math.isfinite(value)}) + "\n"

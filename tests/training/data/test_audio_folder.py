@@ -111,6 +111,17 @@ def test_misspelled_titles_and_songs_without_a_file_are_logged(write_song, caplo
     assert nameless == "Skipping 1 songs without a file_name in metadata.csv: line 2."
 
 
+def test_a_file_that_is_listed_twice_is_one_song(write_song, caplog):
+    folder = write_song("a.wav", seed=1).parent
+    write_song("b.wav", seed=2)
+    (folder / "link.wav").symlink_to("a.wav")
+    (folder / "metadata.csv").write_text("file_name,artist\na.wav,x\nb.wav,y\n./a.wav,z\nlink.wav,x\nA.WAV,x\n")
+    songs = songs_of_folder(folder)
+    assert [(song.metadata.name, song.metadata.artist) for song in songs] == [("a.wav", "x"), ("b.wav", "y")]
+    (warning,) = [record.message for record in caplog.records]
+    assert warning == "Skipping 3 rows of metadata.csv whose file an earlier row lists."
+
+
 def test_a_missing_file_is_skipped_and_counted_like_an_unreadable_one(songs, vqvae, tmp_path, caplog):
     (songs / "song_3.wav").unlink()
     (songs / "song_4.wav").write_text("no audio")

@@ -134,6 +134,7 @@ def test_an_epoch_of_a_stream_covers_every_song_and_holds_some_out(hub_folder, s
     epoch = len(chunks) - len(held_out)
     trained = waves(training_loader(data.train, epoch), 1)
     assert {tuple(row.tolist()) for row in trained} | {tuple(row.tolist()) for row in held_out} == rows
+    assert len(list(islice(data.train.iter_channels(), 2 * epoch))) == epoch  # what statistics are measured on
     assert len(trained) + len(held_out) == len(rows) and 0 < len(held_out) < len(trained)
     assert (
         song_metadata(DataArguments(dataset_name=str(hub_folder), streaming=True).open_songs())[3].artist == "Artist 0"

@@ -1,10 +1,12 @@
 // The candidates of a run: waveforms that grow, playing, picking, saving.
 
 import { get } from "./api.js";
+import { rebuild } from "./focus.js";
 import { button, element } from "./labels.js";
 import { isLoaded, isPlaying, play, position, seek, toggle } from "./player.js";
 import { clock, drawWaveform } from "./waveform.js";
 
+const SKIP = 2; // seconds, by an arrow
 const waveforms = new Map(); // address of the audio to its peaks
 
 /** The peaks of an audio, as far as there are any; those that are new are fetched. */
@@ -31,7 +33,9 @@ async function loadPeaks(run, audio, changed) {
 }
 
 export class Candidates {
-  constructor(pick) {
+  /** @param otherwise gets the focus if what had it is gone; @param pick keeps a candidate. */
+  constructor(otherwise, pick) {
+    this.otherwise = otherwise;
     this.element = element("ul", "", "candidates");
     this.pick = pick;
     this.cards = [];
@@ -48,7 +52,7 @@ export class Candidates {
       const isSame = before.run?.id === run.id && before.run.steps.length === run.steps.length && before.level === level;
       this.shape = shape;
       this.cards = run.candidates.map((candidate, item) => this.card(candidate, item));
-      this.element.replaceChildren(...this.cards.map((card) => card.element));
+      rebuild(this.element, this.otherwise, () => this.element.replaceChildren(...this.cards.map((card) => card.element)));
       if (isSame) this.follow(before.audios); // a run that was stopped has other files
     }
     for (const audio of this.audios.filter(Boolean)) loadPeaks(run, audio, () => this.draw());
@@ -72,9 +76,17 @@ export class Candidates {
       parts.seek = Object.assign(document.createElement("input"), { type: "range", min: 0, max: this.run.seconds, step: 0.01, value: 0 });
       parts.seek.setAttribute("aria-label", `Position in ${name}`);
       parts.seek.addEventListener("input", () => seek(audio.url, Number(parts.seek.value)));
+      parts.seek.addEventListener("keydown", (event) => {
+        const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+        if (!direction || event.ctrlKey || event.metaKey || event.altKey) return;
+        event.preventDefault(); // of one step of the bar, a hundredth of a second
+        const end = this.audios[item].seconds; // it grows
+        seek(audio.url, Math.max(0, Math.min(Number(parts.seek.value) + direction * SKIP, end)));
+      });
       const wave = element("div", "", "wave");
       wave.append(parts.canvas, parts.seek);
       parts.play = button("Play", () => toggle(audio.url, true), "play");
+      parts.play.dataset.key = `play ${item}`; // its name changes
       parts.time = element("time");
       const actions = element("div", "", "actions");
       actions.append(parts.play, parts.time);

@@ -10,26 +10,39 @@ const error = document.getElementById("compose-error");
 const estimate = document.getElementById("estimate");
 const drop = document.getElementById("drop");
 const file = document.getElementById("file");
+const uploading = document.getElementById("uploading");
 const view = document.getElementById("prompt-view");
 const end = document.getElementById("prompt-end");
+const submit = form.querySelector("[type=submit]"); // disabled in the page, until the model is loaded
 const playButton = document.getElementById("prompt-play");
 let prompt = null;
 let server = null;
-let show = null; // shows a piece that was made, once the model is loaded
+let show = null; // shows a piece that was made
+let isBusy = false;
 
-export function startCompose(loaded, created) {
-  server = loaded;
+export function startCompose(created) {
   show = created;
+}
+
+/** Nothing can be made without a model; what is filled in stays. */
+export function refuse() {
+  estimate.textContent = "not without a model";
+}
+
+export function useServer(loaded) {
+  server = loaded;
   form.querySelector("[data-labels]").replaceChildren(...labelFields(server.model));
   form.elements.candidates.max = server.limits.candidates;
   form.elements.seconds.max = server.limits.seconds;
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    await reporting(async () => created(await post("/v1/runs", request())));
-  });
   for (const name of ["input", "change"]) form.addEventListener(name, showEstimate);
+  submit.disabled = isBusy;
   showEstimate();
 }
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (server) await reporting(async () => show(await post("/v1/runs", request())));
+});
 
 function request() {
   const body = values(form, ["artist", "genre", "lyrics", "candidates", "temperature", "seed", "title"]);
@@ -43,6 +56,7 @@ function request() {
 let timer = 0;
 function showEstimate() {
   clearTimeout(timer);
+  if (!server) return;
   timer = setTimeout(async () => {
     const { seconds, candidates, levels } = request();
     const given = prompt ? Number(end.value) : 0;
@@ -55,14 +69,14 @@ function showEstimate() {
 
 async function reporting(action) {
   error.textContent = "";
-  const submit = form.querySelector("[type=submit]");
-  submit.disabled = true;
+  isBusy = submit.disabled = true;
   try {
     await action();
   } catch (problem) {
     error.textContent = problem.message;
   } finally {
-    submit.disabled = false;
+    isBusy = false;
+    submit.disabled = server === null;
   }
 }
 
@@ -104,11 +118,28 @@ async function take(chosen) {
     if (chosen.size > limit) {
       throw new Error(`${chosen.name} is larger than ${Math.round(limit / 2 ** 20)} MiB, the limit of this server.`);
     }
-    const found = await upload(chosen);
+    const found = await showingUpload(chosen);
     if (!found.song) use(found);
-    else if (show) show(await post(`/v1/prompts/${found.prompt}/open`));
-    else throw new Error("The model is still being loaded; drop it again in a minute.");
+    else show(await post(`/v1/prompts/${found.prompt}/open`));
   });
+}
+
+/** Show how far the upload is, and once all of it is sent, that the server reads it. */
+async function showingUpload(chosen) {
+  const bar = uploading.querySelector("progress");
+  const text = uploading.querySelector("[role=status]");
+  bar.removeAttribute("value");
+  text.textContent = `Uploading ${chosen.name} …`;
+  uploading.hidden = false;
+  try {
+    return await upload(chosen, (share) => {
+      if (share < 1) bar.value = share;
+      else bar.removeAttribute("value");
+    });
+  } finally {
+    uploading.hidden = true;
+    text.textContent = "";
+  }
 }
 
 file.addEventListener("change", () => file.files.length && take(file.files[0]));

@@ -9,24 +9,26 @@ export function onPlayer(listener) {
   return () => listeners.delete(listener);
 }
 
-export const isPlaying = (address) => address === source && !audio.paused;
+export const isPlaying = (address) => address === source && isRunning();
 export const isLoaded = (address) => address === source;
 export const position = () => audio.currentTime;
 
+const isRunning = () => !audio.paused && !audio.error; // an audio that has failed is not paused
+
 /** Play or pause an address; `keep` continues where another one was. */
 export function toggle(address, keep = false) {
-  if (address === source && !audio.paused) audio.pause();
+  if (isPlaying(address)) audio.pause();
   else play(address, keep);
 }
 
 export function play(address, keep = false) {
-  const time = keep && !audio.ended ? audio.currentTime : 0;
-  if (address !== source) load(address, time);
+  const time = (keep || address === source) && !audio.ended ? audio.currentTime : 0;
+  if (needsLoading(address)) load(address, time);
   audio.play().catch(() => notify()); // refused, or interrupted by another one
 }
 
 export function seek(address, time) {
-  if (address !== source) load(address, time);
+  if (needsLoading(address)) load(address, time);
   else audio.currentTime = time;
   notify();
 }
@@ -36,6 +38,11 @@ export function stop() {
   audio.removeAttribute("src");
   audio.load(); // ends the request of a file that grows
   source = "";
+}
+
+/** Another address has to be loaded, and so has one that has failed, as when the server was gone for a while. */
+function needsLoading(address) {
+  return address !== source || audio.error !== null;
 }
 
 function load(address, time) {
@@ -48,10 +55,12 @@ function notify() {
   for (const listener of listeners) listener();
 }
 
+let frame = 0; // of the one loop that draws while an audio is played
+
 function animate() {
   notify();
-  if (!audio.paused) requestAnimationFrame(animate);
+  frame = isRunning() ? requestAnimationFrame(animate) : 0;
 }
 
-audio.addEventListener("play", animate);
+audio.addEventListener("play", () => frame || animate());
 for (const event of ["pause", "ended", "seeked", "timeupdate", "error"]) audio.addEventListener(event, notify);

@@ -1,7 +1,9 @@
 // One run: its state, its candidates, and what can be done next.
 
-import { follow, post, remove } from "./api.js";
+import { post, remove } from "./api.js";
 import { Candidates } from "./candidates.js";
+import { rebuild, setText } from "./focus.js";
+import { Follower } from "./follow.js";
 import { button, element, labelFields, values } from "./labels.js";
 import { onPlayer, stop as stopPlayer } from "./player.js";
 import { clock, duration } from "./waveform.js";
@@ -11,41 +13,50 @@ const view = document.getElementById("run-view");
 const empty = document.getElementById("run-empty");
 
 export class RunView {
-  constructor(model, changed) {
-    this.model = model;
+  constructor(changed) {
+    this.model = null; // while it is being loaded, or if it cannot be
     this.changed = changed;
     this.id = null;
-    this.endFollowing = () => {};
+    this.follower = null;
     onPlayer(() => this.candidates?.draw());
     window.addEventListener("resize", () => this.candidates?.draw());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.candidates?.draw());
   }
 
+  /** Show what the model can do next with the run. */
+  use(model) {
+    this.model = model;
+    if (this.run) this.show(this.run);
+  }
+
   open(id) {
-    this.endFollowing();
+    this.follower?.end();
     stopPlayer();
+    const hadFocus = view.contains(document.activeElement); // "Go back to it", "Delete"
     this.id = id;
     this.run = null;
     this.level = null;
     view.hidden = id === null;
     empty.hidden = id !== null;
     panel.setAttribute("aria-labelledby", id === null ? "welcome" : "run-title");
+    if (id === null && hadFocus) panel.focus();
     if (id === null) return;
     this.build();
-    this.endFollowing = follow(id, (run) => this.show(run), (error) => {
-      this.error.textContent = error;
-      this.changed();
-    });
+    this.isAwaited = hadFocus; // its heading gets the focus as soon as it has a text
+    this.follower = new Follower(id, (run) => this.show(run), (error) => this.fail(error));
   }
 
   build() {
-    this.title = Object.assign(element("h2"), { id: "run-title" });
-    this.state = element("p");
+    this.title = Object.assign(element("h2"), { id: "run-title", tabIndex: -1 });
+    this.state = element("span"); // is read out when it changes, and so it holds no numbers that change all the time
     this.state.setAttribute("role", "status");
+    this.numbers = element("span");
+    const line = element("p", "", "state");
+    line.append(this.state, this.numbers);
     this.buttons = element("div", "", "actions");
     const words = element("div");
     this.origin = element("p", "", "hint");
-    words.append(this.title, this.state, this.origin);
+    words.append(this.title, line, this.origin);
     const head = element("div", "", "run-head");
     head.append(words, this.buttons);
     this.progress = Object.assign(document.createElement("progress"), { max: 1 });
@@ -53,7 +64,7 @@ export class RunView {
     this.error = element("p", "", "error");
     this.error.setAttribute("role", "alert");
     this.levels = element("fieldset", "", "levels");
-    this.candidates = new Candidates((item) => {
+    this.candidates = new Candidates(this.title, (item) => {
       stopPlayer(); // what is loaded may be a candidate that is gone then
       this.act("pick", { candidate: item });
     });
@@ -76,60 +87,79 @@ export class RunView {
     this.changed();
   }
 
+  /** The run cannot be shown: it was deleted, perhaps elsewhere, or the address is wrong. */
+  fail(error) {
+    if (!this.run) this.title.textContent = "This piece cannot be shown";
+    this.focusTitle();
+    this.error.textContent = error;
+    this.changed();
+  }
+
   show(run) {
     if (run.id !== this.id) return;
+    this.follower.goOn(run);
     const before = this.run;
     this.run = run;
     if (before?.state !== run.state) this.changed();
     if (before && before.steps.length !== run.steps.length) stopPlayer(); // its files are those of another step
-    this.title.textContent = run.title;
-    this.state.textContent = sentence(run);
-    this.origin.textContent = run.origin;
-    if (run.error || before?.error) this.error.textContent = run.error;
+    setText(this.title, run.title);
+    this.focusTitle();
+    setText(this.state, sentence(run));
+    setText(this.numbers, numbers(run));
+    setText(this.origin, run.origin);
+    if (run.error || before?.error) setText(this.error, run.error);
     this.progress.hidden = run.state !== "running";
     this.progress.value = run.progress.share ?? 0;
-    this.once("buttons", [run.state], () => this.buttons.replaceChildren(...this.stateButtons(run)));
+    this.once("buttons", [run.state], this.buttons, () => this.stateButtons(run));
     const heard = [...new Set(run.audio.map((each) => each.level))].sort((a, b) => b - a);
     if (!heard.includes(this.level)) this.level = heard.at(0) ?? null;
-    this.once("levels", [heard, this.level], () => this.showLevels(heard));
+    this.once("levels", [heard, this.level], this.levels, () => this.levelChoice(heard));
     this.candidates.show(run, this.level);
     const { state, steps } = run;
-    this.once("next", [state, steps.length, run.levels], () => this.next.replaceChildren(...this.nextSteps(run)));
-    this.once("history", [steps, run.commands, run.parent, run.audio.some((each) => each.final)], () => this.history.replaceChildren(...this.past(run)));
+    this.once("next", [state, steps.length, run.levels, this.model !== null], this.next, () => this.nextSteps(run));
+    const isFinal = run.audio.some((each) => each.final);
+    this.once("history", [steps, run.commands, run.parent, isFinal], this.history, () => this.past(run));
   }
 
   /** Build a part anew only when what it shows has changed, so that the focus stays where it is. */
-  once(part, shape, build) {
+  once(name, shape, part, build) {
     const text = JSON.stringify([this.id, shape]);
-    if (this.shapes[part] === text) return;
-    this.shapes[part] = text;
-    build();
+    if (this.shapes[name] === text) return;
+    this.shapes[name] = text;
+    rebuild(part, this.title, () => part.replaceChildren(...build()));
+  }
+
+  focusTitle() {
+    if (this.isAwaited) this.title.focus();
+    this.isAwaited = false;
   }
 
   stateButtons(run) {
     const made = [];
     if (["running", "queued"].includes(run.state)) made.push(button("Stop", () => this.act("stop")));
     if (["stopped", "failed"].includes(run.state)) made.push(button("Resume", () => this.act("resume"), "primary"));
+    for (const each of made) each.dataset.key = "stop or resume";
     made.push(button("Delete", () => this.remove()));
     return made;
   }
 
   async remove() {
     if (!confirm(`Delete ${this.run?.title ?? "this piece"} with all its audio?`)) return;
-    this.endFollowing();
+    this.follower.pause();
     try {
       await remove(`/v1/runs/${encodeURIComponent(this.id)}`);
       location.hash = "";
     } catch (problem) {
       this.error.textContent = problem.message;
+      this.follower.ask();
     }
     this.changed();
   }
 
-  showLevels(heard) {
+  levelChoice(heard) {
     this.levels.hidden = heard.length < 2;
     const finest = Math.min(...heard);
-    this.levels.replaceChildren(element("legend", "Level"), ...heard.map((level) => {
+    const choices = heard.map((level) => {
       const label = element("label");
       const radio = Object.assign(document.createElement("input"), { type: "radio", name: "heard", value: level, checked: level === this.level });
       radio.addEventListener("change", () => {
@@ -141,11 +171,12 @@ export class RunView {
       });
       label.append(radio, ` ${level}${level === finest && heard.length > 1 ? " (finest)" : ""}`);
       return label;
-    }));
+    });
+    return [element("legend", "Level"), ...choices];
   }
 
   nextSteps(run) {
-    if (run.state !== "finished") return [];
+    if (run.state !== "finished" || !this.model) return [];
     const form = element("form");
     const fields = element("div", "", "fields");
     fields.append(...labelFields(this.model));
@@ -220,9 +251,14 @@ function sentence(run) {
   if (run.state === "stopped") return "Stopped; everything sampled so far is kept.";
   if (run.state === "failed") return `It has failed.${notes}`;
   if (run.state === "finished") return `${clock(Math.round(run.seconds))}, finished.${notes}`;
-  if (progress.level === undefined) return "Beginning …";
+  return progress.level === undefined ? "Beginning …" : `Sampling level ${progress.level}`;
+}
+
+/** How far it is, beside the sentence. */
+function numbers({ state, progress }) {
+  if (state !== "running" || progress.level === undefined) return "";
   const left = progress.seconds_left === null ? "" : `, ${duration(progress.seconds_left)} left`;
-  return `Level ${progress.level}: ${progress.seconds_done.toFixed(0)} of ${progress.seconds_total.toFixed(0)} s${left}.`;
+  return `: ${progress.seconds_done.toFixed(0)} of ${progress.seconds_total.toFixed(0)} s${left}.`;
 }
 
 function stepWords(step) {

@@ -7,10 +7,20 @@ const list = document.getElementById("runs");
 const words = { running: "sampling", queued: "waiting", stopped: "stopped", failed: "failed", finished: "", damaged: "damaged" };
 let shown = "";
 
+/** The run that the address names, or null. */
+export function currentId() {
+  const fragment = location.hash.slice(1);
+  try {
+    return decodeURIComponent(fragment) || null;
+  } catch {
+    return fragment; // names no run, which the server says
+  }
+}
+
 export async function showRuns() {
   const runs = await get("/v1/runs").catch(() => null);
   if (runs === null) return;
-  const current = decodeURIComponent(location.hash.slice(1));
+  const current = currentId();
   const state = JSON.stringify([runs, current]);
   if (state === shown) return;
   shown = state;

@@ -33,9 +33,9 @@ def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
     """List the songs of a folder.
 
     With a metadata.csv or metadata.jsonl (columns file_name and, optionally, artist, genre, lyrics) these are the songs
-    that it lists, in its order; a missing file counts as unreadable. Without a table they are all audio files in the
-    folder and below, also in linked folders, sorted by path. A `.lrc` file beside a recording holds its lyrics with
-    times, and takes precedence over the metadata.
+    that it lists, in its order, each file once; a missing file counts as unreadable. Without a table they are all audio
+    files in the folder and below, also in linked folders, sorted by path. A `.lrc` file beside a recording holds its
+    lyrics with times, and takes precedence over the metadata.
 
     Raises:
         FileNotFoundError: the folder does not exist, or holds no audio, or none of the files that the metadata lists.
@@ -50,7 +50,9 @@ def songs_of_folder(folder: str | os.PathLike[str]) -> list[Song]:
     paths = audio_files(folder)
     if tables:
         songs = _listed_songs(tables[0], paths)
-        unlisted = len({*paths} - {song.audio.path for song in songs if isinstance(song.audio, AudioFile)})
+        listed = {song.audio.path for song in songs if isinstance(song.audio, AudioFile)}
+        real = {os.path.realpath(path) for path in listed}
+        unlisted = sum(os.path.realpath(path) not in real for path in {*paths} - listed)
         if unlisted:
             logger.warning("Skipping %d audio files in %s that are not listed in %s.", unlisted, folder, tables[0].name)
     else:
@@ -96,7 +98,10 @@ def _visible(folder: Path) -> list[Path]:
 def _listed_songs(table: Path, paths: Sequence[Path]) -> list[Song]:
     rows = read_table(table)
     files = _Files(table.parent, paths)
-    songs, missing = [], []
+    songs: list[Song] = []
+    missing: list[str] = []
+    seen: set[str] = set()
+    repeated = 0
     for row in rows:
         name = row.pop(FILE_NAME)
         path = files.find(name)
@@ -104,8 +109,16 @@ def _listed_songs(table: Path, paths: Sequence[Path]) -> list[Song]:
             missing.append(name)
         elif path != table.parent / name:
             name = path.relative_to(table.parent).as_posix()
+        if path is not None:
+            real = os.path.realpath(path)
+            if real in seen:
+                repeated += 1
+                continue
+            seen.add(real)
         labels = {column: text if column == "lyrics" else text.strip() for column, text in row.items()}
         songs.append(Song(SongMetadata(name, **labels), AudioFile(table.parent / name)))
+    if repeated:  # otherwise a song could be trained on and held out
+        logger.warning("Skipping %d rows of %s whose file an earlier row lists.", repeated, table.name)
     if missing and len(missing) == len(songs):
         raise FileNotFoundError(
             f"{table} lists {len(missing)} files, such as {missing[0]!r}, and none of them exists; correct file_name, "

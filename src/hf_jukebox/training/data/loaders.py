@@ -54,7 +54,7 @@ def training_loader(
         num_workers: Worker processes; they do not change the batches. A stream uses at most one.
     """
     if isinstance(dataset, StreamedChunks):
-        later = dataset.starting_at(first_batch * batch_size)
+        later = dataset.part(first_batch * batch_size)
         return _loader(later, min(num_workers, 1), batch_size=batch_size)
     batches = PositionBatches(batch_size, first_batch, process_index, num_processes)
     return _loader(dataset, num_workers, batch_sampler=batches)
@@ -64,20 +64,27 @@ def validation_loader(
     dataset: Dataset[Example],
     batch_size: int,
     *,
+    most: int | None = None,
     process_index: int = 0,
     num_processes: int = 1,
     num_workers: int = 0,
 ) -> DataLoader[Batch]:
-    """Make a loader of the held-out examples, once and in order.
+    """Make a loader of the held-out examples, each once and in order.
 
-    All processes get the same number of examples, so the last ones may repeat some of the first. Do not
-    `accelerator.prepare` the loader.
+    The examples of all processes together depend neither on the batch size nor on the number of processes. A process
+    may get one fewer than another, or none. Do not `accelerator.prepare` the loader.
+
+    Args:
+        most: Number of examples at most, evenly spaced over the dataset; the first ones of a stream, whose length is
+            unknown. All by default.
+        process_index, num_processes: Rank of this process, which gets every `num_processes`-th example.
     """
     if isinstance(dataset, StreamedChunks):
-        return _loader(dataset, min(num_workers, 1), batch_size=batch_size)
-    total = len(dataset)  # type: ignore[arg-type]  # both kinds of chunks have a length
-    share = -(-total // num_processes)
-    positions = [position % total for position in range(process_index * share, (process_index + 1) * share)]
+        share = dataset.part(process_index, most, num_processes)
+        return _loader(share, min(num_workers, 1), batch_size=batch_size)
+    total: int = len(dataset)  # type: ignore[arg-type]  # both kinds of chunks have a length
+    count = total if most is None else min(most, total)
+    positions = [number * total // count for number in range(process_index, count, num_processes)]
     return _loader(Subset(dataset, positions), num_workers, batch_size=batch_size)
 
 

@@ -240,7 +240,7 @@ def _from_audio(songs: Songs, reader: ChunkReader, process_index: int, num_proce
     if isinstance(songs, SongStream):
         stream = songs.part_of_process(process_index, num_processes)
         return TrainingData(
-            StreamedChunks(stream, reader), StreamedChunks(stream, reader, training=False), f"{songs.name}, streamed"
+            StreamedChunks(stream, reader), StreamedChunks(songs, reader, training=False), f"{songs.name}, streamed"
         )
     recordings, unreadable = open_recordings(songs, reader.settings.sampling_rate)
     lengths = [recording.num_samples for recording in recordings]

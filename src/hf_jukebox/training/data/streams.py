@@ -42,7 +42,7 @@ class StreamedChunks(IterableDataset[Example]):
     these songs, once and in order. The order depends on the seed and the number of processes.
 
     Args:
-        stream: Songs of this process.
+        stream: Songs: those of this process to train on, all songs to hold some out.
         reader: Reader of the chunks, with their settings.
         training: True for the songs to train on, False for those held out.
     """
@@ -51,13 +51,13 @@ class StreamedChunks(IterableDataset[Example]):
         self.stream = stream
         self.reader = reader
         self.training = training
-        self.first = 0
+        self._part: tuple[int, int | None, int] = (0, None, 1)
 
-    def starting_at(self, example: int) -> Self:
-        """Return the dataset from an example on: earlier songs are still fetched from the stream, but not decoded."""
-        later = copy.copy(self)
-        later.first = example
-        return later
+    def part(self, start: int, stop: int | None = None, step: int = 1) -> Self:
+        """Return the examples `start:stop:step`; the others are still fetched from the stream, but not decoded."""
+        part = copy.copy(self)
+        part._part = (start, stop, step)
+        return part
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples.
@@ -65,7 +65,7 @@ class StreamedChunks(IterableDataset[Example]):
         Raises:
             ValueError: no song of the stream can be used.
         """
-        reads = (partial(self.reader.read, *chunk) for chunk in islice(self._chunks(), self.first, None))
+        reads = (partial(self.reader.read, *chunk) for chunk in islice(self._chunks(), *self._part))
         for reading in prefetch(reads, _THREADS):
             try:
                 yield reading.result()
@@ -73,8 +73,8 @@ class StreamedChunks(IterableDataset[Example]):
                 logger.warning("Skipping a part of a song in %s that cannot be read: %s", self.stream.name, error)
 
     def iter_channels(self) -> Iterator[np.ndarray]:
-        """Yield the audio of the chunks, float32 `[channels, chunk_length]`."""
-        for recording, start, _ in self._chunks():
+        """Yield the audio of one epoch's chunks, float32 `[channels, chunk_length]`."""
+        for recording, start, _ in self._mixed(0) if self.training else self._in_order():
             try:
                 yield recording.read(start, self.reader.settings.chunk_length)
             except READING_ERRORS:
