@@ -1,6 +1,7 @@
 """Sampling from one prior and scoring with it, without a pipeline."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -94,6 +95,30 @@ def test_a_code_is_scored_in_the_first_window_that_holds_it() -> None:
     last = score_codes(prior, codes[:, 36:], upper_codes=upper[:, 9:])
     torch.testing.assert_close(bits[:, :N_CTX], first)
     torch.testing.assert_close(bits[:, 96:], last[:, 60:])
+
+
+@pytest.mark.parametrize(
+    ("length", "hop", "starts"),
+    [(66, None, [0, 4]), (76, 6, [0, 8, 12]), (77, 32, [0, 16]), (130, None, [0, 32, 64, 68])],
+)
+def test_a_window_sees_the_upper_codes_that_cover_it(
+    monkeypatch: pytest.MonkeyPatch, length: int, hop: int | None, starts: list[int]
+) -> None:
+    prior, seen = tiny_prior("tiny_upsampler"), []
+    prefill, upper = prior.prefill, torch.arange(40)[None]
+
+    def recorded(state: Any, prefix: torch.Tensor, upper_codes: torch.Tensor, labels: Any) -> None:
+        seen.append((prefix.shape[1], int(upper_codes[0, 0])))
+        prefill(state, prefix, upper_codes, labels)
+
+    monkeypatch.setattr(prior, "prefill", recorded)
+    codes = sample_codes(prior, length, upper_codes=upper, hop=hop)
+    ends = [0, *(start + N_CTX for start in starts[:-1])]
+    assert seen == [(end - start, start // 4) for start, end in zip(starts, ends, strict=True)]
+    bits = score_codes(prior, codes, upper_codes=upper, hop=hop)
+    last = score_codes(prior, codes[:, starts[-1] :], upper_codes=upper[:, starts[-1] // 4 :])
+    added = ends[-1] - starts[-1]
+    torch.testing.assert_close(bits[:, starts[-1] + added :], last[:, added:])
 
 
 def test_the_score_of_a_code_depends_on_no_later_code() -> None:

@@ -148,7 +148,8 @@ class BatchSampler:
         return Snapshot(copy(codes), copies, _record_event(codes.device) if begins else None)
 
     def __iter__(self) -> Iterator[int]:
-        for window in plan_windows(self.task.length, self.prior.config.n_ctx, self.task.hop, self.filled):
+        config, task = self.prior.config, self.task
+        for window in plan_windows(task.length, config.n_ctx, task.hop, self.filled, config.upsampling_ratio):
             yield from self._sample_window(window)
 
     def _sample_window(self, window: Window) -> Iterator[int]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import torch
 
+from ..configuration_jukebox import JukeboxPriorConfig
 from ..modeling_prior import JukeboxPrior, bits_of
 from .batch import BatchSampler, BatchTask
 from .logits import uniform_noise
 from .options import SamplingSettings
 from .step_runner import StepRunner
-from .windows import plan_windows
+from .windows import plan_windows, round_hop
 
 Labels = torch.Tensor | Callable[[int], torch.Tensor] | None
 """Rows `[B, label_length]` for every window, or a function from a window's first code to its rows."""
@@ -43,7 +44,8 @@ def sample_codes(
         batch_size: Number of rows; with `prefix` or `upper_codes`, theirs is used.
         seed: Row `n` uses the random numbers of song `n` under this seed.
         settings: Temperature and filters; the defaults of [`~sampling.options.SamplingSettings`] otherwise.
-        hop: Codes from the start of one window to that of the next; half a window by default.
+        hop: Codes from the start of one window to that of the next, rounded to whole codes of the level above; half a
+            window by default.
         steps: Source of the decode steps; `StepRunner(compiled=True)` compiles them.
 
     Returns:
@@ -62,7 +64,7 @@ def sample_codes(
     task = BatchTask(
         codes=codes,
         num_given=[num_given] * rows,
-        hop=config.n_ctx // 2 if hop is None else hop,
+        hop=_whole_hop(config, config.n_ctx // 2 if hop is None else hop),
         noise=uniform_noise([(seed, row) for row in range(rows)], config.level, length).to(device),
         settings=SamplingSettings() if settings is None else settings,
         upper_codes=None if upper_codes is None else upper_codes.to(device),
@@ -104,8 +106,8 @@ def score_codes(
     Args:
         codes: `[B, T]`, of any length.
         upper_codes, labels: As in `sample_codes`.
-        hop: Codes from the start of one window to that of the next; a whole window by default. Where windows overlap,
-            a code is scored in the first window that holds it.
+        hop: As in `sample_codes`; a whole window by default. Where windows overlap, a code is scored in the first
+            window that holds it.
 
     Returns:
         float32 `[B, T]` on the prior's device.
@@ -143,13 +145,19 @@ def _predictions(
     """Yield the logits `[B, t, codebook_size]` and the codes `[B, t]` that each window adds."""
     config, device = prior.config, prior.device
     codes, labels_at = codes.to(device), _labels_at(labels, device)
-    for window in plan_windows(codes.shape[1], config.n_ctx, config.n_ctx if hop is None else hop, 0):
+    hop, ratio = _whole_hop(config, config.n_ctx if hop is None else hop), config.upsampling_ratio
+    for window in plan_windows(codes.shape[1], config.n_ctx, hop, 0, ratio):
         inputs = codes[:, window.start : window.end]
         upper = None
         if upper_codes is not None:
-            upper = upper_codes[:, window.upper(config.upsampling_ratio)].to(device)
+            upper = upper_codes[:, window.upper(ratio)].to(device)
         logits = prior(inputs, upper, None if labels_at is None else labels_at(window.start)).logits
         yield logits[:, window.context :], inputs[:, window.context :]
+
+
+def _whole_hop(config: JukeboxPriorConfig, hop: int) -> int:
+    """Return a hop rounded to whole codes of the level above, since a window sees those that cover it exactly."""
+    return round_hop(config.n_ctx, hop / config.n_ctx, config.upsampling_ratio)
 
 
 def _labels_at(labels: Labels, device: torch.device) -> Callable[[int], torch.Tensor] | None:

@@ -55,13 +55,14 @@ def round_hop(n_ctx: int, hop_fraction: float, upsampling_ratio: int) -> int:
     return max(round(hop_fraction * n_ctx / upsampling_ratio), 1) * upsampling_ratio
 
 
-def plan_windows(total: int, n_ctx: int, hop: int, num_known: int) -> list[Window]:
+def plan_windows(total: int, n_ctx: int, hop: int, num_known: int, upsampling_ratio: int = 1) -> list[Window]:
     """Plan the windows that sample the codes from `num_known` to `total` of a level.
 
     Windows start at 0, hop, 2 hop ..., the last moved back to end exactly at `total`; windows without new codes are
-    skipped. A total shorter than a window is sampled in a part of one.
+    skipped. A total shorter than a window is sampled in a part of one. So is the end of a total that is no multiple of
+    `upsampling_ratio`, since a window starts with a whole code of the level above.
     """
-    last = max(total - n_ctx, 0)
+    last = -(-max(total - n_ctx, 0) // upsampling_ratio) * upsampling_ratio
     starts = [*range(0, last, hop), last]
     windows = []
     for start in starts:
