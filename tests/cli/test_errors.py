@@ -21,8 +21,11 @@ WRONG = [
     ("sample --total-seconds nan", "--total-seconds must be a number"),
     ("sample --prompt-seconds 0", "--prompt-seconds must be a number"),
     ("sample --offset-seconds=-1", "--offset-seconds must be a number"),
-    ("sample --temperature 0", "--temperature must be above 0 and finite, not 0.0; to sample greedily"),
-    ("sample --temperature nan", "--temperature must be above 0 and finite, not nan"),
+    (
+        "sample --temperature 0",
+        "--temperature must be above 0, at least 1e-30, and finite, not 0.0; to sample greedily",
+    ),
+    ("sample --temperature nan", "--temperature must be above 0, at least 1e-30, and finite, not nan"),
     ("sample --temperature warm", "--temperature takes one number, or one per level with commas"),
     ("sample --temperature 1,1,1,1", "--temperature takes one number"),
     ("sample --top-k=-1", "--top-k must be 0 (off) or a number of codes, not -1."),

@@ -42,12 +42,19 @@ def test_the_largest_noise_still_samples_a_possible_code() -> None:
     assert sample_from_logits(torch.randn(64, 2048), almost_one.expand(64), SamplingSettings(1.0, top_k=3)).max() < 2048
 
 
+@pytest.mark.parametrize("top_p", [0.0, 0.5])
+def test_the_lowest_temperature_samples_the_likeliest_code(top_p: float) -> None:
+    logits, settings = 1000 * torch.randn(64, 2048), SamplingSettings(1e-30, top_p=top_p)
+    assert torch.equal(sample_from_logits(logits, torch.rand(64), settings), logits.argmax(-1))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"temperature": 0.0}, "sample greedily use `temperature=1` and `top_k=1`"),
-        ({"temperature": -1.0}, "above 0"),
-        ({"temperature": float("nan")}, "above 0"),
+        ({"temperature": 1e-40}, "sample greedily use `temperature=1` and `top_k=1`"),
+        ({"temperature": -1.0}, "at least 1e-30"),
+        ({"temperature": float("nan")}, "at least 1e-30"),
         ({"top_k": -1}, "top_k"),
         ({"top_p": 1.5}, "top_p"),
         ({"top_p": -0.1}, "top_p"),

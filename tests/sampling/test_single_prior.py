@@ -213,7 +213,7 @@ def test_a_window_sees_the_upper_codes_that_cover_it(
     assert seen == [(end - start, start // 4) for start, end in zip(starts, ends, strict=True)]
     bits = score_codes(prior, codes, upper_codes=upper, hop=hop)
     last = score_codes(prior, codes[:, starts[-1] :], upper_codes=upper[:, starts[-1] // 4 :])
-    added = ends[-1] - starts[-1] if hop or length < N_CTX * 2 else 128 - starts[-1]
+    added = ends[-1] - starts[-1]
     torch.testing.assert_close(bits[:, starts[-1] + added :], last[:, added:])
 
 

@@ -25,7 +25,7 @@ class SamplingSettings:
     """Settings of one level; `temperature=1, top_k=1` is greedy.
 
     Args:
-        temperature: Logits are divided by it; above 0.
+        temperature: Logits are divided by it; at least 1e-30, so that the quotients stay finite in float32.
         top_k: Keep the most likely codes, ties included; 0 keeps all.
         top_p: Keep the most likely codes until their sum first exceeds it, at least one; 0 keeps all.
 
@@ -36,8 +36,8 @@ class SamplingSettings:
     temperature: float = _setting(
         0.99,
         help="Below 1 is safer, above wilder",
-        holds=lambda value: 0 < value < math.inf,
-        rule="must be above 0 and finite; to sample greedily use `temperature=1` and `top_k=1`",
+        holds=lambda value: 1e-30 <= value < math.inf,
+        rule="must be above 0, at least 1e-30, and finite; to sample greedily use `temperature=1` and `top_k=1`",
     )
     top_k: int = _setting(
         0,
