@@ -124,6 +124,27 @@ def test_codes_of_the_published_code_are_upsampled(model: Path, tmp_path: Path) 
     assert wavs(out) == [f"level_{level}/item_{item}.wav" for level in (0, 1) for item in (0, 1)]
 
 
+def test_a_song_file_is_upsampled(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    succeed("sample", "--output", "song", "--levels", 2, "--seconds", codes_in_s(3), "--model", model)
+    succeed("export", "song", "--output", ".")
+    succeed("upsample", "song.flac")
+    assert wavs(tmp_path / "song-2") == [f"level_{level}/item_0.wav" for level in range(2)]
+    assert torch.equal(JukeboxRun.open("song-2").codes[2], JukeboxRun.open("song").codes[2])
+    for missing in ("none.flac", "none.pth.tar"):
+        assert f"There is no file {missing}; check its name." in run("upsample", missing).stderr
+    assert "--output is for files; song is a run" in run("upsample", "song", "--output", "x").stderr
+
+
+def test_no_internals_of_the_unpickler_are_shown(model: Path, tmp_path: Path) -> None:
+    for content in (b"", b"RIFF....", b"0" * 200, b"."):
+        (tmp_path / "data.pth.tar").write_bytes(content)
+        result = run("upsample", tmp_path / "data.pth.tar", "--output", tmp_path / "out", "--model", model)
+        assert result.stderr.splitlines()[-1] == (
+            f"hf-jukebox: {tmp_path / 'data.pth.tar'} is not a torch checkpoint, or is damaged; download it again."
+        )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
