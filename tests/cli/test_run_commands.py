@@ -1,5 +1,6 @@
 """Runs continued from the command line: co-composing, and progress for people and for programs."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -84,6 +85,18 @@ def test_progress_as_json_lines(model: Path, tmp_path: Path) -> None:
     assert [line["level"] for line in lines if line["seconds_done"] == line["seconds_total"]] == [2, 1]
     assert lines[-1]["level_seconds_left"] == lines[-1]["run_seconds_left"] == 0
     assert last["finished"] and last["audio"]["1"] == [str(tmp_path / "level_1" / "item_0.wav")]
+
+
+def test_a_full_disk_is_named_with_the_command_that_continues(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hf_jukebox.runs.audio_files.write_wav", full)
+    result = run("sample", "-o", tmp_path, "--model", model, "--seconds", codes_in_s(2), "--levels", 2)
+    assert result.exit_code == 2
+    assert f"make room, then continue with: hf-jukebox resume {tmp_path}\n" in result.stderr
 
 
 def test_quiet_does_not_silence_json_that_was_asked_for(model: Path, tmp_path: Path) -> None:
