@@ -62,7 +62,7 @@ def test_two_prompts_and_songs_without_one_are_made_again(model: Path, folder: P
     first, second = again(folder, "two")
     assert first.request == second.request and torch.equal(first.codes[0], second.codes[0])
     (folder / "before").rename(folder / "aside")
-    made_up = ["--num-samples", 2, "--upsampling", "parallel", "--seed", -5]
+    made_up = ["--num-samples", 2, "--upsampling", "parallel", "--seed", 5]
     succeed("sample", "--seconds", codes_in_s(3), "--model", model, "--output", "up", *made_up)
     first, second = again(folder, "up")
     assert first.request == second.request and torch.equal(first.codes[0], second.codes[0])

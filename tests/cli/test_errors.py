@@ -1,6 +1,7 @@
 """Wrong commands: each ends in a line on stderr and exit status 2, before anything slow is imported."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ WRONG = [
     ("sample --upsampling fast", "--upsampling must be sequential or parallel, not 'fast'."),
     ("sample --num-samples 0", "--num-samples must be at least 1, not 0."),
     ("sample --max-batch-size 0", "--max-batch-size must be at least 1, not 0."),
-    (f"sample --seed {2**64}", "--seed must be at least -2**63"),
+    (f"sample --seed {2**64}", "--seed must be at least 0 and less than 2**64"),
+    ("sample --seed=-1", "--seed must be at least 0 and less than 2**64, not -1."),
     ("sample --dtype float7", "There is no dtype 'float7'; use float32"),
     ("sample --dtype int8", "There is no dtype 'int8'"),
     ("sample --device nonsense", "There is no device 'nonsense'; use cuda, mps or cpu"),
@@ -62,6 +64,14 @@ WRONG = [
     ("sample --output=", "Invalid value for '--output' / '-o': it is empty; give a path"),
     ("export HERE --output=", "Invalid value for '--output' / '-o': it is empty; give a path"),
     ("embed HERE/text.txt --output=", "Invalid value for '--output' / '-o': it is empty; give a path"),
+    (f"sample -o HERE/{'x' * 300}", "cannot be written to: File name too long; give --output another folder."),
+    ("sample -o HERE/link", "HERE/link is a link to nothing; remove it, or give --output another folder."),
+    ("sample -o HERE/link/below", "HERE/link is a link to nothing"),
+    ("app --runs HERE/text.txt", "text.txt is a file; give --runs a folder."),
+    ("sample HERE/text.txt --requests HERE/none.yaml", "Recordings cannot be combined with --requests"),
+    ("sample https://example.org/a.wav", "a.wav is not fetched from its address; download it"),
+    ("sample -", "- is no file, but recordings are read more than once; save it as a file first."),
+    ("sample HERE/pipe", "HERE/pipe is no file, but recordings are read more than once"),
     ("sample --progress xml", "Invalid value for '--progress'"),
     ("resume HERE/none", "HERE/none holds no run"),
     ("continue HERE/none", "Missing option '--seconds'"),
@@ -85,6 +95,8 @@ WRONG = [
 def here(tmp_path: Path) -> Path:
     (tmp_path / "text.txt").write_text("no folder")
     (tmp_path / "v.pth.tar").write_bytes(b"")
+    (tmp_path / "link").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "latin1.txt").write_bytes("Mütter".encode("latin-1"))
     return tmp_path
 

@@ -1,5 +1,6 @@
 """Runs continued from the command line: co-composing, and progress for people and for programs."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -86,6 +87,18 @@ def test_progress_as_json_lines(model: Path, tmp_path: Path) -> None:
     assert last["finished"] and last["audio"]["1"] == [str(tmp_path / "level_1" / "item_0.wav")]
 
 
+def test_a_full_disk_is_named_with_the_command_that_continues(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("hf_jukebox.runs.audio_files.write_wav", full)
+    result = run("sample", "-o", tmp_path, "--model", model, "--seconds", codes_in_s(2), "--levels", 2)
+    assert result.exit_code == 2
+    assert f"make room, then continue with: hf-jukebox resume {tmp_path}\n" in result.stderr
+
+
 def test_quiet_does_not_silence_json_that_was_asked_for(model: Path, tmp_path: Path) -> None:
     words = ["--model", model, "--seconds", codes_in_s(2), "--levels", 2, "--quiet", "--progress", "json"]
     result = succeed("sample", "-o", tmp_path, *words)
@@ -122,6 +135,27 @@ def test_codes_of_the_published_code_are_upsampled(model: Path, tmp_path: Path) 
     succeed("upsample", tmp_path / "data.pth.tar", "--output", out, "--model", model, "--artist", "night bus")
     assert torch.equal(JukeboxRun.open(out).codes[2], top)
     assert wavs(out) == [f"level_{level}/item_{item}.wav" for level in (0, 1) for item in (0, 1)]
+
+
+def test_a_song_file_is_upsampled(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    succeed("sample", "--output", "song", "--levels", 2, "--seconds", codes_in_s(3), "--model", model)
+    succeed("export", "song", "--output", ".")
+    succeed("upsample", "song.flac")
+    assert wavs(tmp_path / "song-2") == [f"level_{level}/item_0.wav" for level in range(2)]
+    assert torch.equal(JukeboxRun.open("song-2").codes[2], JukeboxRun.open("song").codes[2])
+    for missing in ("none.flac", "none.pth.tar"):
+        assert f"There is no file {missing}; check its name." in run("upsample", missing).stderr
+    assert "--output is for files; song is a run" in run("upsample", "song", "--output", "x").stderr
+
+
+def test_no_internals_of_the_unpickler_are_shown(model: Path, tmp_path: Path) -> None:
+    for content in (b"", b"RIFF....", b"0" * 200, b"."):
+        (tmp_path / "data.pth.tar").write_bytes(content)
+        result = run("upsample", tmp_path / "data.pth.tar", "--output", tmp_path / "out", "--model", model)
+        assert result.stderr.splitlines()[-1] == (
+            f"hf-jukebox: {tmp_path / 'data.pth.tar'} is not a torch checkpoint, or is damaged; download it again."
+        )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,21 @@ def test_files_that_are_there_are_kept(file_format: str, run: Path, tmp_path: Pa
     (coarse,) = export_run(run, file_format, tmp_path, songs=[0], level=1)
     assert coarse.name == f"My song-0-level_1.{file_format}"
     assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("file_format", ["wav", "flac"])
+def test_audio_that_was_edited_is_exported_without_codes(file_format: str, run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    wav = copy / "level_0" / "item_1.wav"
+    samples, rate = soundfile.read(wav, dtype="int16")
+    soundfile.write(wav, samples // 2, rate)
+    result = command("export", copy, "--to", file_format, "-o", tmp_path)
+    assert result.exit_code == 0
+    assert f"{wav} was edited, so the codes of the run" in result.stderr and result.stderr.count("\n") == 1
+    assert read_song(tmp_path / f"copy-0.{file_format}").levels
+    with pytest.raises(ValueError, match="holds no codes"):
+        read_song(tmp_path / f"copy-1.{file_format}")
 
 
 def test_a_full_disk_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def app(
         _check_address(host, port)
         check_choices(device, dtype)
         check_model(model, revision)
-        check_writable(runs)
+        check_writable(runs, "--runs")
         if find_spec("gradio") is None:
             raise ValueError("The app needs Gradio; install it with: pip install 'hf_jukebox[app]'")
         device = find_given_device(device)

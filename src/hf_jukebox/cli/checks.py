@@ -124,21 +124,31 @@ def check_no_run(folder: Path) -> None:
         run_folder.check_no_run(folder)
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str = "--output") -> None:
     """Check that a folder can be written to, before hours are spent on its content.
 
+    Args:
+        option: The option that names it.
+
     Raises:
-        OSError: it is a file, or cannot be written to.
+        OSError: it is a file or a link to nothing, or cannot be written to.
     """
-    existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    try:
+        existing = next(
+            parent for parent in (folder, *folder.absolute().parents) if parent.exists() or parent.is_symlink()
+        )
+    except OSError as error:  # a name may be too long
+        raise OSError(f"{folder} cannot be written to: {error.strerror}; give {option} another folder.") from error
+    if existing.is_symlink() and not existing.exists():
+        raise OSError(f"{existing} is a link to nothing; remove it, or give {option} another folder.")
     if not existing.is_dir():
-        raise OSError(f"{existing} is a file; give --output a folder.")
+        raise OSError(f"{existing} is a file; give {option} a folder.")
     try:
         probe = existing / f".{PROGRAM}-{os.getpid()}-{time.monotonic_ns()}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise OSError(f"{existing} cannot be written to; give --output another folder.") from error
+        raise OSError(f"{existing} cannot be written to; give {option} another folder.") from error
 
 
 def unused_folder(name: str) -> Path:
@@ -190,6 +200,11 @@ def check_prompts(prompts: Sequence[str | Path]) -> None:
     Raises:
         OSError, ValueError: one cannot.
     """
+    for path in map(Path, prompts):
+        if re.match(r"https?:/", str(path)):
+            raise ValueError(f"{path.name} is not fetched from its address; download it, and give the file.")
+        if str(path) == "-" or path.is_fifo() or path.is_char_device():
+            raise ValueError(f"{path} is no file, but recordings are read more than once; save it as a file first.")
     check_files([Path(prompt) for prompt in prompts])
     if prompts:
         from ..audio import audio_info

@@ -187,7 +187,11 @@ def sample(
         audio = repeat_prompts(prompts, num_samples) if prompts else None
         songs = None
         if requests is not None:
-            refuse_with_requests(prompts=prompts, **asdict(labels), seed=seed, **lengths)
+            if prompts:
+                raise ValueError(
+                    "Recordings cannot be combined with --requests; set them per song in the file, as prompt."
+                )
+            refuse_with_requests(**asdict(labels), seed=seed, **lengths)
             songs = _read_songs(requests)
         if prompt_seconds is not None and not prompts:
             raise ValueError("--prompt-seconds is for a prompt; name a recording, or leave it out.")

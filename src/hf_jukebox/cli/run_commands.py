@@ -157,8 +157,13 @@ def _opened_song(source: Path, run_dir: Path, model: ModelOptions, shown: Output
 
 @with_options
 def upsample(
-    source: Annotated[Path, path_argument(help="Folder of a run, or a data.pth.tar of the published code.")],
-    output: Annotated[Path | None, path_option("--output", "-o", help="Folder, for a data.pth.tar.")] = None,
+    source: Annotated[
+        Path,
+        path_argument(help="Folder of a run, a song file that was exported, or a data.pth.tar of the published code."),
+    ],
+    output: Annotated[
+        Path | None, path_option("--output", "-o", help="Folder, for a file; that of a song file has its name.")
+    ] = None,
     *,
     labels: LabelOptions,
     max_batch_size: MaxBatchSize = None,
@@ -168,20 +173,40 @@ def upsample(
     listen: ListenOptions,
     **level_options: Any,
 ) -> None:
-    """Sample the levels below those of a finished run, or below the codes of a data.pth.tar."""
-    with command_errors(source if output is None else output, shown.quiet):
+    """Sample the levels below those of a finished run, or below the codes of a song file or a data.pth.tar."""
+    is_song = not source.is_dir() and source.suffix.lower() in _SONG_FILES
+    run_dir = output or (unused_folder(source.stem) if is_song else source)
+    with command_errors(run_dir, shown.quiet):
         overrides = _read_overrides(labels, max_batch_size, seed, level_options)
         check_listening(listen, shown.progress)
-        if output is not None:
+        if is_song:
+            with _opened_song(source, run_dir, model, shown) as pipeline:
+                _upsample(pipeline, run_dir, seed, overrides, shown, listen)
+            return
+        if output is not None and source.is_dir():
+            raise ValueError(f"--output is for files; {source} is a run, which is upsampled in its folder.")
+        if output is not None or source.suffix:
             check_files([source])
+        if output is not None:
             _upsample_file(source, output, overrides, seed, model, shown, listen)
             return
         if source.is_file():
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
         pipeline = _run_pipeline(source, model, shown)
-        overrides |= generator(seed)
-        with sampling_to(source, shown, listen) as callbacks:
-            pipeline.upsample_run(source, output_type="latent", **callbacks, **overrides)
+        _upsample(pipeline, source, seed, overrides, shown, listen)
+
+
+def _upsample(
+    pipeline: JukeboxPipeline,
+    run_dir: Path,
+    seed: int | None,
+    overrides: dict[str, Any],
+    shown: OutputOptions,
+    listen: ListenOptions,
+) -> None:
+    overrides |= generator(seed)
+    with sampling_to(run_dir, shown, listen) as callbacks:
+        pipeline.upsample_run(run_dir, output_type="latent", **callbacks, **overrides)
 
 
 def pick(

@@ -117,8 +117,8 @@ def _score_all(
             write_line(f"{recording}: bits per code: {', '.join(figures)}{best}")
     if len(errors) == len(recordings):  # the options may be wrong
         raise next(iter(errors.values()))
-    for recording, error in errors.items():
-        warnings.warn(f"Skipped {recording}: {error}", stacklevel=1)
+    for recording, reason in errors.items():
+        warnings.warn(f"Skipped {recording}: {reason}", stacklevel=1)
     if errors:
         warnings.warn(f"{len(errors)} of {len(recordings)} recordings could not be scored.", stacklevel=1)
 

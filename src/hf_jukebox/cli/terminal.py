@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import re
@@ -153,8 +154,22 @@ def sampling_to(run_dir: Path, options: OutputOptions, listen: ListenOptions) ->
             if listen.stream:
                 write_error(f"{PROGRAM}: stopped, since nobody reads on; continue with: {command('resume', run_dir)}")
             raise
+        except OSError as error:
+            if not is_disk_full(error) or not (run_dir / REQUEST).is_file():
+                raise
+            advice = f"make room, then continue with: {command('resume', run_dir)}"
+            raise OSError(f"{str(error).rstrip('.')}; {advice}") from error
         if style is not ProgressStyle.NONE:
             print_result(run_dir, style, started, sys.stderr if listen.stream else sys.stdout)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that caused it, says that there is no room on the disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            return True
+        error = error.__cause__
+    return False
 
 
 def print_result(run_dir: Path, style: ProgressStyle, started: float, results: TextIO) -> None:

@@ -13,7 +13,7 @@ from .devices import check_device_name, check_dtype
 from .options import PER_LEVEL, LabelOptions, level_options
 
 MOST_LEVELS = 3  # that a pipeline may have
-_SEEDS = range(-(2**63), 2**64)  # that torch's generators take
+_SEEDS = range(2**64)  # those of a file of songs
 
 
 def read_level_options(given: Mapping[str, str | None]) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def check_numbers(
         if count is not None and count < 1:
             raise ValueError(f"{name} must be at least 1, not {count}.")
     if seed is not None and seed not in _SEEDS:
-        raise ValueError(f"--seed must be at least -2**63 and less than 2**64, not {seed}.")
+        raise ValueError(f"--seed must be at least 0 and less than 2**64, not {seed}.")
 
 
 def check_choices(device: str | None, dtype: str, upsampling: str = "sequential") -> None:

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 
-from .text import first_line
-
 _SPARE_BYTES = 2**20
 
 
@@ -44,12 +42,15 @@ def read_torch_file(path: Path, safe: Sequence[Any] = ()) -> Any:
                 "save it again with only weights and plain settings."
             ) from error
         raise ValueError(f"{path} is not a torch checkpoint, or is damaged; download it again.") from error
+    except _RefusedError as error:
+        raise ValueError(f"{path} is not a torch checkpoint, or is damaged ({error}); download it again.") from error
     except Exception as error:  # a damaged file can make the unpickler raise anything
-        reason = first_line(error)[:300]
-        raise ValueError(
-            f"{path} is not a torch checkpoint, or is damaged ({reason or type(error).__name__}); download it again."
-        ) from error
+        raise ValueError(f"{path} is not a torch checkpoint, or is damaged; download it again.") from error
     return content
+
+
+class _RefusedError(ValueError):
+    """Error for content that is refused, with the reason."""
 
 
 def _check_archive(path: Path, size: int) -> None:
@@ -59,14 +60,14 @@ def _check_archive(path: Path, size: int) -> None:
     with zipfile.ZipFile(path) as archive:
         held = sum(entry.file_size for entry in archive.infolist())
     if held > size:
-        raise ValueError(f"it takes {size} bytes, but would unpack to {held}")
+        raise _RefusedError(f"it takes {size} bytes, but would unpack to {held}")
 
 
 def _check_tensors(content: Any, size: int) -> None:
     """Refuse tensors that are larger than the file, such as views that repeat a few bytes."""
     held = sum(tensor.numel() * tensor.element_size() for tensor in _tensors(content))
     if held > 4 * size + _SPARE_BYTES:  # tied parameters are counted more than once
-        raise ValueError(f"its tensors would take {held} bytes, but the file has {size}")
+        raise _RefusedError(f"its tensors would take {held} bytes, but the file has {size}")
 
 
 def _tensors(content: Any) -> Iterator[torch.Tensor]:
@@ -76,7 +77,7 @@ def _tensors(content: Any) -> Iterator[torch.Tensor]:
         value = waiting.pop()
         if isinstance(value, torch.Tensor):
             if value.layout != torch.strided or value.is_meta:
-                raise ValueError("it holds a tensor that is sparse or has no values")
+                raise _RefusedError("it holds a tensor that is sparse or has no values")
             yield value
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))

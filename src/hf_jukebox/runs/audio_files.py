@@ -60,6 +60,10 @@ class WrittenAudio:
         with replacing(self.path) as unfinished:
             unfinished.write_text(digests.model_dump_json() + "\n", encoding="utf-8")
 
+    def is_edited(self, path: Path, sampling_rate: int, earlier_lengths: Collection[int]) -> bool:
+        """Return whether a file is none that the run wrote; see `write` for the arguments."""
+        return _digest(path) not in self._read(sampling_rate, earlier_lengths)
+
     def _read(self, sampling_rate: int, earlier_lengths: Collection[int]) -> set[str]:
         try:
             if self.path.is_file() and self.path.stat().st_size <= _MOST_BYTES:

@@ -9,13 +9,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save
 
 from ..audio import read_audio
 from ..audio.blocks import WITH_BLOCKS, add_data
 from ..audio.formats import FORMATS, write_format
 from ..audio.loudness import PEAK_LIMIT, check_loudness, gain_to
-from ..audio.mark import mark_data
+from ..audio.mark import data_metadata
 from ..files.text import user_path
+from .audio_files import WrittenAudio
 from .contents import RunReader
 from .daw_session import SESSIONS, write_session
 from .new_files import write_beside
@@ -77,7 +79,11 @@ def export_run(
             samples = _brought_to(loudness, samples, run.sampling_rate, source)
         name = _stem(run, song) if level == finest else f"{_stem(run, song)}-level_{level}"
         comments = comment_fields(run, song, level, is_whole=metadata)
-        data = _data(run, song, file_format, comments, metadata)
+        with_codes = metadata and f".{file_format}" in WITH_BLOCKS
+        if with_codes and _is_edited(run, song, source):
+            logger.warning("%s was edited, so the codes of the run, which are of other audio, are left out.", source)
+            with_codes = False
+        data = _data(run, song, file_format, comments, with_codes)
         write = partial(_write, file_format, samples, run.sampling_rate, comments, data)
         written.append(write_beside(folder / f"{name}.{file_format}", write))
     return written
@@ -96,13 +102,20 @@ def _write(
         add_data(path, data)
 
 
+def _is_edited(run: RunReader, song: int, source: Path) -> bool:
+    """Return whether the audio of a song is not that of its codes any more."""
+    hop = run.step.model.hop_lengths[-1]
+    lengths = {run.song_length(song) * hop, *(step.request.top_codes * hop for step in run.steps)}
+    return WrittenAudio(source.parents[1]).is_edited(source, run.sampling_rate, lengths)
+
+
 def _data(run: RunReader, song: int, file_format: str, comments: Mapping[str, str], is_whole: bool) -> bytes | None:
-    """Return the data of a song's file: the song, or in a wav file the mark alone; None for other formats."""
+    """Return the data of a song's file: the song, or in a wav file the comments alone; None for other formats."""
     if f".{file_format}" not in WITH_BLOCKS:
         return None
     if is_whole:
         return song_data(run, song, comments)
-    return mark_data() if file_format == "wav" else None
+    return save({}, data_metadata(comments)) if file_format == "wav" else None
 
 
 def check_export(file_format: str, loudness: float | None) -> None:
