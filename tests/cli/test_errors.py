@@ -24,7 +24,7 @@ WRONG = [
     ("sample --offset-seconds=-1", "--offset-seconds must be a number"),
     (
         "sample --temperature 0",
-        "--temperature must be above 0, at least 1e-30, and finite, not 0.0; to sample greedily",
+        "--temperature must be above 0, at least 1e-30, and finite, not 0.0; to sample",
     ),
     ("sample --temperature nan", "--temperature must be above 0, at least 1e-30, and finite, not nan"),
     ("sample --temperature warm", "--temperature takes one number, or one per level with commas"),
