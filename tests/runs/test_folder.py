@@ -313,7 +313,7 @@ def test_impossible_steps_are_refused(pipe: JukeboxPipeline, tmp_path: Path, unf
         pipe.continue_run(tmp_path / "run", codes_in_s(6))
     with pytest.raises(ValueError, match="nothing to upsample"):
         pipe.upsample_run(tmp_path / "run")
-    with pytest.raises(ValueError, match="temperature must be at least 1e-30"):
+    with pytest.raises(ValueError, match="`temperature` must be at least 1e-30"):
         pipe.continue_run(tmp_path / "run", codes_in_s(9), temperature=0.0)
     with pytest.raises(ValueError, match="nothing to pick"):
         pick_candidate(tmp_path / "run", 0)

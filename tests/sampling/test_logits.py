@@ -51,8 +51,8 @@ def test_the_lowest_temperature_samples_the_likeliest_code(top_p: float) -> None
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0.0}, "sample greedily use temperature=1 and top_k=1"),
-        ({"temperature": 1e-40}, "sample greedily use temperature=1 and top_k=1"),
+        ({"temperature": 0.0}, "sample greedily use `temperature=1` and `top_k=1`"),
+        ({"temperature": 1e-40}, "sample greedily use `temperature=1` and `top_k=1`"),
         ({"temperature": -1.0}, "at least 1e-30"),
         ({"temperature": float("nan")}, "at least 1e-30"),
         ({"top_k": -1}, "top_k"),

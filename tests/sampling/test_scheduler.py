@@ -75,7 +75,7 @@ def test_one_song_that_does_not_fit_is_an_error_that_says_what_to_do(
     whole = pipe(generator=seeded(), **SONGS)
     with monkeypatch.context() as patch:
         run_out_of_memory(pipe, patch, "step", 0, 30)
-        with pytest.raises(MemoryError, match=r"try dtype=.float16., or .*enable_model_cpu_offload"):
+        with pytest.raises(MemoryError, match=r"try `dtype=.float16.`, or .*enable_model_cpu_offload"):
             pipe(generator=seeded(), output_dir=tmp_path / "run", **SONGS)
     assert JukeboxRun.open(tmp_path / "run").num_filled[1] == [30] * 4
     resumed = pipe.resume_run(tmp_path / "run", max_batch_size=2)
