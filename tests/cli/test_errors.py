@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from helpers.command_line import run
 
@@ -72,6 +74,9 @@ WRONG = [
     ("sample https://example.org/a.wav", "a.wav is not fetched from its address; download it"),
     ("sample -", "- is no file, but recordings are read more than once; save it as a file first."),
     ("sample HERE/pipe", "HERE/pipe is no file, but recordings are read more than once"),
+    ("sample --longest-in-s 2", "--longest-in-s limits agreements with a catalogue; name the catalogue with --avoid."),
+    ("sample HERE/empty.wav", "HERE/empty.wav has no samples; give another recording."),
+    ("sample HERE/second.wav --prompt-seconds 0.9 --seconds 0.5", "longer than the piece of 0.5 s; set a smaller --pr"),
     ("sample --progress xml", "Invalid value for '--progress'"),
     ("resume HERE/none", "HERE/none holds no run"),
     ("continue HERE/none", "Missing option '--seconds'"),
@@ -95,6 +100,8 @@ WRONG = [
 def here(tmp_path: Path) -> Path:
     (tmp_path / "text.txt").write_text("no folder")
     (tmp_path / "v.pth.tar").write_bytes(b"")
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
+    soundfile.write(tmp_path / "second.wav", np.zeros(8000), 8000)
     (tmp_path / "link").symlink_to("nothing")
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "latin1.txt").write_bytes("Mütter".encode("latin-1"))

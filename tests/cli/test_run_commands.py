@@ -12,6 +12,7 @@ from helpers.command_line import run
 from helpers.tiny import RATE, codes_in_s, noise_audio
 from typer.testing import Result
 
+from hf_jukebox import JukeboxPipeline
 from hf_jukebox.runs.folder import JukeboxRun
 
 
@@ -97,6 +98,27 @@ def test_a_full_disk_is_named_with_the_command_that_continues(
     result = run("sample", "-o", tmp_path, "--model", model, "--seconds", codes_in_s(2), "--levels", 2)
     assert result.exit_code == 2
     assert f"make room, then continue with: hf-jukebox resume {tmp_path}\n" in result.stderr
+
+
+def test_a_run_that_cannot_go_on_is_refused_before_the_model_is_loaded(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "songs.yaml").write_text(f"[{{name: one, seconds: {codes_in_s(3)}}}]")
+    batch, song, half = tmp_path / "batch", tmp_path / "batch" / "one", tmp_path / "half"
+    succeed("sample", "--requests", tmp_path / "songs.yaml", "-o", batch, "--model", model, "--levels", 2)
+    options = {"levels": 2, "output_dir": half, "callback": lambda progress: False}
+    JukeboxPipeline.from_pretrained(model)(audio_length_in_s=codes_in_s(4), **options)
+    refused = [
+        (["continue", song, "--seconds", codes_in_s(3)], "long already; ask for more than that"),
+        (["continue", batch, "--seconds", 9], "is a batch of songs"),
+        (["upsample", batch], "is a batch of songs"),
+        (["upsample", half], f"is not finished; resume it first: hf-jukebox resume {half}"),
+    ]
+    for words, message in refused:
+        (line,) = run(*words).stderr.splitlines()  # without "Loading"
+        assert message in line
+    with JukeboxRun.open_for_writing(song):
+        for words in (["resume"], ["continue", "--seconds", 9], ["upsample"]):
+            (line,) = run(words[0], song, *words[1:]).stderr.splitlines()
+            assert "is in use by process" in line
 
 
 def test_quiet_does_not_silence_json_that_was_asked_for(model: Path, tmp_path: Path) -> None:

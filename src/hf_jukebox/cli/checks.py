@@ -17,6 +17,7 @@ from .options import ModelOptions
 from .values import check_choices
 
 PROGRAM = "hf-jukebox"
+_LONGEST_CODE = 0.1  # seconds that one top-level code takes at most
 
 
 def check_model(model: str | None, revision: str | None = None) -> None:
@@ -210,4 +211,23 @@ def check_prompts(prompts: Sequence[str | Path]) -> None:
         from ..audio import audio_info
 
         for prompt in prompts:
-            audio_info(prompt)
+            if not audio_info(prompt).frames:
+                raise ValueError(f"{prompt} has no samples; give another recording.")
+
+
+def check_prompt_length(prompts: Sequence[Path], prompt_seconds: float | None, seconds: float | None) -> None:
+    """Check that the piece is longer than the prompts' starts that are to be used; the model counts in codes.
+
+    Raises:
+        ValueError: a prompt is longer.
+    """
+    if prompt_seconds is None or seconds is None or prompt_seconds < seconds + _LONGEST_CODE:
+        return
+    from ..audio import audio_info
+
+    for prompt in prompts:
+        if audio_info(prompt).duration_in_s >= seconds + _LONGEST_CODE:
+            raise ValueError(
+                f"The prompt of {prompt_seconds:g} s is longer than the piece of {seconds:g} s; set a smaller "
+                "--prompt-seconds, or a larger --seconds."
+            )

@@ -32,6 +32,7 @@ from .checks import (
     check_files,
     check_model,
     check_no_run,
+    check_prompt_length,
     check_prompts,
     check_writable,
     find_given_device,
@@ -180,6 +181,8 @@ def sample(
         read_adapters(model.lora)
         options = read_level_options(level_options)
         options |= {"levels": read_levels(levels), "upsampling": upsampling, "max_batch_size": max_batch_size}
+        if avoid is None and longest_in_s is not None:
+            raise ValueError("--longest-in-s limits agreements with a catalogue; name the catalogue with --avoid.")
         if avoid is not None:
             check_catalogue(avoid, longest_in_s)
         options |= {"avoid": avoid, "longest_in_s": longest_in_s}
@@ -196,6 +199,7 @@ def sample(
         if prompt_seconds is not None and not prompts:
             raise ValueError("--prompt-seconds is for a prompt; name a recording, or leave it out.")
         check_prompts(prompts or [] if songs is None else [song.prompt for song in songs if song.prompt is not None])
+        check_prompt_length(prompts or [], prompt_seconds, seconds)
         check_model(model.model, model.revision)
         check_writable(output)
         model = model.on_device(find_given_device(model.device))

@@ -46,7 +46,8 @@ def show_progress(style: ProgressStyle, errors: Console) -> Iterator[Callable[[S
     elif not errors.is_terminal:
         yield _LogLines()
     else:
-        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}")]
+        bar = BarColumn(bar_width=_bar_width(errors.width))
+        columns = [TextColumn("{task.description}"), bar, TextColumn("{task.fields[figures]}")]
         with Progress(*columns, console=errors, refresh_per_second=4) as bars:
             yield _Bars(bars)
 
@@ -160,17 +161,44 @@ class _Bars:
         if progress.level not in self.tasks:
             name = f"level {progress.level}"
             self.tasks[progress.level] = self.bars.add_task(name, total=progress.level_to_sample, figures="")
-        figures = _figures(progress, speed)
+        width = self.bars.console.width
+        taken = len(f"level {progress.level}") + _bar_width(width) + 2  # with the gaps
+        figures = _figures(progress, speed, width - taken)
         self.bars.update(self.tasks[progress.level], completed=progress.level_sampled, figures=figures)
 
 
-def _figures(progress: SamplingProgress, speed: float) -> str:
+def _bar_width(width: int) -> int:
+    """Return the width of a bar, which leaves room for the figures beside it."""
+    return min(40, max(5, width // 4 - 5))
+
+
+def _figures(progress: SamplingProgress, speed: float, width: int | None = None) -> str:
+    """Return the figures of a level; with a width, those that fit, the time left longest of all."""
     done, total = (codes / progress.codes_per_second for codes in (progress.filled, progress.length))
-    songs = f", songs {progress.songs.start}-{progress.songs.stop - 1}" if len(progress.songs) > 1 else ""
     left = _clock(_seconds_left(progress.level_to_sample - progress.level_sampled, speed))
     whole = _clock(_seconds_left(progress.to_sample - progress.sampled, speed))
     music = speed / progress.codes_per_second
-    return f"{done:.1f} of {total:.1f} s{songs}, {music:.3g} s per second, {left} left, {whole} for all levels"
+    figures = {
+        "length": f"{done:.1f} of {total:.1f} s",
+        "songs": _songs(progress),
+        "speed": f"{music:.3g} s per second",
+        "left": f"{left} left",
+        "whole": f"{whole} for all levels",
+    }
+    for name in ("whole", "speed", "songs", "length"):
+        text = ", ".join(filter(None, figures.values()))
+        if width is None or len(text) <= width:
+            return text
+        del figures[name]
+    return figures["left"]
+
+
+def _songs(progress: SamplingProgress) -> str:
+    """Return the songs in progress, if the run has several."""
+    first, last = progress.songs.start, progress.songs.stop - 1
+    if first < last:
+        return f"songs {first}-{last}"
+    return f"song {first}" if first or progress.level_to_sample > progress.length else ""
 
 
 def _seconds_left(codes: int, speed: float) -> float | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +48,7 @@ from .values import check_numbers, read_labels, read_level_options, read_levels
 
 if TYPE_CHECKING:
     from ..pipeline_jukebox import JukeboxPipeline
+    from ..runs.folder import JukeboxRun
 
 _SONG_FILES = {".wav", ".flac", ".mp3", ".ogg", ".opus"}
 
@@ -110,7 +113,7 @@ def continue_(
             return
         if output is not None:
             raise ValueError(f"--output is for song files; {source} is a run, which is continued in its folder.")
-        pipeline = _run_pipeline(run_dir, model, shown)
+        pipeline = _run_pipeline(run_dir, model, shown, partial(_check_can_go_on, seconds=seconds))
         _continue(pipeline, run_dir, seconds, num_samples, seed, overrides, shown, listen)
 
 
@@ -129,9 +132,30 @@ def _continue(
         pipeline.continue_run(run_dir, seconds, **callbacks, **overrides)
 
 
-def _run_pipeline(run_dir: Path, model: RunModelOptions, shown: OutputOptions) -> JukeboxPipeline:
-    """Check a run and the options of its model, and load its pipeline."""
-    return load_run_pipeline(run_dir, model.on_device(check_run_and_model(run_dir, model)), quiet=shown.quiet)
+def _run_pipeline(
+    run_dir: Path,
+    model: RunModelOptions,
+    shown: OutputOptions,
+    check: Callable[[JukeboxRun], None] = lambda run: None,
+) -> JukeboxPipeline:
+    """Check a run and the options of its model, and load its pipeline.
+
+    Args:
+        check: Checks the run too; with several processes the pipeline does it.
+    """
+    model = model.on_device(check_run_and_model(run_dir, model))
+    if "LOCAL_RANK" not in os.environ:
+        from ..runs.folder import JukeboxRun
+
+        with JukeboxRun.open_for_writing(run_dir) as run:  # no other process writes it
+            check(run)
+    return load_run_pipeline(run_dir, model, quiet=shown.quiet)
+
+
+def _check_can_go_on(run: JukeboxRun, seconds: float | None = None) -> None:
+    from ..runs.actions import check_can_go_on
+
+    check_can_go_on(run, seconds)
 
 
 @contextmanager
@@ -192,7 +216,7 @@ def upsample(
             return
         if source.is_file():
             raise ValueError(f"{source} is a file; give a folder for the result with --output.")
-        pipeline = _run_pipeline(source, model, shown)
+        pipeline = _run_pipeline(source, model, shown, _check_can_go_on)
         _upsample(pipeline, source, seed, overrides, shown, listen)
 
 

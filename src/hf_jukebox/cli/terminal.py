@@ -134,8 +134,9 @@ def status(text: str, quiet: bool = False) -> Iterator[None]:
 
 
 def error_console() -> Console:
-    """Return a console of stderr that shows text unchanged."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    """Return a console of stderr that shows text unchanged; a log file is none, even if FORCE_COLOR is set."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Console(stderr=True, force_terminal=is_terminal, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager

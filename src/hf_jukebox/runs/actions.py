@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..files.text import user_path
+from ..files.text import shell_command, user_path
 from ..hierarchy import Hierarchy
 from ..sampling.arguments import SongLabels
 from ..sampling.options import LevelOptions, settings_per_level
@@ -25,6 +25,7 @@ from ..sampling.request import (
     window_hops,
 )
 from ..sampling.values import at_least_one, per_song, texts_per_song
+from .contents import RunReader
 from .folder import JukeboxRun
 from .names import REQUEST
 from .record import Action, ModelRecord, RunStep
@@ -52,12 +53,10 @@ def continued(
     Raises:
         ValueError: it is not finished, or the new length is no longer than the old one.
     """
-    _check_finished(run, hierarchy)
+    run.check_hierarchy(hierarchy)
+    check_can_go_on(run)
     length = top_codes(hierarchy, audio_length_in_s, 0)
-    if length <= run.request.top_codes:
-        raise ValueError(
-            f"{run.folder} is {run.seconds:.2f} s long already; ask for more than that, the length of the whole piece."
-        )
+    _check_longer(run, length)
     wanted = _sampled_levels(run) if levels is None else levels_to_sample(hierarchy, levels)
     return _next_step("continue", run, hierarchy, model, length, wanted, num_waveforms_per_prompt, overrides)
 
@@ -68,7 +67,8 @@ def upsampled(run: JukeboxRun, hierarchy: Hierarchy, model: ModelRecord, overrid
     Raises:
         ValueError: the run is not finished, or there are no such levels.
     """
-    _check_finished(run, hierarchy)
+    run.check_hierarchy(hierarchy)
+    check_can_go_on(run)
     totals = [hierarchy.codes(level, run.request.top_codes) for level in range(hierarchy.num_levels)]
     finished = [level for level, codes in enumerate(run.codes) if codes.shape[1] >= totals[level]]
     if min(finished) == 0:
@@ -78,6 +78,32 @@ def upsampled(run: JukeboxRun, hierarchy: Hierarchy, model: ModelRecord, overrid
     if not wanted:
         raise ValueError(f"The model has no prior below level {min(finished)}; load a model that has one.")
     return _next_step("upsample", run, hierarchy, model, run.request.top_codes, wanted, 1, overrides)
+
+
+def check_can_go_on(run: RunReader, audio_length_in_s: float | None = None) -> None:
+    """Check that a run can be continued or upsampled, as far as that depends on no model.
+
+    Args:
+        audio_length_in_s: The new length, if it is to be continued.
+
+    Raises:
+        ValueError: it is a batch, is not finished, or is as long already.
+    """
+    if not run.is_finished:
+        resume = shell_command("hf-jukebox", "resume", run.folder)
+        raise ValueError(f"{run.folder} is not finished; resume it first: {resume}")
+    if run.step.folders:
+        one = run.folder / run.step.folders[0].name
+        raise ValueError(f"{run.folder} is a batch of songs; continue in the folder of one of them, such as {one}.")
+    if audio_length_in_s is not None:
+        _check_longer(run, round(audio_length_in_s * run.sampling_rate) // run.step.model.hop_lengths[-1])
+
+
+def _check_longer(run: RunReader, length: int) -> None:
+    if length <= run.request.top_codes:
+        raise ValueError(
+            f"{run.folder} is {run.seconds:.2f} s long already; ask for more than that, the length of the whole piece."
+        )
 
 
 def pick_candidate(run_dir: str | os.PathLike[str], number: int) -> None:
@@ -144,9 +170,6 @@ def _next_step(
     candidates: int,
     overrides: StepOverrides,
 ) -> RunStep:
-    if run.step.folders:
-        one = run.folder / run.step.folders[0].name
-        raise ValueError(f"{run.folder} is a batch of songs; continue in the folder of one of them, such as {one}.")
     before = run.request
     rows = [
         row for row in range(len(before.songs)) for _ in range(at_least_one("num_waveforms_per_prompt", candidates))
@@ -176,12 +199,6 @@ def _sampled_levels(run: JukeboxRun) -> list[int]:
         if step.action not in ("pick", "upsample"):
             break
     return sorted(levels, reverse=True)
-
-
-def _check_finished(run: JukeboxRun, hierarchy: Hierarchy) -> None:
-    run.check_hierarchy(hierarchy)
-    if not run.is_finished:
-        raise ValueError(f"{run.folder} is not finished; resume it first: hf-jukebox resume {run.folder}")
 
 
 def _songs(
