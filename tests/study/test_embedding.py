@@ -217,7 +217,7 @@ def test_the_recipe_refuses_what_it_does_not_define(pipe: JukeboxPipeline) -> No
     )
     half = tiny_pipeline("tiny_labelled_prior")
     half.to(torch.bfloat16)
-    assert "load the pipeline with dtype='float32'" in refusal(lambda: half.embed(song, compat="jukemir"))
+    assert "load the pipeline with `dtype='float32'`" in refusal(lambda: half.embed(song, compat="jukemir"))
 
 
 # Wrong input -----------------------------------------------------------------------------------------------------
