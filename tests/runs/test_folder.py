@@ -112,6 +112,13 @@ def test_a_folder_with_audio_or_codes_of_something_else_is_refused(pipe: Jukebox
     assert snapshot(folder) == before and not (tmp_path / "request.json").exists()
 
 
+def test_a_page_of_something_else_is_not_replaced(pipe: JukeboxPipeline, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("my site")
+    with pytest.raises(FileExistsError, match=r"holds no run but index\.html, which a new run would take .* replace"):
+        pipe(output_dir=tmp_path, **SHORT)
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+
+
 @pytest.mark.parametrize("name", ["codes", "state"])
 def test_windows_and_codes_that_have_lost_their_run_are_refused(
     pipe: JukeboxPipeline, unfinished: Path, name: str

@@ -38,7 +38,14 @@ from .song_folders import SongFolders
 from .storage import SnapshotStore, codes_path, write_codes
 
 _UNFINISHED = ".new"  # is there until the first codes and the request of a run are written
-_OWN_FILES = ("codes/*.safetensors", "state/*.safetensors", "level_*/item_*.wav", "earlier/*", "audio.json")
+_OWN_FILES = (
+    "codes/*.safetensors",
+    "state/*.safetensors",
+    "level_*/item_*.wav",
+    "earlier/*",
+    "audio.json",
+    "index.html",
+)
 _BYTES_SAMPLED = 24  # per code: it, its random number, copies of both
 
 
@@ -283,7 +290,7 @@ def _check_can_be_written(steps: list[RunStep], folder: Path) -> None:
 
 
 def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ()) -> None:
-    """Refuse a folder that holds a run, or files that a new run would take for its own, itself or in a song's folder.
+    """Refuse a folder that holds a run, or files that a new run would use or replace, itself or in a song's folder.
 
     Args:
         song_names: Names of the folders of songs in it.
@@ -297,9 +304,10 @@ def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ())
         own = _OWN_FILES[1:] if (place / _UNFINISHED).exists() else _OWN_FILES
         file = next((path for pattern in own for path in sorted(place.glob(pattern))), None)
         if file is not None:
+            found = file.relative_to(place)
             raise FileExistsError(
-                f"{place} holds no run but {file.relative_to(place)}, which a new run would take for its own; move "
-                "that away, or give another folder."
+                f"{place} holds no run but {found}, which a new run would take for its own or replace; move that away, "
+                "or give another folder."
             )
 
 
