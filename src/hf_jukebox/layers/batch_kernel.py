@@ -197,8 +197,8 @@ def _attention(
     length = (num_keys + _SPLITS - 1) // _SPLITS
     index = split * length + tl.arange(0, _PART_KEYS)
     end = tl.minimum((split + 1) * length, num_keys)
-    # The slot of the last key may be in the making: it is this position's own, and comes from `qkv`. The row is a vector
-    # here, since Triton's interpreter makes numbers of a mask joined with a scalar comparison, and refuses those.
+    # The slot of the last key may be in the making: it is this position's own, and comes from `qkv`. The row
+    # is a vector here: Triton's interpreter makes numbers of a mask joined with a scalar one, and refuses those.
     is_loaded = (index < end) & (index < last) & (row + tl.zeros_like(index) < ROWS)
     dims = tl.arange(0, _MAX_STATE)
     is_dim = dims < STATE
