@@ -8,6 +8,7 @@ from typing import Self
 
 import torch
 
+from ..files.text import shell_command
 from ..memory.batch_size import free_bytes
 from ..sampling.known import KnownCodes
 from ..sampling.request import SamplingRequest
@@ -134,7 +135,8 @@ class RunReader:
 
     def unfinished(self) -> ValueError:
         """Return the error for a run of which a finished level is needed."""
-        return ValueError(f"{self.folder} has no finished level yet; resume it first: hf-jukebox resume {self.folder}")
+        resume = shell_command("hf-jukebox", "resume", self.folder)
+        return ValueError(f"{self.folder} has no finished level yet; resume it first: {resume}")
 
     def missing_audio(self, level: int) -> list[int]:
         """Return the songs without audio of the right length at a level."""

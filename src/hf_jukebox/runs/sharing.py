@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
-from ..files.text import read_json_object, user_path
+from ..files.text import read_json_object, shell_command, user_path
 from ..sharing.cards import Card, audio_player, repositories, table
 from ..sharing.quoting import as_argument, as_code, as_python, as_words
 from ..sharing.upload import iter_files, upload_folder
@@ -49,7 +49,8 @@ def push_run(
     """
     run = RunReader.open(user_path(run_dir))
     if not run.audio_paths():
-        raise ValueError(f"{run.folder} has no audio to listen to yet; resume it first: hf-jukebox resume {run.folder}")
+        resume = shell_command("hf-jukebox", "resume", run.folder)
+        raise ValueError(f"{run.folder} has no audio to listen to yet; resume it first: {resume}")
     with tempfile.TemporaryDirectory() as scratch:
         return upload_folder(
             run.folder,

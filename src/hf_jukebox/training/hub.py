@@ -12,7 +12,7 @@ from pathlib import Path
 from accelerate import PartialState
 from huggingface_hub import HfApi, snapshot_download
 
-from ..files.text import first_line
+from ..files.text import first_line, shell_command
 from ..sharing.cards import Card
 from ..sharing.upload import create_repository, iter_files, upload_folder
 from .arguments import LoopArguments
@@ -60,9 +60,10 @@ def push_finished(folder: Path, repository: str, card: Card, samples: list[str])
     try:
         return upload_folder(folder, repository, card, files=files, commit_message="Trained model")
     except OSError as error:
+        again = shell_command("hf-jukebox", "push", folder, repository)
         raise OSError(
             f"The finished model could not be uploaded to the Hub ({first_line(error)}). It is in {folder}: upload it "
-            f"with: hf-jukebox push {folder} {repository}"
+            f"with: {again}"
         ) from error
 
 
