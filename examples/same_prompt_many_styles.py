@@ -8,6 +8,7 @@ they differ by their labels alone.
 """
 
 import argparse
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -88,4 +89,5 @@ if __name__ == "__main__":
     try:
         main(parse_arguments())
     except (ValueError, OSError) as error:
-        raise SystemExit(f"same_prompt_many_styles.py: {error}") from None
+        print(f"same_prompt_many_styles.py: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

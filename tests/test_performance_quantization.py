@@ -57,7 +57,7 @@ def test_a_pipeline_with_a_quantised_prior_draws_compiled(folder):
 def test_a_quantised_model_is_not_cast(folder):
     prior = JukeboxPrior.from_pretrained(folder / "prior_2", quantization_config=TorchAoConfig(Int8WeightOnlyConfig()))
     for cast in (prior.half, prior.bfloat16, lambda: prior.to(torch.float16), lambda: prior.to("cpu", torch.float16)):
-        with pytest.raises(ValueError, match="give from_pretrained dtype and"):
+        with pytest.raises(ValueError, match="pass `dtype` beside `quantization_config`"):
             cast()
     assert prior.to("cpu").transformer.blocks[0].mlp.fc1.bias.dtype == torch.float32
 
@@ -68,6 +68,6 @@ def test_a_quantised_model_is_not_saved_but_told_of(folder, tmp_path):
     config = PipelineQuantizationConfig(quant_mapping={"prior_2": int8})
     pipe = JukeboxPipeline.from_pretrained(folder, quantization_config=config)
     for model in (prior, pipe):
-        with pytest.raises(ValueError, match="save it before it is quantised, and pass quantization_config"):
+        with pytest.raises(ValueError, match="save it before it is quantised, and pass `quantization_config`"):
             model.save_pretrained(tmp_path / "saved")
     assert not list(tmp_path.iterdir())

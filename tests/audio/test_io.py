@@ -337,9 +337,9 @@ def test_parts_outside_the_file_are_refused(tmp_path, suffix):
     with pytest.raises(ValueError, match=r"no samples after 5\.0 s; choose a smaller `offset_in_s`"):
         read_audio(path, 22050, offset_in_s=5.0)
     for bad in ({"offset_in_s": -1.0}, {"offset_in_s": float("nan")}, {"duration_in_s": 0.0}, {"duration_in_s": -1.0}):
-        with pytest.raises(ValueError, match=f"{next(iter(bad))} must be"):
+        with pytest.raises(ValueError, match=f"`{next(iter(bad))}` must be"):
             read_audio(path, 22050, **bad)
-    with pytest.raises(ValueError, match="block_in_s must be"):
+    with pytest.raises(ValueError, match="`block_in_s` must be"):
         list(iter_audio(path, 22050, block_in_s=0.0))
 
 
