@@ -42,7 +42,7 @@ _OWN_FILES = (
     "codes/*.safetensors",
     "state/*.safetensors",
     "level_*/item_*.wav",
-    "earlier/*",
+    "earlier/*/request.json",
     "audio.json",
     "index.html",
 )
@@ -302,7 +302,7 @@ def check_no_run(folder: str | os.PathLike[str], song_names: Iterable[str] = ())
         if (place / REQUEST).exists():
             raise FileExistsError(f"{place} holds {_found(place)}, or give another folder for the new one.")
         own = _OWN_FILES[1:] if (place / _UNFINISHED).exists() else _OWN_FILES
-        file = next((path for pattern in own for path in sorted(place.glob(pattern))), None)
+        file = next((path for pattern in own for path in sorted(place.glob(pattern)) if path.is_file()), None)
         if file is not None:
             found = file.relative_to(place)
             raise FileExistsError(
