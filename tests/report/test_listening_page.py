@@ -311,7 +311,8 @@ PEAKS = """(async () => {
         return analyser;
     });
     for (const { end } of graphs.values()) end.connect(splitter);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    const start = context.currentTime; // the sound may be late on a busy machine
+    while (context.currentTime < start + 0.3) await new Promise((resolve) => setTimeout(resolve, 20));
     return analysers.map((analyser) => {
         const samples = new Float32Array(analyser.fftSize);
         analyser.getFloatTimeDomainData(samples);
