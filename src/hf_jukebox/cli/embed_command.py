@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..console.lines import is_first_process, write_line
+from ..console.lines import write_line
 from ..console.signals import work_to_keep
 from ..files.text import user_path
 from .checks import check_files, check_model_options, find_given_device
@@ -80,11 +80,7 @@ def embed(
         if compat is not None and model.dtype == AUTO:
             model = replace(model, dtype="float32")
         pipeline = load_pipeline(model, quiet=shown.quiet)
-        style = (
-            shown.progress
-            if is_first_process() and (not shown.quiet or shown.progress is ProgressStyle.JSON)
-            else ProgressStyle.NONE
-        )
+        style = shown.style
         with work_to_keep(), show_recordings(style, error_console(), total) as callback:
             result = pipeline.embed_files(songs, output, callback=callback, **options)
         if style is ProgressStyle.JSON:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import DEMO_MODEL
-from ..console.lines import is_first_process, write_error
+from ..console.lines import is_first_process, is_terminal, write_error
 from ..console.quiet import hush_libraries
 from .checks import read_adapters
 from .devices import AUTO, find_device
@@ -52,8 +52,7 @@ def suggest_compiling(pipeline: JukeboxPipeline, seconds: float | None) -> None:
     """Say in a terminal that `--compile` would save time, if it would, and a compiler is there."""
     device = pipeline.execution_device
     is_long = seconds is not None and seconds >= _WORTH_COMPILING
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if not is_long or device.type != "cpu" or not is_first_process() or not is_terminal:
+    if not is_long or device.type != "cpu" or not is_first_process() or not is_terminal(sys.stderr):
         return
     from ..sampling.compiled import check_can_compile
 

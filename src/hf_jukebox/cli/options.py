@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, get_type_hints
 
 import typer
 
+from ..console.lines import is_first_process
 from ..files.text import user_path
 from ..sampling.options import SamplingSettings
 from .devices import AUTO
@@ -113,6 +114,12 @@ class OutputOptions:
     progress: Annotated[ProgressStyle, typer.Option(help="Bars for people, or JSON lines for programs.")] = (
         ProgressStyle.BAR
     )
+
+    @property
+    def style(self) -> ProgressStyle:
+        """Style of this process: none but in the first one, and with --quiet none but JSON that was asked for."""
+        is_shown = is_first_process() and (not self.quiet or self.progress is ProgressStyle.JSON)
+        return self.progress if is_shown else ProgressStyle.NONE
 
 
 @dataclass(frozen=True)

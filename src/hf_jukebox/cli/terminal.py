@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..console.errors import errors_as_one_line
-from ..console.lines import is_first_process, write_error, write_line
+from ..console.lines import is_first_process, is_terminal, write_error, write_line
 from ..console.signals import work_to_keep
 from ..files.text import shell_command
 from ..runs.names import REQUEST
@@ -135,8 +135,8 @@ def status(text: str, quiet: bool = False) -> Iterator[None]:
 
 def error_console() -> Console:
     """Return a console of stderr that shows text unchanged; a log file is none, even if FORCE_COLOR is set."""
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    return Console(stderr=True, force_terminal=is_terminal, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    shown = is_terminal(sys.stderr)
+    return Console(stderr=True, force_terminal=shown, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 @contextmanager
@@ -145,8 +145,7 @@ def sampling_to(run_dir: Path, options: OutputOptions, listen: ListenOptions) ->
 
     Only the first process does so.
     """
-    is_shown = is_first_process() and (not options.quiet or options.progress is ProgressStyle.JSON)
-    started, style = time.monotonic(), options.progress if is_shown else ProgressStyle.NONE
+    started, style = time.monotonic(), options.style
     with work_to_keep():
         try:
             with listening(listen) as hear, show_progress(style, error_console()) as show:

@@ -13,6 +13,11 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream of the process is a terminal; one that was closed, None, is not."""
+    return stream is not None and stream.isatty()
+
+
 def write_line(text: str, stream: TextIO | None = None) -> None:
     """Write a line without wrapping it, and flush it; to stdout by default. A stream that was closed gets nothing.
 

@@ -154,6 +154,11 @@ class RunReader:
         hops = self.step.model.hop_lengths
         return top if level is None else top * hops[-1] // hops[level]
 
+    def audio_lengths(self, song: int) -> set[int]:
+        """Return the samples that audio of a song may have: as long as the song is now, or was after any step."""
+        hop = self.step.model.hop_lengths[-1]
+        return {self.song_length(song) * hop, *(step.request.top_codes * hop for step in self.steps)}
+
     # Parts ---------------------------------------------------------------------------------------------------------
 
     def _length(self, level: int) -> int:

@@ -104,9 +104,7 @@ def _write(
 
 def _is_edited(run: RunReader, song: int, source: Path) -> bool:
     """Return whether the audio of a song is not that of its codes any more."""
-    hop = run.step.model.hop_lengths[-1]
-    lengths = {run.song_length(song) * hop, *(step.request.top_codes * hop for step in run.steps)}
-    return WrittenAudio(source.parents[1]).is_edited(source, run.sampling_rate, lengths)
+    return WrittenAudio(source.parents[1]).is_edited(source, run.sampling_rate, run.audio_lengths(song))
 
 
 def _data(run: RunReader, song: int, file_format: str, comments: Mapping[str, str], is_whole: bool) -> bytes | None:

@@ -224,12 +224,10 @@ class JukeboxRun(RunReader):
 
         In a batch nothing is written to, and no block is taken for, the folder of a song that somebody has changed.
         """
-        path, hop = self.audio_path(level, song), self.step.model.hop_lengths[-1]
-        lengths = {self.song_length(song) * hop, *(step.request.top_codes * hop for step in self.steps)}
-        part = self.song_folder(song)
+        path, part = self.audio_path(level, song), self.song_folder(song)
         with nullcontext(True) if part is None else self._song_folders.writing(part) as is_ours:
             if is_ours:
-                WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, lengths)
+                WrittenAudio(path.parents[1]).write(path, blocks, self.sampling_rate, self.audio_lengths(song))
 
     def audio_to_write(self, level: int) -> list[int]:
         """Return the songs that lack audio at a level, in folders that this run may write."""

@@ -104,16 +104,17 @@ def _window_bits(
     length = min(config.n_ctx, len(codes))
     ratio = config.upsampling_ratio
     last = (len(codes) - length) // ratio
+    if labels is None:
+        labels = _known_labels(config, excerpt) if config.has_labels else {}
     rows = []
     for start in np.unique(np.linspace(0, last, min(most, last + 1)).round().astype(int)) * ratio:
         window, row = codes[start : start + length], None
         if config.has_labels:
             assert pipe.tokenizer is not None
-            own = {axis: _known_label(config, excerpt, axis) for axis in ("artist", "genre")}
             row = WindowLabels(pipe.tokenizer, config)(
                 total_length=excerpt.total_length,
                 offset=excerpt.offset + int(start) * config.hop_length,
-                **(own if labels is None else labels),
+                **labels,
             )
         upper = None
         if config.is_upsampler:
@@ -122,10 +123,11 @@ def _window_bits(
     return np.stack(rows)
 
 
-def _known_label(config: JukeboxPriorConfig, excerpt: Excerpt, axis: str) -> str | None:
-    """Return an excerpt's own artist or genre, or None if the prior knows no part of it."""
-    name: str | None = getattr(excerpt.song, axis)
-    return name if any(_ids(LevelVocabulary.from_config(config), axis, name)) else None
+def _known_labels(config: JukeboxPriorConfig, excerpt: Excerpt) -> dict[str, str]:
+    """Return an excerpt's own artist and genre, without those of which the prior knows no part."""
+    vocabulary = LevelVocabulary.from_config(config)
+    own = {"artist": excerpt.song.artist, "genre": excerpt.song.genre}
+    return {axis: name for axis, name in own.items() if name is not None and any(_ids(vocabulary, axis, name))}
 
 
 def _ids(vocabulary: LevelVocabulary, axis: str, name: str | None) -> list[int]:
