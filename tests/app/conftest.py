@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from helpers.browser import Browser
 from helpers.tiny import RATE, noise_audio, tiny_pipeline
 
 from hf_jukebox import JukeboxPipeline
@@ -93,3 +94,10 @@ def prompt(app: App, recording: Path) -> str:
     answer = app.http.post("/v1/prompts", params={"name": recording.name}, content=recording.read_bytes())
     assert answer.status_code == 201, answer.text
     return answer.json()["prompt"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        browser.look()
+        yield browser

@@ -28,12 +28,6 @@ PEAK = """(async () => {
 })()"""
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
-
 @pytest.fixture(scope="module", params=[None, "a secret"])
 def app(
     request: pytest.FixtureRequest, pipe: JukeboxPipeline, tmp_path_factory: pytest.TempPathFactory

@@ -2,7 +2,6 @@
 
 import base64
 import lzma
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,6 @@ ROOT = Path(__file__).parents[2]
 PROMPT = ROOT / "examples" / "prompt.wav"
 AXE = lzma.decompress((ROOT / "tests/fixtures/axe/axe.min.js.xz").read_bytes()).decode()
 STATE = "document.querySelector('.run-head .state').textContent"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 def open_page(browser: Browser, url: str) -> None:

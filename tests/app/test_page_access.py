@@ -1,6 +1,5 @@
 """The page with a screen reader and by keyboard: what is read out, and where the focus goes."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +19,6 @@ LISTEN = """(() => {
     })).observe(document.getElementById("run-view"), { subtree: true, childList: true, characterData: true });
 })()"""
 FOCUSED = "document.activeElement.textContent"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        browser.look()
-        yield browser
 
 
 def press(browser: Browser, selector: str, text: str = "") -> None:

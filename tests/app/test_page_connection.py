@@ -1,7 +1,6 @@
 """The page while the server or the connection is gone, in many tabs, and at addresses of no piece."""
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ STREAMS = """(() => {
     };
 })()"""
 OPEN_STREAMS = "window.streams.filter((each) => each.readyState !== EventSource.CLOSED).length"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        browser.look()
-        yield browser
 
 
 def hide(browser: Browser, *, hidden: bool) -> None:
